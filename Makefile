@@ -1,0 +1,48 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+# A fresh Linux machine needs Python 3.11 to 3.13, git, make and a compiler.
+
+UV_VERSION := 0.12.24
+PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+UV := .uv/bin/uv
+DURA := .venv/bin/dura
+DEMO_OUT ?= runs/demo
+
+.PHONY: demo test lint format setup sandbox clean
+.DEFAULT_GOAL := demo
+
+demo: setup
+	@$(DURA) demo --out $(DEMO_OUT) --replace
+
+test: lint
+	.venv/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+setup: .venv/.ready sandbox
+
+.venv/.ready: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --frozen --python $(PYTHON)
+	@touch $@
+
+$(UV):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; none was found"; exit 1; }
+	@$(PYTHON) -m venv .uv >/dev/null 2>&1 || { rm -rf .uv; sh .ci/install python3-venv; \
+		$(PYTHON) -m venv .uv; }
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+sandbox:
+	@command -v bwrap >/dev/null || sh .ci/install bubblewrap || \
+		echo "bubblewrap is missing, so no job can run: install the package 'bubblewrap' as root"
+
+clean:
+	rm -rf .uv .venv runs .coverage* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,150 @@
+"""Datasites: ingest, plans and approvals, sandbox, release desk, agent, network.
+
+What other packages may use is named here, and is imported when it is first asked for: the
+command line starts without syft or torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasites.answers import (
+        ANSWER_FILE,
+        DECISION_FILE,
+        Answer,
+        PlanDecision,
+        ReleasedReport,
+        Status,
+        Timing,
+    )
+    from datasites.card import DataCard
+    from datasites.errors import DatasitesError, PlanError, RelayError
+    from datasites.ingest import IngestError
+    from datasites.labelled import read_labelled
+    from datasites.plans import (
+        TASK_FILE,
+        WEIGHTS_FILE,
+        AugmentPart,
+        Bundle,
+        DeclaredOutput,
+        GenerateTask,
+        GeneratorPart,
+        GlobalScores,
+        ModelPart,
+        Plan,
+        Range,
+        ReportPart,
+        ReportTask,
+        Task,
+        TrainPart,
+        TrainTask,
+        make_bundle,
+        open_bundle,
+        parse_model,
+        plan_events,
+        task_bytes,
+    )
+    from datasites.plans.plan import Email, Name, explain
+    from datasites.rehearsal import Rehearsal, rehearse
+    from datasites.syftnet import ResearcherLink
+    from datasites.syftnet.client import Participant
+    from datasites.worker.protocol import REPORTS_FILE
+
+_HOMES = {
+    "datasites.answers": (
+        "ANSWER_FILE",
+        "DECISION_FILE",
+        "Answer",
+        "PlanDecision",
+        "ReleasedReport",
+        "Status",
+        "Timing",
+    ),
+    "datasites.card": ("DataCard",),
+    "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
+    "datasites.ingest": ("IngestError",),
+    "datasites.labelled": ("read_labelled",),
+    "datasites.plans": (
+        "TASK_FILE",
+        "WEIGHTS_FILE",
+        "AugmentPart",
+        "Bundle",
+        "DeclaredOutput",
+        "GenerateTask",
+        "GeneratorPart",
+        "GlobalScores",
+        "ModelPart",
+        "Plan",
+        "Range",
+        "ReportPart",
+        "ReportTask",
+        "Task",
+        "TrainPart",
+        "TrainTask",
+        "make_bundle",
+        "open_bundle",
+        "parse_model",
+        "plan_events",
+        "task_bytes",
+    ),
+    "datasites.plans.plan": ("Email", "Name", "explain"),
+    "datasites.rehearsal": ("Rehearsal", "rehearse"),
+    "datasites.syftnet": ("ResearcherLink",),
+    "datasites.syftnet.client": ("Participant",),
+    "datasites.worker.protocol": ("REPORTS_FILE",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ANSWER_FILE",
+    "DECISION_FILE",
+    "REPORTS_FILE",
+    "TASK_FILE",
+    "WEIGHTS_FILE",
+    "Answer",
+    "AugmentPart",
+    "Bundle",
+    "DataCard",
+    "DatasitesError",
+    "DeclaredOutput",
+    "Email",
+    "GenerateTask",
+    "GeneratorPart",
+    "GlobalScores",
+    "IngestError",
+    "ModelPart",
+    "Name",
+    "Participant",
+    "Plan",
+    "PlanDecision",
+    "PlanError",
+    "Range",
+    "Rehearsal",
+    "RelayError",
+    "ReleasedReport",
+    "ReportPart",
+    "ReportTask",
+    "ResearcherLink",
+    "Status",
+    "Task",
+    "Timing",
+    "TrainPart",
+    "TrainTask",
+    "explain",
+    "make_bundle",
+    "open_bundle",
+    "parse_model",
+    "plan_events",
+    "read_labelled",
+    "rehearse",
+    "task_bytes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -1,0 +1,226 @@
+"""From an ended sandbox to a committed spend and outputs on the desk.
+
+Order: the result and every declared output are taken from the sandbox and checked; the spend is
+**committed** with the steps actually taken; then outputs go to the desk (or, for the generator,
+into the hospital's private store), and those with standing leave are released. A job that broke
+a rule leaves nothing, and what was reserved for it stays spent.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydantic
+
+from datasites.agent.start import ReadyJob
+from datasites.answers import Answer, Status, Timing
+from datasites.desk import Desk, Item, ItemKind, ItemState
+from datasites.errors import OutputError
+from datasites.plans import GenerateTask, ReportTask, TrainTask, task_event, train_event
+from datasites.sandbox import JobFolder, take_output
+from datasites.site import Site, now_utc, stamp, write_file
+from datasites.worker.protocol import (
+    REPORTS_FILE,
+    RESULT_FILE,
+    SYNTHETIC_IMAGES,
+    SYNTHETIC_LABELS,
+    DraftReport,
+    DraftReports,
+    Result,
+)
+from models import check_weights
+from privacy import (
+    DpEvent,
+    Receipt,
+    Unit,
+    canonical_bytes,
+    commit,
+    event_to_json,
+    sha256_hex,
+    sign_receipt,
+    signed_receipt_to_json,
+)
+
+_RESULT_BYTES = 65_536
+_IMAGES_BYTES = 64 * 1024 * 1024
+STANDING = "standing leave for DP weights"
+
+
+class Finisher:
+    """Takes ended jobs to answers."""
+
+    def __init__(self, site: Site, desk: Desk) -> None:
+        self._site = site
+        self._desk = desk
+
+    def finish(self, job: ReadyJob, folder: JobFolder) -> Answer:
+        """Collect, commit, hold or release.
+
+        Raises:
+            OutputError: the job's outputs break a rule; nothing was taken.
+        """
+        result = _result(folder.outputs)
+        event = self._event(job, result)
+        match job.task:
+            case GenerateTask():
+                files = _synthetic(folder.outputs, job)
+            case TrainTask():
+                files = _weights(folder.outputs, job)
+            case ReportTask():
+                files = {REPORTS_FILE: _declared_reports(folder.outputs, job)}
+        self._commit(job, event)
+        items = self._place(job, files)
+        left = {} if isinstance(job.task, GenerateTask) else files
+        receipt = self._receipt(job, event, left)
+        held = any(item.state is ItemState.HELD for item in items)
+        answer = Answer(
+            request=job.request.id,
+            status=Status.HELD if held else Status.DONE,
+            receipt=receipt,
+            timing=Timing(started=result.started, ended=result.ended),
+            items=len(items),
+        )
+        shutil.rmtree(folder.root)
+        return answer
+
+    def _event(self, job: ReadyJob, result: Result) -> DpEvent:
+        plan = job.bundle.plan
+        if not isinstance(job.task, TrainTask):
+            return task_event(plan, job.task)
+        if not 0 < result.steps_taken <= job.task.steps:
+            raise OutputError(
+                f"the job claims {result.steps_taken} steps of {job.task.steps} reserved"
+            )
+        return train_event(plan, steps=result.steps_taken)
+
+    def _commit(self, job: ReadyJob, event: DpEvent) -> None:
+        moment = stamp(now_utc())
+        self._site.ledger.transact(
+            lambda account: commit(
+                account, reservation=job.request.id, event=event, time=moment, actor="agent"
+            )
+        )
+
+    def _place(self, job: ReadyJob, files: dict[str, bytes]) -> list[Item]:
+        match job.task:
+            case GenerateTask():
+                target = self._site.synthetic(job.bundle.sha256)
+                write_file(target / SYNTHETIC_LABELS, files[SYNTHETIC_LABELS])
+                write_file(target / SYNTHETIC_IMAGES, files[SYNTHETIC_IMAGES])
+                return []
+            case TrainTask():
+                return [self._place_weights(job, files)]
+            case ReportTask():
+                drafts = DraftReports.model_validate_json(files[REPORTS_FILE])
+                return [self._place_report(job, draft) for draft in drafts.reports]
+
+    def _place_weights(self, job: ReadyJob, files: dict[str, bytes]) -> Item:
+        item = _item(job, f"{job.request.id}-weights", ItemKind.WEIGHTS, tuple(files))
+        self._desk.hold(item, files)
+        if job.approval.standing_release:
+            by = ", ".join(job.approval.reviewers)
+            return self._desk.decide(item.id, state=ItemState.RELEASED, actor=by, reason=STANDING)
+        return item
+
+    def _place_report(self, job: ReadyJob, draft: DraftReport) -> Item:
+        name = f"{draft.kind}.json"
+        how = "the template" if draft.source == "template" else "the model"
+        item = _item(
+            job,
+            f"{job.request.id}-{draft.name}",
+            ItemKind(draft.kind),
+            (name,),
+            note=f"written by {how} in {draft.attempts} attempt(s)",
+        )
+        self._desk.hold(item, {name: draft.model_dump_json().encode()})
+        return item
+
+    def _receipt(self, job: ReadyJob, event: DpEvent, files: dict[str, bytes]) -> str:
+        account = self._site.ledger.account()
+        card = self._site.card()
+        head = self._site.ledger.head()
+        receipt = Receipt(
+            site=self._site.settings.email,
+            study=job.bundle.plan.study,
+            request=job.request.id,
+            round=job.task.round if isinstance(job.task, TrainTask) else 0,
+            plan_sha256=job.bundle.sha256,
+            dataset_version=card.dataset_version,
+            event=event_to_json(event),
+            epsilon_total=account.epsilon(),
+            delta=account.required_budget().delta,
+            unit=Unit(card.unit.replace("-", "_").replace(" ", "_")),
+            outputs={name: sha256_hex(data) for name, data in files.items()},
+            checkpoint=head,
+            time=stamp(now_utc()),
+        )
+        signed = sign_receipt(receipt, self._site.key)
+        return canonical_bytes(signed_receipt_to_json(signed)).decode()
+
+
+def _item(
+    job: ReadyJob, item_id: str, kind: ItemKind, files: tuple[str, ...], note: str = ""
+) -> Item:
+    return Item(
+        id=item_id,
+        kind=kind,
+        study=job.bundle.plan.study,
+        plan_sha256=job.bundle.sha256,
+        researcher=job.request.sender,
+        request=job.request.id,
+        job=job.request.job,
+        state=ItemState.HELD,
+        files=files,
+        note=note,
+    )
+
+
+def _result(folder: Path) -> Result:
+    data = take_output(folder, RESULT_FILE, max_bytes=_RESULT_BYTES)
+    try:
+        return Result.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise OutputError(f"the job's result is malformed: {error}") from error
+
+
+def _weights(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    declared = job.bundle.plan.weights_output
+    data = take_output(folder, declared.name, max_bytes=declared.max_bytes)
+    check_weights(data, like=job.inputs["weights.safetensors"], max_bytes=declared.max_bytes)
+    return {declared.name: data}
+
+
+def _declared_reports(folder: Path, job: ReadyJob) -> bytes:
+    declared = [output for output in job.bundle.plan.outputs if output.kind == "report"]
+    if [output.name for output in declared] != [REPORTS_FILE]:
+        raise OutputError(f"the plan does not declare {REPORTS_FILE!r} as its report output")
+    data = take_output(folder, REPORTS_FILE, max_bytes=declared[0].max_bytes)
+    try:
+        DraftReports.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise OutputError(f"the job's reports are malformed: {error}") from error
+    return data
+
+
+def _synthetic(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    part = job.bundle.plan.generator
+    if part is None:
+        raise OutputError("the plan has no generator")
+    count = part.images_per_class * len(job.bundle.plan.classes)
+    wanted = {
+        SYNTHETIC_IMAGES: (np.dtype(np.uint8), (count, part.image_size, part.image_size)),
+        SYNTHETIC_LABELS: (np.dtype(np.int64), (count,)),
+    }
+    files = {}
+    for name, (dtype, shape) in wanted.items():
+        files[name] = take_output(folder, name, max_bytes=_IMAGES_BYTES)
+        try:
+            array = np.load(io.BytesIO(files[name]), allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise OutputError(f"{name} is not an array: {error}") from error
+        if array.dtype != dtype or array.shape != shape:
+            raise OutputError(f"{name} is {array.dtype}{array.shape}; declared {dtype}{shape}")
+    return files

@@ -1,0 +1,161 @@
+"""What an agent sends: decisions, answers, released outputs. Each is sent until it was, then noted.
+
+Sending twice after a crash is harmless: a receiver takes the same bytes under the same name once.
+"""
+
+from __future__ import annotations
+
+from datasites.agent.requests import Request, RequestBook
+from datasites.answers import (
+    ANSWER_FILE,
+    DECISION_FILE,
+    Answer,
+    PlanDecision,
+    ReleasedReport,
+    WithheldNotice,
+)
+from datasites.desk import Desk, Item, ItemKind, ItemState
+from datasites.errors import Reason
+from datasites.plans import APPROVED, Approval, plan_events
+from datasites.plans.store import PlanStore, Submission
+from datasites.site import Site, write_file
+from datasites.syftnet import OwnerLink
+from datasites.worker.protocol import DraftReport
+from privacy import canonical_bytes, epsilon
+
+
+class Outbox:
+    """Sends what is due."""
+
+    def __init__(self, site: Site, link: OwnerLink, plans: PlanStore, desk: Desk) -> None:
+        self._site = site
+        self._link = link
+        self._plans = plans
+        self._desk = desk
+
+    def send_cards(self, paired: dict[str, str]) -> None:
+        """Send the current data card to every paired researcher once."""
+        card = (self._site.root / "card.json").read_bytes()
+        version = self._site.card().dataset_version
+        for email in paired:
+            mark = self._site.root / "sent" / f"card-{version[:16]}-{email}"
+            if not mark.exists():
+                self._link.publish_card(recipient=email, card=card)
+                write_file(mark, b"")
+
+    def send_decisions(self) -> None:
+        """Send each complete decision on a plan once; a revocation is one more."""
+        for submission in self._plans.all():
+            approval = self._plans.approval(submission.bundle.sha256)
+            if approval is None or self._undecided(approval):
+                continue
+            state = "revoked" if approval.revoked else approval.decision
+            mark = self._site.root / "sent" / f"plan-{submission.bundle.sha256}-{state}"
+            if not mark.exists():
+                self._send_decision(submission, approval, state)
+                write_file(mark, b"")
+
+    def send_answer(self, request: Request, book: RequestBook) -> None:
+        """Send the answer to a request, unless it waits for the owner's decision on weights."""
+        answer = Answer.model_validate_json(request.answer)
+        files = {ANSWER_FILE: request.answer.encode()}
+        for item in self._desk.items():
+            if item.request != request.id or item.kind is not ItemKind.WEIGHTS:
+                continue
+            if item.state is ItemState.HELD:
+                return
+            if item.state is ItemState.RELEASED:
+                files |= self._desk.files(item)
+                self._desk.mark_sent(item)
+            else:
+                withheld = answer.model_copy(
+                    update={"status": "refused", "reason": Reason.WITHHELD_BY_OWNER}
+                )
+                files = {ANSWER_FILE: withheld.model_dump_json().encode()}
+                self._desk.mark_sent(item)
+        self._link.set_status(
+            sender=request.sender,
+            job=request.job,
+            status="failed" if answer.reason else "done",
+            reason=answer.reason.value if answer.reason else None,
+        )
+        self._link.publish(recipient=request.sender, job=request.job, files=files)
+        self._link.discard_inputs(sender=request.sender, job=request.job)
+        book.change(request, answered=True)
+
+    def send_reports(self) -> None:
+        """Send released reports and notices of withheld ones."""
+        for item in self._desk.items():
+            if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
+                continue
+            if item.state is ItemState.RELEASED:
+                name, document = f"{item.id}.report.json", self.signed_report(item)
+            else:
+                notice = WithheldNotice(item=item.id, kind=item.kind.value)
+                name, document = f"{item.id}.withheld.json", notice.model_dump_json()
+            self._link.publish(
+                recipient=item.researcher, job=item.job, files={name: document.encode()}
+            )
+            self._desk.mark_sent(item)
+
+    def signed_report(self, item: Item) -> str:
+        """The released report as it leaves, signed by the site."""
+        draft = DraftReport.model_validate_json(next(iter(self._desk.files(item).values())))
+        report = ReleasedReport(
+            item=item.id,
+            kind=item.kind.value,
+            hospital=self._site.settings.name,
+            text=draft.text,
+            facts=draft.facts,
+            source=draft.source,
+            released=item.decided,
+            public_key=self._site.key.public_hex,
+        )
+        payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
+        return report.model_copy(
+            update={"signature": self._site.key.sign(payload)}
+        ).model_dump_json()
+
+    def _undecided(self, approval: Approval) -> bool:
+        return (
+            approval.decision == APPROVED and len(approval.reviewers) < self._site.settings.quorum
+        )
+
+    def _send_decision(self, submission: Submission, approval: Approval, state: str) -> None:
+        approved = state == APPROVED
+        decision = PlanDecision(
+            plan_sha256=approval.plan_sha256, approved=approved, decided=approval.decided
+        )
+        if approved:
+            budget = self._site.ledger.account().required_budget()
+            delta = budget.delta
+            decision = replace_model(
+                decision,
+                budget=budget.epsilon,
+                max_rounds=approval.max_rounds,
+                expires=approval.expires,
+                standing_release=approval.standing_release,
+                epsilon_plan=epsilon(plan_events(submission.bundle.plan), delta=delta),
+                delta=delta,
+                unit=self._site.card().unit,
+            )
+        else:
+            reason = Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER
+            decision = replace_model(decision, reason=reason)
+        self._link.set_status(
+            sender=submission.sender,
+            job=submission.job,
+            status="approved" if approved else "rejected",
+            reason=decision.reason.value if decision.reason else None,
+        )
+        name = DECISION_FILE if state != "revoked" else "revoked.json"
+        self._link.publish(
+            recipient=submission.sender,
+            job=submission.job,
+            files={name: decision.model_dump_json().encode()},
+        )
+
+
+def replace_model(decision: PlanDecision, **fields: object) -> PlanDecision:
+    """A checked copy of a decision with other fields."""
+    return PlanDecision.model_validate({**decision.model_dump(), **fields})

@@ -1,0 +1,151 @@
+"""From a queued request to a reserved, dispatched job: check everything, record, then act.
+
+Order, and nothing later happens unless all before it held: the plan's bytes are the received
+ones; the approval holds (`authorise`); the spend fits the budget and is **reserved** in the
+ledger, in one transaction; only then does a sandbox get the job and with it the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasites.agent.requests import Request, RequestBook
+from datasites.errors import Reason, RefusedError
+from datasites.plans import (
+    TASK_FILE,
+    WEIGHTS_FILE,
+    Approval,
+    Bundle,
+    Circumstances,
+    GenerateTask,
+    Task,
+    TrainTask,
+    authorise,
+    parse_task,
+    task_event,
+)
+from datasites.plans.store import PlanStore
+from datasites.runtime import runtime_sha256
+from datasites.site import Site, now_utc, stamp
+from datasites.worker.protocol import JOB_FILE, SYNTHETIC_IMAGES, Claim, Job, Profile
+from privacy import BudgetExceededError, reserve
+
+TRAIN_REQUEST = "train/"
+
+
+@dataclass(frozen=True)
+class ReadyJob:
+    """A job whose spend is reserved.
+
+    Attributes:
+        request: the request. task: what was asked. bundle: the approved bundle.
+        approval: its approval. profile: the sandbox it needs.
+        inputs: the files for the sandbox.
+    """
+
+    request: Request
+    task: Task
+    bundle: Bundle
+    approval: Approval
+    profile: Profile
+    inputs: dict[str, bytes]
+
+
+class Starter:
+    """Takes queued requests to reserved jobs."""
+
+    def __init__(self, site: Site, plans: PlanStore, book: RequestBook) -> None:
+        self._site = site
+        self._plans = plans
+        self._book = book
+
+    def prepare(self, request: Request, *, sender_key: str) -> ReadyJob:
+        """Check, reserve, and make the job's inputs.
+
+        Raises:
+            RefusedError: with the coded reason; nothing was reserved.
+            PlanError: the plan the task names is not here.
+        """
+        folder = self._book.inputs(request.id)
+        task = parse_task((folder / TASK_FILE).read_bytes())
+        submission = self._plans.get(task.plan_sha256)
+        bundle = submission.bundle
+        approval = self._plans.approval(bundle.sha256)
+        at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
+        authorise(task, plan=bundle.plan, approval=approval, at=at)
+        if approval is None:  # authorise has refused already; this is for the type checker
+            raise RefusedError(Reason.NOT_APPROVED, "no approval")
+        self._reserve(request, task, bundle)
+        inputs = dict(bundle.files)
+        inputs[JOB_FILE] = self._job(task, bundle).model_dump_json().encode()
+        if (folder / WEIGHTS_FILE).exists():
+            inputs[WEIGHTS_FILE] = (folder / WEIGHTS_FILE).read_bytes()
+        return ReadyJob(request, task, bundle, approval, Profile(task.kind), inputs)
+
+    def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
+        """What is true here and now for a task under `bundle`."""
+        return Circumstances(
+            sender=sender,
+            sender_key=sender_key,
+            runtime_sha256=runtime_sha256(),
+            dataset_version=self._site.card().dataset_version,
+            rounds_started=self.rounds_started(bundle.sha256),
+            has_generator=(self._site.synthetic(bundle.sha256) / SYNTHETIC_IMAGES).exists(),
+            quorum=self._site.settings.quorum,
+            now=now_utc(),
+        )
+
+    def rounds_started(self, plan_sha256: str) -> list[int]:
+        """Round numbers of every training run that was reserved under a plan, from the ledger."""
+        return [
+            int(name.removeprefix(TRAIN_REQUEST))
+            for name in self.requests(plan_sha256)
+            if name.startswith(TRAIN_REQUEST)
+        ]
+
+    def requests(self, plan_sha256: str) -> list[str]:
+        """What was ever reserved under a plan, in order: `generate`, `train/1`, ..., `report`."""
+        spends = self._site.ledger.account().spends.values()
+        return [
+            spend.reserved.request for spend in spends if spend.reserved.code_sha256 == plan_sha256
+        ]
+
+    def _reserve(self, request: Request, task: Task, bundle: Bundle) -> None:
+        event = task_event(bundle.plan, task)
+        name = f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind
+        moment = stamp(now_utc())
+        version = self._site.card().dataset_version
+        try:
+            self._site.ledger.transact(
+                lambda account: reserve(
+                    account,
+                    reservation=request.id,
+                    event=event,
+                    request=name,
+                    dataset_version=version,
+                    code_sha256=bundle.sha256,
+                    time=moment,
+                    actor=request.sender,
+                )
+            )
+        except BudgetExceededError as error:
+            raise RefusedError(Reason.BUDGET_EXCEEDED, str(error)) from error
+
+    def _job(self, task: Task, bundle: Bundle) -> Job:
+        card = self._site.card()
+        account = self._site.ledger.account()
+        return Job(
+            plan=bundle.plan,
+            task=task,
+            published_units=card.units,
+            hospital=self._site.settings.name,
+            pseudonym_key=self._site.pseudonym_key,
+            claim=Claim(
+                epsilon=account.epsilon(), delta=account.required_budget().delta, unit=card.unit
+            ),
+        )
+
+
+def is_generate(task: Task) -> bool:
+    """Whether the task trains the generator, whose images stay at the hospital."""
+    return isinstance(task, GenerateTask)

@@ -1,0 +1,99 @@
+"""Sandboxes started ahead: which one will be needed next, and keeping one such ready.
+
+Importing the libraries costs seconds of processor time; a sandbox that has done so before its job
+comes hides them. Each is used for one job and then gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+from datasites.errors import SandboxError
+from datasites.plans import Plan
+from datasites.sandbox import JobFolder, Limits, SandboxProcess, require_sandbox
+from datasites.site import TEST, TRAIN, Site
+from datasites.worker.protocol import Profile
+
+
+def next_profile(plan: Plan, *, rounds_started: int, has_generator: bool) -> Profile | None:
+    """The sandbox that the plan's next task will need, None when it has none left."""
+    if plan.generator is not None and not has_generator:
+        return Profile.GENERATE
+    if rounds_started < plan.rounds:
+        return Profile.TRAIN
+    return Profile.REPORT if plan.reports is not None else None
+
+
+class WarmSandboxes:
+    """Keeps at most one waiting sandbox for each plan and profile.
+
+    Raises:
+        SandboxError: from `take`, when no sandbox is to be had on this machine.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._scratch = site.root / "scratch"
+        self._waiting: dict[tuple[str, Profile], SandboxProcess] = {}
+        # Whatever lies here was left by an agent that was killed.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def keep(self, plan_sha256: str, profile: Profile | None) -> None:
+        """Have a sandbox of `profile` waiting for the plan, and none of another profile."""
+        for key in [key for key in self._waiting if key[0] == plan_sha256]:
+            if key[1] is not profile or not self._waiting[key].alive:
+                self._drop(key)
+        if profile is not None and (plan_sha256, profile) not in self._waiting:
+            self._waiting[plan_sha256, profile] = self._start(plan_sha256, profile)
+
+    def take(self, plan_sha256: str, profile: Profile) -> SandboxProcess:
+        """A started sandbox: the waiting one if there is one, else a fresh one."""
+        waiting = self._waiting.pop((plan_sha256, profile), None)
+        if waiting is not None and waiting.alive:
+            return waiting
+        if waiting is not None:
+            waiting.end()
+        return self._start(plan_sha256, profile)
+
+    def end(self) -> None:
+        """End all that wait."""
+        for key in list(self._waiting):
+            self._drop(key)
+
+    def _start(self, plan_sha256: str, profile: Profile) -> SandboxProcess:
+        settings = self._site.settings
+        return SandboxProcess(
+            profile,
+            folder=JobFolder(self._scratch / secrets.token_hex(8)),
+            data=self._mounts(plan_sha256, profile),
+            installation=require_sandbox(),
+            limits=Limits(
+                wall_s=settings.job_timeout_s,
+                cpu_s=settings.job_timeout_s * settings.threads,
+                memory_bytes=settings.job_memory_gib * 1024**3,
+                threads=settings.threads,
+            ),
+        )
+
+    def _mounts(self, plan_sha256: str, profile: Profile) -> dict[str, Path]:
+        if profile is Profile.REPORT:
+            mounts = {TEST: self._site.shard(TEST)}
+            if self._site.settings.report_model:
+                mounts["llama"] = Path(self._site.settings.report_model)
+        else:
+            mounts = {TRAIN: self._site.shard(TRAIN)}
+        if profile is Profile.TRAIN:
+            synthetic = self._site.synthetic(plan_sha256)
+            synthetic.mkdir(parents=True, exist_ok=True, mode=0o700)
+            mounts["synthetic"] = synthetic
+        missing = [str(path) for path in mounts.values() if not path.is_dir()]
+        if missing:
+            raise SandboxError(f"the job needs {missing}, which is not there; ingest it first")
+        return mounts
+
+    def _drop(self, key: tuple[str, Profile]) -> None:
+        sandbox = self._waiting.pop(key)
+        sandbox.end()
+        shutil.rmtree(sandbox.folder.root, ignore_errors=True)

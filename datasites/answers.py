@@ -1,0 +1,121 @@
+"""What a hospital answers: documents whose every field may cross its boundary.
+
+Reasons are codes (`errors.Reason`), never text; there are no paths and no exact counts.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasites.errors import Reason
+
+ANSWER_FILE = "answer.json"
+DECISION_FILE = "decision.json"
+
+
+class Status(StrEnum):
+    """How far a request is."""
+
+    DONE = "done"
+    HELD = "held"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: Literal[1] = 1
+
+
+class PlanDecision(_Document):
+    """The hospital's decision on a plan.
+
+    Attributes:
+        plan_sha256: the bundle decided on.
+        approved: yes or no.
+        reason: the coded reason of a no.
+        decided: UTC time of the decision.
+        max_rounds, expires, standing_release: terms of a yes.
+        budget: the epsilon that the owner allows in all.
+        epsilon_plan: what the hospital computes for the whole plan, at its
+        delta, per
+        unit.
+    """
+
+    plan_sha256: str
+    approved: bool
+    reason: Reason | None = None
+    decided: str = ""
+    budget: float | None = None
+    max_rounds: int = 0
+    expires: str = ""
+    standing_release: bool = False
+    epsilon_plan: float | None = None
+    delta: float | None = None
+    unit: str = ""
+
+
+class Timing(_Document):
+    """When a job worked, for the overhead figure.
+
+    Attributes:
+        started, ended: POSIX seconds on the hospital's clock, start-up excluded.
+    """
+
+    started: float
+    ended: float
+
+
+class Answer(_Document):
+    """The hospital's answer to one request.
+
+    Attributes:
+        request: the request id.
+        status: done, held, refused or failed.
+        reason: the coded reason when refused or failed.
+        receipt: the signed receipt, JSON, when something was spent.
+        timing: when the job worked.
+        items: number of outputs on the release desk.
+    """
+
+    request: str
+    status: Status
+    reason: Reason | None = None
+    receipt: str | None = None
+    timing: Timing | None = None
+    items: Annotated[int, Field(ge=0)] = 0
+
+
+class ReleasedReport(_Document):
+    """A report that the owner released, signed by the site.
+
+    Attributes:
+        item: its id on the desk.
+        kind: case, hospital or global.
+        hospital: display name.
+        text: the verified text. facts: the facts document it was checked against, JSON.
+        source: `llama` or `template`.
+        released: UTC time.
+        public_key, signature: of the site, over everything else.
+    """
+
+    item: str
+    kind: str
+    hospital: str
+    text: str
+    facts: str
+    source: str
+    released: str
+    public_key: str
+    signature: str = ""
+
+
+class WithheldNotice(_Document):
+    """An output was withheld; the reason stays at the hospital."""
+
+    item: str
+    kind: str
+    reason: Reason = Reason.WITHHELD_BY_OWNER

@@ -1,0 +1,179 @@
+"""`dura site requests|show|approve|reject|revoke` and `releases|release|withhold`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from datasites.cli.site import SiteArg, Who, Why, app
+from datasites.cli.text import amount, say, table
+
+PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
+ItemArg = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")]
+
+
+@app.command()
+def requests(site: SiteArg) -> None:
+    """List the plans researchers submitted, and what was decided."""
+    from datasites.review import list_submissions
+    from datasites.site import Site
+
+    rows = []
+    for item, approval in list_submissions(Site.open(site)):
+        state = "waits for a decision"
+        if approval is not None:
+            state = "revoked" if approval.revoked else approval.decision
+            state += f" by {', '.join(approval.reviewers)}"
+        rows.append(
+            (item.bundle.sha256[:12], item.bundle.plan.study, item.sender, item.received, state)
+        )
+    table(("plan", "study", "researcher", "received", "state"), rows)
+
+
+@app.command()
+def show(site: SiteArg, plan: PlanArg) -> None:
+    """Show a plan for review: every byte that will run, its cost here, what changed, warnings."""
+    from datasites.review import review
+    from datasites.runtime import runtime_sha256
+    from datasites.site import Site
+
+    opened = Site.open(site)
+    seen = review(opened, plan)
+    bundle = seen.submission.bundle
+    budget = opened.ledger.account().required_budget()
+    say(f"plan {bundle.sha256}")
+    say(f"study {bundle.plan.study} by {seen.submission.sender} (key {seen.submission.sender_key})")
+    say(f"runs on this hospital's own code {runtime_sha256()[:12]}; no code of theirs is executed")
+    for name, data in sorted(bundle.files.items()):
+        say(f"\n--- {name}")
+        say(data.decode().rstrip())
+    say("\n--- difference from the last approved version")
+    say(seen.difference)
+    say("\n--- warnings")
+    for line in seen.warnings or ["none"]:
+        say(line)
+    say("\n--- privacy, computed here")
+    unit = opened.card().unit
+    alone = amount(seen.cost.epsilon_alone)
+    say(f"this plan alone: epsilon {alone} at delta {budget.delta}, per {unit}")
+    if seen.cost.decision is None:
+        say(f"DOES NOT FIT: {seen.cost.refusal}")
+    else:
+        decision = seen.cost.decision
+        say(
+            f"epsilon now {amount(decision.epsilon_before)}, after the whole plan "
+            f"{amount(decision.epsilon_after)} of {budget.epsilon}; left "
+            f"{amount(decision.epsilon_left)}"
+        )
+
+
+@app.command()
+def approve(
+    site: SiteArg,
+    plan: PlanArg,
+    who: Who,
+    reason: Why = "",
+    max_rounds: Annotated[int | None, typer.Option(help="Training runs at most.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days until the approval expires.")] = None,
+    standing_release: Annotated[
+        bool, typer.Option(help="Let DP weights of this plan leave without a further click.")
+    ] = False,
+) -> None:
+    """Approve a plan, byte for byte; the approval is signed."""
+    from datasites.review import Terms, approve
+    from datasites.site import Site
+
+    opened = Site.open(site)
+    decision = approve(
+        opened,
+        plan,
+        reviewer=who,
+        reason=reason,
+        terms=Terms(max_rounds=max_rounds, days=days, standing_release=standing_release),
+    )
+    missing = opened.settings.quorum - len(decision.reviewers)
+    say(f"plan {decision.plan_sha256[:12]} approved by {', '.join(decision.reviewers)}")
+    if missing > 0:
+        say(f"{missing} more reviewer(s) must agree before it counts")
+    say(
+        f"at most {decision.max_rounds} rounds until {decision.expires}; DP weights leave "
+        + ("without a further decision" if decision.standing_release else "only when released")
+    )
+
+
+@app.command()
+def reject(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
+    """Reject a plan; the researcher is told that, not why."""
+    from datasites.review import reject
+    from datasites.site import Site
+
+    reject(Site.open(site), plan, reviewer=who, reason=reason)
+    say("rejected")
+
+
+@app.command()
+def revoke(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
+    """Withdraw an approval; nothing starts under it any more."""
+    from datasites.review import revoke
+    from datasites.site import Site
+
+    revoke(Site.open(site), plan, reviewer=who, reason=reason)
+    say("revoked; what was spent stays spent")
+
+
+@app.command()
+def releases(site: SiteArg) -> None:
+    """List what is on the release desk."""
+    from datasites.desk import Desk
+    from datasites.site import Site
+
+    rows = [
+        (item.id, item.kind.value, item.study, item.researcher, item.state.value, item.note)
+        for item in Desk(Site.open(site)).items()
+    ]
+    table(("item", "kind", "study", "asked by", "state", "note"), rows)
+
+
+@app.command()
+def read(site: SiteArg, item: ItemArg) -> None:
+    """Show a held report beside the facts it was checked against."""
+    from datasites.desk import Desk, ItemKind
+    from datasites.site import Site
+    from datasites.worker.protocol import DraftReport
+
+    desk = Desk(Site.open(site))
+    found = desk.get(item)
+    if found.kind is ItemKind.WEIGHTS:
+        say(f"{found.id}: weights, {found.state.value}")
+        return
+    draft = DraftReport.model_validate_json(next(iter(desk.files(found).values())))
+    say(draft.text)
+    say("\n--- facts (every number and class above was checked against these)")
+    say(json.dumps(json.loads(draft.facts), indent=2, sort_keys=True))
+    say(f"\n{found.note}; {found.state.value}")
+    if found.is_disclosure:
+        say("releasing it discloses this case without noise: epsilon becomes infinite for its unit")
+
+
+@app.command()
+def release(site: SiteArg, item: ItemArg, who: Who, reason: Why = "") -> None:
+    """Release a held output; it leaves, once."""
+    from datasites.desk import Desk, ItemState
+    from datasites.site import Site
+
+    done = Desk(Site.open(site)).decide(item, state=ItemState.RELEASED, actor=who, reason=reason)
+    say(f"{done.id} released")
+    if done.is_disclosure:
+        say("recorded as a non-private disclosure of one unit")
+
+
+@app.command()
+def withhold(site: SiteArg, item: ItemArg, who: Who, reason: Why) -> None:
+    """Withhold a held output; the researcher is told that, not why."""
+    from datasites.desk import Desk, ItemState
+    from datasites.site import Site
+
+    done = Desk(Site.open(site)).decide(item, state=ItemState.WITHHELD, actor=who, reason=reason)
+    say(f"{done.id} withheld")

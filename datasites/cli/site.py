@@ -1,0 +1,206 @@
+"""`dura site`: what a hospital's data owner does from a terminal."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from datasites.cli.text import amount, say, table
+
+app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
+
+SiteArg = Annotated[Path, typer.Argument(metavar="SITE", help="The site's folder.")]
+Who = Annotated[
+    str, typer.Option("--as", metavar="NAME", help="Who decides; goes into the signed log.")
+]
+Why = Annotated[str, typer.Option("--reason", help="Why; stays at this hospital.")]
+
+
+@app.command()
+def init(
+    site: SiteArg,
+    name: Annotated[str, typer.Option(help="Short display name, such as A.")],
+    email: Annotated[str, typer.Option(help="The site's syft identity.")],
+    relay: Annotated[str, typer.Option(help="URL or folder of the relay.")],
+    epsilon: Annotated[float, typer.Option(help="Privacy budget per unit, for good.")] = 8.0,
+    delta: Annotated[float, typer.Option(help="Delta at which epsilon is computed.")] = 1e-5,
+    classes: Annotated[
+        str, typer.Option(help="Comma-separated class names.")
+    ] = "glioma,meningioma,notumor,pituitary",
+    image_size: Annotated[int, typer.Option(help="Pixels a side of stored images.")] = 64,
+    reviewers: Annotated[str, typer.Option(help="Comma-separated people who may approve.")] = "",
+    quorum: Annotated[int, typer.Option(help="How many of them must agree.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads a job may use.")] = 1,
+    report_model: Annotated[str, typer.Option(help="Folder or Hub id of another LLaMa.")] = "",
+) -> None:
+    """Create a site: keys, settings, an empty ledger with its budget."""
+    from datasites.settings import make_settings
+    from datasites.site import Site
+    from privacy import Budget
+
+    settings = make_settings(
+        name=name,
+        email=email,
+        relay=relay_url(relay),
+        classes=_listed(classes),
+        image_size=image_size,
+        reviewers=_listed(reviewers),
+        quorum=quorum,
+        threads=threads,
+        report_model=report_model,
+    )
+    made = Site.create(
+        site, settings, budget=Budget(epsilon=epsilon, delta=delta), actor=getpass.getuser()
+    )
+    say(f"site {name} ({email}) created in {site}")
+    say(f"budget: epsilon {epsilon} at delta {delta} per privacy unit, add or remove one")
+    say(f"ledger key: {made.key.public_hex}")
+
+
+@app.command()
+def ingest(
+    site: SiteArg,
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder a class.")],
+    test: Annotated[
+        Path | None, typer.Option(help="Folder of the hospital's own test cases.")
+    ] = None,
+) -> None:
+    """Read images into the private store; publish a mock set and a card with noised counts."""
+    from datasites.agent.agent import participant
+    from datasites.intake import publish_mock, take_in
+    from datasites.site import Site
+    from datasites.syftnet import OwnerLink
+
+    opened = Site.open(site)
+    intake = take_in(opened, folder, test, actor=getpass.getuser())
+    say(intake.train.to_text())
+    if intake.test is not None:
+        say(intake.test.to_text())
+    publish_mock(opened, OwnerLink(participant(opened), lambda _peer, _code: None))
+    card = intake.card
+    say(f"data set {card.dataset_version[:12]}: about {card.units:.0f} units ({card.unit}), noised")
+    if not intake.changed:
+        say("the same images were here already: nothing changed, nothing was spent")
+
+
+@app.command()
+def fingerprint(site: SiteArg) -> None:
+    """Show this site's key fingerprint, to be told to researchers by telephone."""
+    say(_link(site).fingerprint)
+
+
+@app.command()
+def peers(site: SiteArg) -> None:
+    """Show who is paired and who asks to be."""
+    link = _link(site)
+    rows = [(email, "paired", mark) for email, mark in sorted(link.paired().items())]
+    rows += [(peer.email, "asks to be paired", peer.fingerprint) for peer in link.pending_peers()]
+    table(("researcher", "state", "key fingerprint"), rows)
+
+
+@app.command()
+def pair(
+    site: SiteArg,
+    email: Annotated[str, typer.Argument(help="The researcher.")],
+    fingerprint: Annotated[str, typer.Argument(help="Their fingerprint, as they told you.")],
+    who: Who,
+) -> None:
+    """Pair with a researcher whose fingerprint you compared with them."""
+    from datasites.site import Site
+    from privacy import EntryKind
+
+    _link(site).approve_peer(email, fingerprint)
+    Site.open(site).log(
+        EntryKind.PEER_PAIRED,
+        actor=who,
+        action="pair",
+        resource=email,
+        detail={"fingerprint": fingerprint},
+    )
+    say(f"paired with {email} ({fingerprint})")
+
+
+@app.command()
+def serve(site: SiteArg) -> None:
+    """Run the site's agent until it is told to stop (Ctrl-C or SIGTERM)."""
+    from datasites.agent import Agent
+    from datasites.site import Site
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.append(number)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    agent = Agent(Site.open(site))
+    say(f"site {site} is served; Ctrl-C ends it")
+    agent.serve(stopped=lambda: bool(stopping))
+
+
+@app.command()
+def status(site: SiteArg) -> None:
+    """Show budget, data, peers, plans and the release desk in a few lines."""
+    from datasites.desk import Desk, ItemState
+    from datasites.review import list_submissions
+    from datasites.site import Site
+
+    opened = Site.open(site)
+    account = opened.ledger.account()
+    budget = account.required_budget()
+    spent = account.epsilon()
+    say(f"site {opened.settings.name} ({opened.settings.email})")
+    say(
+        f"privacy: epsilon {amount(spent)} of {budget.epsilon} spent or reserved "
+        f"at delta {budget.delta}"
+    )
+    if account.disclosed_units:
+        say(f"disclosed without noise: {account.disclosed_units} units (no guarantee for them)")
+    say(f"data: {opened.card().dataset_version[:12] if opened.has_data else 'none yet'}")
+    waiting = [item for item in Desk(opened).items() if item.state is ItemState.HELD]
+    undecided = [item for item, approval in list_submissions(opened) if approval is None]
+    say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
+
+
+@app.command()
+def budget(
+    site: SiteArg,
+    epsilon: Annotated[float, typer.Option(help="The new budget's epsilon.")],
+    who: Who,
+    reason: Why,
+    delta: Annotated[float, typer.Option(help="The new budget's delta.")] = 1e-5,
+) -> None:
+    """Set the privacy budget; what was spent stays spent."""
+    from datasites.site import Site, now_utc, stamp
+    from privacy import Budget, set_budget
+
+    Site.open(site).ledger.append(
+        set_budget(
+            Budget(epsilon=epsilon, delta=delta), actor=who, reason=reason, time=stamp(now_utc())
+        )
+    )
+    say(f"budget: epsilon {epsilon} at delta {delta}")
+
+
+def relay_url(relay: str) -> str:
+    """A relay as a URL: a plain folder becomes a file URL."""
+    return relay if "://" in relay else Path(relay).absolute().as_uri()
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _link(site: Path) -> "OwnerLink":  # noqa: F821, UP037  the import would cost a second
+    from datasites.agent.agent import participant
+    from datasites.site import Site
+    from datasites.syftnet import OwnerLink
+
+    return OwnerLink(participant(Site.open(site)), lambda _peer, _code: None)

@@ -1,0 +1,117 @@
+"""Class folders of images -> checked, grey, square, deduplicated arrays with privacy units.
+
+`ingest` reads a data folder into a `Shard` and an `IngestReport`; `save_shard` and `load_shard`
+keep shards; `split_dataset` divides one data set into several clients' folders. No module here
+bears the name of a public function: importing the one would hide the other.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datasites.ingest.classes import DEFAULT_CLASSES as DEFAULT_CLASSES
+    from datasites.ingest.classes import ClassNames as ClassNames
+    from datasites.ingest.errors import ClassListError as ClassListError
+    from datasites.ingest.errors import EmptyDatasetError as EmptyDatasetError
+    from datasites.ingest.errors import FolderError as FolderError
+    from datasites.ingest.errors import ImageError as ImageError
+    from datasites.ingest.errors import IngestError as IngestError
+    from datasites.ingest.errors import RefusalReason as RefusalReason
+    from datasites.ingest.errors import ShardDamagedError as ShardDamagedError
+    from datasites.ingest.errors import ShardError as ShardError
+    from datasites.ingest.errors import ShardExistsError as ShardExistsError
+    from datasites.ingest.errors import SplitError as SplitError
+    from datasites.ingest.groups import near_duplicate_units as near_duplicate_units
+    from datasites.ingest.ingester import IngestResult as IngestResult
+    from datasites.ingest.ingester import ingest as ingest
+    from datasites.ingest.pixels import read_grey as read_grey
+    from datasites.ingest.report import IngestReport as IngestReport
+    from datasites.ingest.scan import ClientFolders as ClientFolders
+    from datasites.ingest.scan import Refusal as Refusal
+    from datasites.ingest.scan import find_client_folders as find_client_folders
+    from datasites.ingest.shard import Shard as Shard
+    from datasites.ingest.shard import make_shard as make_shard
+    from datasites.ingest.shardstore import load_shard as load_shard
+    from datasites.ingest.shardstore import save_shard as save_shard
+    from datasites.ingest.split import SplitPlan as SplitPlan
+    from datasites.ingest.split import SplitSettings as SplitSettings
+    from datasites.ingest.split import plan_split as plan_split
+    from datasites.ingest.splitter import SplitReport as SplitReport
+    from datasites.ingest.splitter import split_dataset as split_dataset
+
+__all__ = [
+    "DEFAULT_CLASSES",
+    "ClassListError",
+    "ClassNames",
+    "ClientFolders",
+    "EmptyDatasetError",
+    "FolderError",
+    "ImageError",
+    "IngestError",
+    "IngestReport",
+    "IngestResult",
+    "Refusal",
+    "RefusalReason",
+    "Shard",
+    "ShardDamagedError",
+    "ShardError",
+    "ShardExistsError",
+    "SplitError",
+    "SplitPlan",
+    "SplitReport",
+    "SplitSettings",
+    "find_client_folders",
+    "ingest",
+    "load_shard",
+    "make_shard",
+    "near_duplicate_units",
+    "plan_split",
+    "read_grey",
+    "save_shard",
+    "split_dataset",
+]
+
+_HOME = {
+    "ClassListError": "errors",
+    "ClassNames": "classes",
+    "ClientFolders": "scan",
+    "DEFAULT_CLASSES": "classes",
+    "EmptyDatasetError": "errors",
+    "FolderError": "errors",
+    "ImageError": "errors",
+    "IngestError": "errors",
+    "IngestReport": "report",
+    "IngestResult": "ingester",
+    "Refusal": "scan",
+    "RefusalReason": "errors",
+    "Shard": "shard",
+    "ShardDamagedError": "errors",
+    "ShardError": "errors",
+    "ShardExistsError": "errors",
+    "SplitError": "errors",
+    "SplitPlan": "split",
+    "SplitReport": "splitter",
+    "SplitSettings": "split",
+    "find_client_folders": "scan",
+    "ingest": "ingester",
+    "load_shard": "shardstore",
+    "make_shard": "shard",
+    "near_duplicate_units": "groups",
+    "plan_split": "split",
+    "read_grey": "pixels",
+    "save_shard": "shardstore",
+    "split_dataset": "splitter",
+}
+"""Module of each public name: loaded when first asked for, so that importing this is quick."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,59 @@
+"""What a plan costs in privacy, as event trees. The hospital computes it itself.
+
+Every part is DP-SGD over Poisson-sampled privacy units or one Gaussian release, under add or
+remove one unit.
+"""
+
+from __future__ import annotations
+
+from datasites.plans.plan import Plan
+from datasites.plans.tasks import GenerateTask, ReportTask, Task, TrainTask
+from privacy import DpEvent, gaussian, poisson_gaussian
+
+
+def task_event(plan: Plan, task: Task) -> DpEvent:
+    """The event that serving `task` under `plan` costs at the most."""
+    match task:
+        case TrainTask():
+            return train_event(plan, steps=task.steps)
+        case GenerateTask():
+            return generator_event(plan)
+        case ReportTask():
+            return metrics_event(plan)
+
+
+def train_event(plan: Plan, *, steps: int) -> DpEvent:
+    """`steps` noised steps of the classifier."""
+    return poisson_gaussian(
+        sampling_rate=plan.train.sampling_rate,
+        noise_multiplier=plan.train.noise_multiplier,
+        steps=steps,
+    )
+
+
+def generator_event(plan: Plan) -> DpEvent:
+    """The whole training of the generator."""
+    if plan.generator is None:
+        raise ValueError("the plan has no generator")
+    return poisson_gaussian(
+        sampling_rate=plan.generator.sampling_rate,
+        noise_multiplier=plan.generator.noise_multiplier,
+        steps=plan.generator.steps,
+    )
+
+
+def metrics_event(plan: Plan) -> DpEvent:
+    """One noised confusion matrix."""
+    if plan.reports is None:
+        raise ValueError("the plan has no reports")
+    return gaussian(noise_multiplier=plan.reports.metrics_noise_multiplier)
+
+
+def plan_events(plan: Plan, *, rounds: int | None = None) -> list[DpEvent]:
+    """Everything the plan costs if `rounds` rounds (default: all of them) run to the end."""
+    events = [train_event(plan, steps=plan.train.steps * (rounds or plan.rounds))]
+    if plan.generator is not None:
+        events.append(generator_event(plan))
+    if plan.reports is not None:
+        events.append(metrics_event(plan))
+    return events

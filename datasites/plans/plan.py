@@ -1,0 +1,202 @@
+"""The plan: what a researcher asks a hospital to run, as data.
+
+A plan names everything that will be executed (a registered classifier or a `model.py` that is
+interpreted, never executed), every parameter as a value or a range, the noise, and each output
+that may leave. It is what people review, what the approval pins and what the sandbox is given.
+Unknown fields, NaN, infinities and numbers out of bounds are refused by name.
+
+The privacy unit, the delta of the hospital and its budget are not in a plan: they are the
+hospital's own.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from datasites.errors import PlanError
+
+MODEL_FILE = "model.py"
+PLAN_FILE = "plan.json"
+
+T = TypeVar("T", bound=BaseModel)
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
+Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,128}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Range(_Part):
+    """An approved range; a round's value must lie in it, ends included."""
+
+    low: NotNegative
+    high: NotNegative
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        return self
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in the range (False for NaN)."""
+        return self.low <= value <= self.high
+
+
+class ModelPart(_Part):
+    """The classifier: a registered name, or `model.py` for the bundle's own file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,40}$")]
+    image_size: Annotated[int, Field(ge=16, le=256)]
+
+
+class AugmentPart(_Part):
+    """Classical augmentation of real images; an independent draw per image."""
+
+    horizontal_flip: bool = True
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    rotate_deg: Annotated[float, Field(ge=0, le=45)] = 5.0
+    scale: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    brightness: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+
+
+class TrainPart(_Part):
+    """DP-SGD of the classifier, one task a round.
+
+    Attributes:
+        steps: noised steps a round (at most; a task may ask for fewer).
+        sampling_rate: probability with which each privacy unit enters a step.
+        noise_multiplier: standard deviation of the noise over the clipping norm.
+        clipping_norm: L2 bound of one unit's gradient.
+        learning_rate: range a task's value must lie in.
+        momentum: of the local SGD.
+        proximal_mu: range of FedProx' term (0 for none).
+        synthetic_weight: weight of the loss on the hospital's own DP-synthetic images.
+        augment: classical augmentation, None for none.
+    """
+
+    steps: Annotated[int, Field(ge=1, le=10_000)]
+    sampling_rate: Rate
+    noise_multiplier: Positive
+    clipping_norm: Positive
+    learning_rate: Range
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    proximal_mu: Range = Range(low=0.0, high=0.0)
+    synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    augment: AugmentPart | None = None
+
+
+class GeneratorPart(_Part):
+    """DP-SGD of a class-conditional diffusion model; its images stay at the hospital."""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    sampling_rate: Rate
+    noise_multiplier: Positive
+    clipping_norm: Positive
+    learning_rate: Positive
+    image_size: Annotated[int, Field(ge=16, le=128)] = 32
+    images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 32
+    sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 20
+
+
+class ReportPart(_Part):
+    """Reports at the hospital on its own test cases; every one is held for a release decision.
+
+    Attributes:
+        cases: case reports at most.
+        metrics_noise_multiplier: noise on the test confusion matrix (L2 sensitivity 1 per unit).
+        write_global: whether this plan asks for a report on the global evaluation as well.
+    """
+
+    cases: Annotated[int, Field(ge=0, le=1_000)]
+    metrics_noise_multiplier: Positive
+    write_global: bool = True
+
+
+class DeclaredOutput(_Part):
+    """One file that may leave, with what it may contain."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
+    kind: Literal["weights", "report"]
+    max_bytes: Annotated[int, Field(ge=1, le=512 * 1024 * 1024)]
+
+
+class Plan(_Part):
+    """A whole study as one hospital sees it."""
+
+    version: Literal[1] = 1
+    study: Name
+    researcher: Email
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64, strict=False)]
+    rounds: Annotated[int, Field(ge=1, le=1_000)]
+    model: ModelPart
+    train: TrainPart
+    generator: GeneratorPart | None = None
+    reports: ReportPart | None = None
+    outputs: Annotated[tuple[DeclaredOutput, ...], Field(min_length=1, max_length=8, strict=False)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if self.train.synthetic_weight > 0 and self.generator is None:
+            raise ValueError("train.synthetic_weight is above 0 but the plan has no generator")
+        names = [output.name for output in self.outputs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"outputs are declared twice: {names}")
+        return self
+
+    @property
+    def weights_output(self) -> DeclaredOutput:
+        """The declared weights file.
+
+        Raises:
+            PlanError: the plan declares none.
+        """
+        for output in self.outputs:
+            if output.kind == "weights":
+                return output
+        raise PlanError("the plan declares no output of kind 'weights'; add one to its outputs")
+
+
+def parse_plan(data: bytes) -> Plan:
+    """The plan in `data` (JSON).
+
+    Raises:
+        PlanError: names the field that is wrong and why.
+    """
+    return parse_model(Plan, data, what="plan")
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """The plan as indented JSON with sorted keys: the same plan gives the same bytes."""
+    return (json.dumps(plan.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
+
+
+def parse_model(model: type[T], data: bytes, *, what: str) -> T:
+    """Validate JSON `data` as `model`.
+
+    Raises:
+        PlanError: one line a fault: the field, what was found, what is allowed.
+    """
+    try:
+        return model.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise PlanError(f"the {what} is not valid: {explain(error)}") from error
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """The faults of a validation, as `field: what is wrong (found ...)`."""
+    return "; ".join(_fault(fault) for fault in error.errors()[:5])
+
+
+def _fault(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"]) or "the document"
+    return f"{where}: {fault['msg'].lower()} (found {str(fault['input'])[:60]!r})"

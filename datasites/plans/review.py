@@ -1,0 +1,84 @@
+"""What a reviewer is shown before deciding: cost, differences, warnings. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from datasites.plans.bundle import Bundle
+from datasites.plans.costs import plan_events
+from datasites.plans.plan import MODEL_FILE, Plan
+from privacy import Budget, BudgetExceededError, DpEvent, SpendDecision, check_spend, epsilon
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the whole plan would cost at this hospital.
+
+    Attributes:
+        epsilon_alone: of the plan by itself.
+        decision: with everything spent before, or None when the budget would be exceeded.
+        refusal: why the budget would be exceeded, else the empty string.
+    """
+
+    epsilon_alone: float
+    decision: SpendDecision | None
+    refusal: str
+
+
+def plan_cost(plan: Plan, *, budget: Budget, spent: Sequence[DpEvent]) -> Cost:
+    """The cost of running the plan to its end."""
+    asked = plan_events(plan)
+    alone = epsilon(asked, delta=budget.delta)
+    try:
+        return Cost(alone, check_spend(budget=budget, spent=spent, asked=asked), "")
+    except BudgetExceededError as error:
+        return Cost(alone, None, str(error))
+
+
+def difference(new: Bundle, last_approved: Bundle | None) -> str:
+    """A unified diff from the last approved bundle, or a line that says there is none."""
+    if last_approved is None:
+        return "no plan of this study was approved here before"
+    old = last_approved.files
+    names = sorted(set(old) | set(new.files))
+    parts = [
+        line
+        for name in names
+        for line in difflib.unified_diff(
+            old.get(name, b"").decode().splitlines(),
+            new.files.get(name, b"").decode().splitlines(),
+            fromfile=f"last approved/{name}" if name in old else "nothing",
+            tofile=f"submitted/{name}" if name in new.files else "removed",
+            lineterm="",
+        )
+    ]
+    return "\n".join(parts) or "none"
+
+
+def warnings(plan: Plan, *, units_published: float) -> list[str]:
+    """What a reviewer should look at twice."""
+    found = []
+    if plan.model.name == MODEL_FILE:
+        found.append(
+            "the model comes as model.py: it is interpreted from an allow-list of layers, "
+            "never executed; read it all the same"
+        )
+    expected = plan.train.sampling_rate * units_published
+    if expected < 8:
+        found.append(
+            f"only about {expected:.0f} units enter a step: the noise will drown the signal"
+        )
+    if plan.train.noise_multiplier < 0.5:
+        found.append(
+            f"the noise multiplier is {plan.train.noise_multiplier}: below 0.5 little is hidden"
+        )
+    if plan.generator is not None and plan.generator.noise_multiplier < 0.5:
+        found.append(f"the generator's noise multiplier is {plan.generator.noise_multiplier}")
+    if plan.reports is not None and plan.reports.cases > 0:
+        found.append(
+            f"up to {plan.reports.cases} case reports will be drafted; releasing one is a "
+            "non-private disclosure of that case"
+        )
+    return found

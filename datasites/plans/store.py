@@ -1,0 +1,131 @@
+"""Received bundles and signed approvals on disk.
+
+A bundle is kept byte for byte and checked against its hash each time it is read. An approval is
+believed only with the site's own signature; a file that was altered is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from datasites.errors import PlanError, Reason, RefusedError
+from datasites.plans.approval import APPROVED, Approval, sign_approval, verify_approval
+from datasites.plans.bundle import Bundle, open_bundle
+from datasites.plans.plan import MODEL_FILE, PLAN_FILE
+from datasites.site import Site, write_file, write_json
+from privacy import SignatureError
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A received bundle.
+
+    Attributes:
+        bundle: what was sent.
+        sender: the authenticated researcher, with
+        sender_key: the fingerprint of their key.
+        job: the syft job it came as.
+        received: UTC time.
+    """
+
+    bundle: Bundle
+    sender: str
+    sender_key: str
+    job: str
+    received: str
+
+
+class PlanStore:
+    """The plans of one site."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._plans = site.root / "plans"
+        self._approvals = site.root / "approvals"
+
+    def add(self, submission: Submission) -> None:
+        """Keep a received bundle; the same bundle from the same sender is kept once."""
+        folder = self._plans / submission.bundle.sha256
+        for name, data in submission.bundle.files.items():
+            write_file(folder / name, data)
+        about = {
+            "sender": submission.sender,
+            "sender_key": submission.sender_key,
+            "job": submission.job,
+            "received": submission.received,
+        }
+        # Last: a submission exists once this file does.
+        write_json(folder / "submission.json", about)
+
+    def all(self) -> list[Submission]:
+        """Every submission, oldest first."""
+        found = [self.get(path.parent.name) for path in self._plans.glob("*/submission.json")]
+        return sorted(found, key=lambda submission: submission.received)
+
+    def get(self, plan: str) -> Submission:
+        """The submission whose hash is, or begins with, `plan` (at least 6 digits).
+
+        Raises:
+            PlanError: there is none, or more than one.
+            RefusedError: its bytes are not the received ones.
+        """
+        pattern = f"{plan}*" if len(plan) >= 6 and plan.isalnum() else ""
+        matches = sorted(self._plans.glob(f"{pattern}/submission.json")) if pattern else []
+        if len(matches) != 1:
+            known = ", ".join(sorted(path.parent.name[:12] for path in self._plans.glob("*/")))
+            raise PlanError(f"{len(matches)} plans match {plan!r}; known here: {known or 'none'}")
+        folder = matches[0].parent
+        files = {
+            name: (folder / name).read_bytes()
+            for name in (PLAN_FILE, MODEL_FILE)
+            if (folder / name).exists()
+        }
+        bundle = open_bundle(files)
+        if bundle.sha256 != folder.name:
+            raise RefusedError(
+                Reason.PLAN_CHANGED,
+                f"the bytes of plan {folder.name[:12]} in {folder} are not the received ones",
+            )
+        about = json.loads(matches[0].read_text())
+        return Submission(bundle=bundle, **about)
+
+    def approval(self, plan_sha256: str) -> Approval | None:
+        """The decision on a plan, None when there is none yet.
+
+        Raises:
+            RefusedError: the file was altered.
+        """
+        path = self._approvals / f"{plan_sha256}.json"
+        if not path.exists():
+            return None
+        try:
+            record = json.loads(path.read_text())
+            fields = record["approval"]
+            approval = Approval(**{**fields, "reviewers": tuple(fields["reviewers"])})
+            verify_approval(
+                approval, signature=record["signature"], public_hex=self._site.key.public_hex
+            )
+        except (ValueError, KeyError, TypeError, SignatureError) as error:
+            raise RefusedError(
+                Reason.NOT_APPROVED,
+                f"{path} is not a decision this site signed ({error}); decide again",
+            ) from error
+        return approval
+
+    def decide(self, approval: Approval) -> None:
+        """Keep a decision, signed."""
+        signature = sign_approval(approval, self._site.key)
+        record = {"approval": asdict(approval), "signature": signature}
+        write_json(self._approvals / f"{approval.plan_sha256}.json", record)
+
+    def last_approved(self, study: str, *, before: str) -> Bundle | None:
+        """The last approved bundle of a study other than `before`, to show differences from."""
+        approved = []
+        for submission in self.all():
+            sha = submission.bundle.sha256
+            approval = self.approval(sha)
+            same = sha != before and submission.bundle.plan.study == study
+            if same and approval is not None and approval.decision == APPROVED:
+                approved.append((approval.decided, submission.bundle))
+        return max(approved, key=lambda pair: pair[0])[1] if approved else None

@@ -1,0 +1,89 @@
+"""Tasks: what a researcher asks for under an approved plan, one message each.
+
+A task names the plan by its hash and carries only what may vary within the approved ranges.
+Its request id makes it unique: a hospital serves each id at most once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasites.errors import PlanError
+from datasites.plans.plan import Name, NotNegative, explain
+
+TASK_FILE = "task.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Task(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal[1] = 1
+    request: Name
+    plan_sha256: Sha256
+
+
+class GenerateTask(_Task):
+    """Train the plan's generator and keep its synthetic images at the hospital."""
+
+    kind: Literal["generate"] = "generate"
+
+
+class TrainTask(_Task):
+    """Train one round from the global weights that come with the task."""
+
+    kind: Literal["train"] = "train"
+    round: Annotated[int, Field(ge=1, le=1_000)]
+    weights_sha256: Sha256
+    steps: Annotated[int, Field(ge=1, le=10_000)]
+    learning_rate: NotNegative
+    proximal_mu: NotNegative = 0.0
+
+
+class GlobalScores(BaseModel):
+    """The researcher's own evaluation of the global model, for the global report."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    n_cases: Annotated[int, Field(ge=1)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    macro_f1: Annotated[float, Field(ge=0, le=1)]
+    confusion: Annotated[tuple[tuple[int, ...], ...], Field(strict=False)]
+
+
+class ReportTask(_Task):
+    """Write reports on the hospital's own test cases with the weights that come along."""
+
+    kind: Literal["report"] = "report"
+    weights_sha256: Sha256
+    rounds: Annotated[int, Field(ge=1, le=1_000)]
+    hospitals: Annotated[int, Field(ge=1, le=1_000)]
+    scores: GlobalScores | None = None
+
+
+Task = GenerateTask | TrainTask | ReportTask
+_ADAPTER: pydantic.TypeAdapter[Task] = pydantic.TypeAdapter(
+    Annotated[Task, Field(discriminator="kind")]
+)
+
+
+def parse_task(data: bytes) -> Task:
+    """The task in `data` (JSON).
+
+    Raises:
+        PlanError: names the field that is wrong and why.
+    """
+    try:
+        return _ADAPTER.validate_json(data)
+    except pydantic.ValidationError as error:
+        raise PlanError(f"the task is not valid: {explain(error)}") from error
+
+
+def task_bytes(task: Task) -> bytes:
+    """The task as JSON."""
+    return task.model_dump_json().encode()

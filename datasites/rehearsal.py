@@ -1,0 +1,122 @@
+"""A rehearsal: a plan's jobs on mock data, in the same sandbox, before any hospital is asked.
+
+What works here works at a hospital with the same Dura, up to its data. Nothing private is read
+and no budget is touched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasites.errors import SandboxError
+from datasites.ingest import make_shard, save_shard
+from datasites.plans import MODEL_FILE, WEIGHTS_FILE, Bundle, GenerateTask, Task, TrainTask
+from datasites.sandbox import (
+    Ending,
+    JobFolder,
+    Limits,
+    SandboxProcess,
+    require_sandbox,
+    take_output,
+)
+from datasites.worker.protocol import JOB_FILE, RESULT_FILE, Claim, Job, Profile, Result
+from models import draw_phantoms
+from privacy import sha256_hex
+
+PER_CLASS = 24
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How one job went on mock data.
+
+    Attributes:
+        kind: the job's kind. steps_taken: noised steps. work_s: seconds of work in the sandbox.
+    """
+
+    kind: str
+    steps_taken: int
+    work_s: float
+
+
+def rehearse(bundle: Bundle, weights: bytes) -> list[Rehearsal]:
+    """Run the plan's training jobs once each on phantoms.
+
+    Args:
+        bundle: the plan to be submitted.
+        weights: initial weights of its classifier.
+
+    Raises:
+        SandboxError: there is no sandbox here, or a job failed; the message ends with what the
+            job printed.
+    """
+    plan = bundle.plan
+    tasks: list[Task] = []
+    if plan.generator is not None:
+        tasks.append(GenerateTask(request="rehearsal", plan_sha256=bundle.sha256))
+    tasks.append(
+        TrainTask(
+            request="rehearsal",
+            plan_sha256=bundle.sha256,
+            round=1,
+            weights_sha256=sha256_hex(weights),
+            steps=plan.train.steps,
+            learning_rate=plan.train.learning_rate.low,
+        )
+    )
+    with tempfile.TemporaryDirectory(prefix="dura-rehearsal-") as folder:
+        root = Path(folder)
+        _mock_shard(bundle, root / "train")
+        (root / "synthetic").mkdir()
+        return [_run(task, bundle, weights, root) for task in tasks]
+
+
+def _mock_shard(bundle: Bundle, folder: Path) -> None:
+    plan = bundle.plan
+    mock = draw_phantoms(
+        counts=dict.fromkeys(plan.classes, PER_CLASS), size=plan.model.image_size, seed=1
+    )
+    shard = make_shard(
+        images=mock.images,
+        labels=mock.labels,
+        units=np.arange(len(mock.labels)),
+        classes=plan.classes,
+        rules="mock",
+    )
+    save_shard(shard, folder)
+
+
+def _run(task: Task, bundle: Bundle, weights: bytes, root: Path) -> Rehearsal:
+    sandbox = SandboxProcess(
+        Profile(task.kind),
+        folder=JobFolder(root / f"job-{task.kind}"),
+        data={"train": root / "train", "synthetic": root / "synthetic"},
+        installation=require_sandbox(),
+        limits=Limits(),
+    )
+    job = Job(
+        plan=bundle.plan,
+        task=task,
+        published_units=float(PER_CLASS * len(bundle.plan.classes)),
+        hospital="rehearsal",
+        pseudonym_key="00",
+        claim=Claim(epsilon=0.0, delta=1e-5, unit="mock image"),
+    )
+    inputs = {JOB_FILE: job.model_dump_json().encode(), WEIGHTS_FILE: weights}
+    if MODEL_FILE in bundle.files:
+        inputs[MODEL_FILE] = bundle.files[MODEL_FILE]
+    try:
+        sandbox.dispatch(inputs)
+        ending = sandbox.wait()
+    finally:
+        sandbox.end()
+    if ending is not Ending.DONE:
+        tail = sandbox.folder.log.read_bytes()[-1500:].decode(errors="replace")
+        raise SandboxError(f"the {task.kind} job {ending} on mock data; it printed:\n{tail}")
+    data = take_output(sandbox.folder.outputs, RESULT_FILE, max_bytes=65_536)
+    result = Result.model_validate_json(data)
+    return Rehearsal(task.kind, result.steps_taken, result.work_s)

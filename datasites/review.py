@@ -1,0 +1,234 @@
+"""The owner's decisions on plans: look, approve, reject, revoke. Used by every owner's surface.
+
+Checks everything, records in the ledger, then acts (writes the signed approval).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from datasites.errors import PlanError
+from datasites.plans import (
+    APPROVED,
+    REJECTED,
+    Approval,
+    Bundle,
+    Cost,
+    add_vote,
+    difference,
+    plan_cost,
+    warnings,
+)
+from datasites.plans.store import PlanStore, Submission
+from datasites.runtime import runtime_sha256
+from datasites.site import Site, now_utc, stamp
+from privacy import EntryKind
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a reviewer sees.
+
+    Attributes:
+        submission: what was sent, by whom.
+        approval: the decision so far.
+        cost: of the whole plan here.
+        difference: from the last approved version of the same study, a unified diff.
+        warnings: what to look at twice.
+    """
+
+    submission: Submission
+    approval: Approval | None
+    cost: Cost
+    difference: str
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a plan is approved.
+
+    Attributes:
+        max_rounds: training runs at most; None for the plan's own number.
+        days: days until the approval expires; None for the site's setting.
+        standing_release: whether DP weights may leave without a further decision.
+    """
+
+    max_rounds: int | None = None
+    days: int | None = None
+    standing_release: bool = False
+
+
+def review(site: Site, plan: str) -> Review:
+    """Everything a reviewer needs about a plan.
+
+    Raises:
+        PlanError: no such plan. SettingsError: the site has no data yet.
+    """
+    store = PlanStore(site)
+    submission = store.get(plan)
+    account = site.ledger.account()
+    bundle = submission.bundle
+    return Review(
+        submission=submission,
+        approval=store.approval(bundle.sha256),
+        cost=plan_cost(bundle.plan, budget=account.required_budget(), spent=account.spent_events()),
+        difference=difference(bundle, store.last_approved(bundle.plan.study, before=bundle.sha256)),
+        warnings=warnings(bundle.plan, units_published=site.card().units),
+    )
+
+
+def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) -> Approval:
+    """One reviewer's yes, signed by the site.
+
+    Raises:
+        PlanError: unknown plan, unknown or repeated reviewer, decided otherwise before, or the
+            plan does not fit this site or its budget.
+    """
+    seen = review(site, plan)
+    bundle = seen.submission.bundle
+    _must_be_reviewer(site, reviewer)
+    _must_fit(site, bundle, seen.cost)
+    moment = now_utc()
+    days = terms.days if terms.days is not None else site.settings.approval_days
+    fresh = Approval(
+        decision=APPROVED,
+        plan_sha256=bundle.sha256,
+        runtime_sha256=runtime_sha256(),
+        dataset_version=site.card().dataset_version,
+        researcher=seen.submission.sender,
+        researcher_key=seen.submission.sender_key,
+        reviewers=(reviewer,),
+        reason=reason,
+        max_rounds=terms.max_rounds if terms.max_rounds is not None else bundle.plan.rounds,
+        expires=stamp(moment + timedelta(days=days)),
+        standing_release=terms.standing_release,
+        decided=stamp(moment),
+    )
+    decision = _with_vote(seen.approval, fresh, reviewer)
+    site.log(
+        EntryKind.PLAN_APPROVED,
+        actor=reviewer,
+        action="approve",
+        resource=bundle.sha256,
+        reason=reason,
+        detail={
+            "reviewers": list(decision.reviewers),
+            "max_rounds": decision.max_rounds,
+            "expires": decision.expires,
+            "standing_release": decision.standing_release,
+            "epsilon_plan": seen.cost.epsilon_alone,
+        },
+    )
+    PlanStore(site).decide(decision)
+    return decision
+
+
+def reject(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
+    """A reviewer's no; the reason stays at the hospital.
+
+    Raises:
+        PlanError: unknown plan or reviewer, no reason, or decided before.
+    """
+    store = PlanStore(site)
+    submission = store.get(plan)
+    _must_be_reviewer(site, reviewer)
+    if not reason.strip():
+        raise PlanError("say why: --reason TEXT (it stays at this hospital)")
+    before = store.approval(submission.bundle.sha256)
+    if before is not None and before.decision == REJECTED:
+        raise PlanError("this plan was rejected already")
+    if before is not None and len(before.reviewers) >= site.settings.quorum:
+        raise PlanError("this plan was approved; use `dura site revoke` to withdraw that")
+    decision = Approval(
+        decision=REJECTED,
+        plan_sha256=submission.bundle.sha256,
+        runtime_sha256=runtime_sha256(),
+        dataset_version=site.card().dataset_version,
+        researcher=submission.sender,
+        researcher_key=submission.sender_key,
+        reviewers=(reviewer,),
+        reason=reason,
+        max_rounds=0,
+        expires=stamp(now_utc()),
+        standing_release=False,
+        decided=stamp(now_utc()),
+    )
+    site.log(
+        EntryKind.PLAN_REJECTED,
+        actor=reviewer,
+        action="reject",
+        resource=decision.plan_sha256,
+        reason=reason,
+    )
+    store.decide(decision)
+
+
+def revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
+    """Withdraw an approval: nothing starts under it any more; what was spent stays spent.
+
+    Raises:
+        PlanError: unknown plan or reviewer, no reason, or not approved.
+    """
+    store = PlanStore(site)
+    sha = store.get(plan).bundle.sha256
+    _must_be_reviewer(site, reviewer)
+    before = store.approval(sha)
+    if before is None or before.decision != APPROVED or before.revoked:
+        raise PlanError(f"plan {sha[:12]} is not approved, so there is nothing to revoke")
+    if not reason.strip():
+        raise PlanError("say why: --reason TEXT (it stays at this hospital)")
+    site.log(
+        EntryKind.APPROVAL_REVOKED, actor=reviewer, action="revoke", resource=sha, reason=reason
+    )
+    store.decide(replace(before, revoked=True, reason=reason))
+
+
+def _with_vote(before: Approval | None, fresh: Approval, reviewer: str) -> Approval:
+    if before is None:
+        return fresh
+    if before.decision != APPROVED or before.revoked:
+        raise PlanError("this plan was rejected or revoked; the researcher can submit it anew")
+    same_terms = replace(
+        before,
+        reviewers=fresh.reviewers,
+        decided=fresh.decided,
+        reason=fresh.reason,
+        expires=fresh.expires,
+    )
+    if same_terms != fresh:
+        raise PlanError(
+            f"the earlier approval by {', '.join(before.reviewers)} has other terms, code or "
+            "data; revoke it first, then all approve on the same terms"
+        )
+    try:
+        return add_vote(before, reviewer=reviewer, decided=fresh.decided)
+    except ValueError as error:
+        raise PlanError(str(error)) from error
+
+
+def _must_be_reviewer(site: Site, reviewer: str) -> None:
+    allowed = site.settings.reviewers
+    if not reviewer.strip():
+        raise PlanError("say who decides: --as NAME")
+    if allowed and reviewer not in allowed:
+        raise PlanError(f"{reviewer!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+
+
+def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:
+    card = site.card()
+    plan = bundle.plan
+    if tuple(plan.classes) != card.classes or plan.model.image_size != card.image_size:
+        raise PlanError(
+            f"the plan wants classes {list(plan.classes)} at {plan.model.image_size} px; "
+            f"the shard has {list(card.classes)} at {card.image_size} px"
+        )
+    if cost.decision is None:
+        raise PlanError(f"the plan does not fit the budget: {cost.refusal}")
+
+
+def list_submissions(site: Site) -> list[tuple[Submission, Approval | None]]:
+    """Every plan with its decision, oldest first."""
+    store = PlanStore(site)
+    return [(item, store.approval(item.bundle.sha256)) for item in store.all()]

@@ -1,0 +1,103 @@
+"""A site's settings: `site.toml`, written by `dura site init`, changed by its owner.
+
+Every field is checked; an unknown or misspelt one is refused by name. Nothing secret is in it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasites.errors import SettingsError
+from datasites.ingest.classes import DEFAULT_CLASSES
+from datasites.plans.plan import Email, Name, explain
+
+SETTINGS_FILE = "site.toml"
+
+
+class SiteSettings(BaseModel):
+    """What a site is and how it works.
+
+    Attributes:
+        name: short display name, such as `A` or `st-mary`.
+        email: the site's syft identity.
+        relay: fsspec URL of the storage that carries messages.
+        classes: class names; another disease needs no code.
+        image_size: pixels a side of the stored images.
+        reviewers: people who may approve; empty means anyone with access to this account.
+        quorum: how many of them must agree.
+        approval_days: days after which an approval expires, unless said otherwise.
+        threads: threads a job may use.
+        job_timeout_s: seconds a job may take.
+        job_memory_gib: address space a job may use.
+        report_model: folder of a LLaMa that replaces the shipped one; empty for the shipped one.
+        poll_s: seconds between looks at the relay.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    version: Literal[1] = 1
+    name: Name
+    email: Email
+    relay: Annotated[str, Field(min_length=1)]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64, strict=False)] = (
+        DEFAULT_CLASSES
+    )
+    image_size: Annotated[int, Field(ge=16, le=256)] = 64
+    reviewers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    quorum: Annotated[int, Field(ge=1, le=9)] = 1
+    approval_days: Annotated[int, Field(ge=1, le=365)] = 30
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    job_timeout_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
+    job_memory_gib: Annotated[int, Field(ge=2, le=1024)] = 16
+    report_model: str = ""
+    poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
+
+    @pydantic.model_validator(mode="after")
+    def _quorum_possible(self) -> SiteSettings:
+        if self.reviewers and self.quorum > len(self.reviewers):
+            raise ValueError(f"quorum {self.quorum} of {len(self.reviewers)} reviewers")
+        return self
+
+
+def make_settings(**values: object) -> SiteSettings:
+    """Checked settings from values.
+
+    Raises:
+        SettingsError: names the field that is wrong.
+    """
+    try:
+        return SiteSettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise SettingsError(f"wrong setting: {explain(error)}") from error
+
+
+def read_settings(folder: Path) -> SiteSettings:
+    """The settings of the site in `folder`.
+
+    Raises:
+        SettingsError: there is no site, or its settings cannot be read.
+    """
+    path = folder / SETTINGS_FILE
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"{folder} is not a site (no {SETTINGS_FILE}); `dura site init {folder}` makes one"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}; mend it by hand") from error
+    try:
+        return SiteSettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise SettingsError(f"{path}: {explain(error)}; mend it by hand") from error
+
+
+def write_settings(folder: Path, settings: SiteSettings) -> None:
+    """Write `site.toml`."""
+    (folder / SETTINGS_FILE).write_text(tomli_w.dumps(settings.model_dump(mode="json")))

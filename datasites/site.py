@@ -1,0 +1,198 @@
+"""A site on disk: where everything lies, and the small files that hold its state.
+
+    SITE/                     mode 700, the owner's only
+      site.toml               settings
+      keys/                   signing.key, syft_keys.json, SYFT_peers.json, quarantine/
+      ledger.jsonl            the privacy ledger
+      private/train, test     shards (arrays), never below the SyftBox
+      private/synthetic/PLAN  DP-synthetic images of a plan's generator
+      card.json               the published data card
+      plans/SHA/              received bundles, byte for byte, with who sent them
+      approvals/SHA.json      signed decisions
+      jobs/REQUEST.json       what was asked, and how far it is; scratch/ holds sandboxes
+      desk/ITEM/              held outputs and the decisions on them
+      syftbox/                what syft sees: job inbox, job states, mock data, nothing private
+
+Files are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from datasites.card import DataCard
+from datasites.errors import SettingsError
+from datasites.plans import parse_model
+from datasites.settings import SiteSettings, read_settings, write_settings
+from privacy import (
+    Budget,
+    Entry,
+    EntryKind,
+    Ledger,
+    SigningKey,
+    create_key,
+    load_key,
+    set_budget,
+)
+
+TRAIN = "train"
+TEST = "test"
+
+
+def now_utc() -> datetime:
+    """The wall clock, in UTC. Only composition roots call it."""
+    return datetime.now(UTC)
+
+
+def stamp(moment: datetime) -> str:
+    """A UTC time as it is written to records: ISO 8601 with a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that it is there whole, or not at all, after any crash."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON document with sorted keys, whole or not at all."""
+    write_file(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Site:
+    """An opened site; see the module's docstring for what lies where."""
+
+    root: Path
+    settings: SiteSettings
+
+    @classmethod
+    def open(cls, root: Path) -> Site:
+        """Open the site in `root`.
+
+        Raises:
+            SettingsError: there is none, or its settings are broken.
+        """
+        return cls(root.absolute(), read_settings(root))
+
+    @classmethod
+    def create(cls, root: Path, settings: SiteSettings, *, budget: Budget, actor: str) -> Site:
+        """Make a new site: folder, keys, settings, ledger and its budget.
+
+        Raises:
+            SettingsError: `root` exists and is not empty.
+        """
+        if root.exists() and any(root.iterdir()):
+            raise SettingsError(f"{root} is not empty; choose a new folder for the site")
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root.chmod(0o700)
+        (root / "keys").mkdir(mode=0o700)
+        create_key(root / "keys" / "signing.key")
+        site = cls(root.absolute(), settings)
+        moment = stamp(now_utc())
+        ledger = Ledger.create(site.ledger_path, site.key, time=moment, actor=actor)
+        ledger.append(set_budget(budget, actor=actor, reason="site created", time=moment))
+        # Last, because a folder counts as a site from the moment its settings are there.
+        write_settings(root, settings)
+        return site
+
+    @cached_property
+    def key(self) -> SigningKey:
+        """The key that signs this site's ledger, approvals and receipts."""
+        return load_key(self.root / "keys" / "signing.key")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """This site's privacy ledger."""
+        return Ledger.open(self.ledger_path, self.key)
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file."""
+        return self.root / "ledger.jsonl"
+
+    @property
+    def keys(self) -> Path:
+        """Local, private: keys, peers, quarantine."""
+        return self.root / "keys"
+
+    @property
+    def syftbox(self) -> Path:
+        """What syft sees."""
+        return self.root / "syftbox"
+
+    def shard(self, name: str) -> Path:
+        """Where the shard `train` or `test` lies."""
+        return self.root / "private" / name
+
+    def synthetic(self, plan_sha256: str) -> Path:
+        """Where a plan's synthetic images lie."""
+        return self.root / "private" / "synthetic" / plan_sha256
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a shard was ingested and its card was written."""
+        return (self.root / "card.json").exists()
+
+    def card(self) -> DataCard:
+        """The published data card.
+
+        Raises:
+            SettingsError: nothing was ingested yet.
+        """
+        try:
+            data = (self.root / "card.json").read_bytes()
+        except FileNotFoundError as error:
+            raise SettingsError(
+                f"{self.settings.name} has no data yet; run `dura site ingest {self.root} FOLDER`"
+            ) from error
+        return parse_model(DataCard, data, what="data card")
+
+    @cached_property
+    def pseudonym_key(self) -> str:
+        """Hex key that makes case pseudonyms only this hospital can resolve."""
+        path = self.keys / "pseudonym.key"
+        if not path.exists():
+            write_file(path, secrets.token_hex(32).encode())
+        return path.read_text()
+
+    def log(
+        self,
+        kind: EntryKind,
+        *,
+        actor: str,
+        action: str,
+        resource: str,
+        reason: str = "",
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Append one entry to the ledger, now."""
+        self.ledger.append(
+            Entry(
+                kind=kind,
+                actor=actor,
+                action=action,
+                resource=resource,
+                reason=reason,
+                time=stamp(now_utc()),
+                detail=dict(detail or {}),
+            )
+        )

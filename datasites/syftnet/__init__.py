@@ -1,0 +1,18 @@
+"""PySyft, and the only place in Dura that knows it.
+
+Every participant is a real PySyft 0.10 client: its identity, keys, peer requests, signed and
+encrypted envelopes, message types, job folders and job states are syft's. What syft ships and a
+hospital may not rely on is replaced here by subclassing and by not calling it (no fork):
+
+- the transport: `connection.RelayConnection` over fsspec instead of Google Drive; peers,
+  approvals and keys stay on local disk;
+- the inbound path: `owner.OwnerLink` believes nothing of a message before its envelope was
+  verified against the authenticated peer, and takes job files only, once;
+- the outbound path: nothing is synchronised. A site sends exactly the files that the release
+  desk hands to `OwnerLink.publish`, so unreleased outputs and logs cannot travel.
+"""
+
+from datasites.syftnet.owner import InboundJob, OwnerLink, PeerRequest
+from datasites.syftnet.researcher import Delivery, ResearcherLink
+
+__all__ = ["Delivery", "InboundJob", "OwnerLink", "PeerRequest", "ResearcherLink"]

@@ -1,0 +1,5 @@
+"""What runs inside the sandbox: Dura's own trainer, generator and report writer.
+
+No researcher code runs here: models are built from a registry or interpreted from an allow-list.
+The worker knows three fixed places (`/data`, `/job/in`, `/job/out`) and nothing else.
+"""

@@ -1,0 +1,41 @@
+"""The program inside a sandbox: warm up, wait for the one job, do it, end.
+
+`python -I -m datasites.worker PROFILE`. Importing the libraries takes seconds, so it happens
+before the job is there; a line on standard input starts the job. End of input without that line
+ends the program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+from datasites.worker.files import JobFiles
+from datasites.worker.protocol import Profile, Result
+
+_WORK = {
+    Profile.TRAIN: "datasites.worker.train",
+    Profile.GENERATE: "datasites.worker.generate",
+    Profile.REPORT: "datasites.worker.report",
+}
+
+
+def main(profile: Profile) -> int:
+    """Serve one job; returns the exit status."""
+    work = importlib.import_module(_WORK[profile])
+    work.warm_up()
+    if sys.stdin.readline() != "go\n":
+        return 1
+    files = JobFiles()
+    started = time.time()
+    steps = work.run(files)
+    ended = time.time()
+    files.write_result(
+        Result(steps_taken=steps, work_s=ended - started, started=started, ended=ended)
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Profile(sys.argv[1])))

@@ -1,0 +1,74 @@
+"""The worker's files: what it reads from `/data` and `/job/in`, and writes to `/job/out`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasites.ingest.shard import Shard
+from datasites.ingest.shardstore import load_shard
+from datasites.plans import MODEL_FILE, WEIGHTS_FILE
+from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
+from datasites.worker.protocol import (
+    JOB_FILE,
+    RESULT_FILE,
+    SYNTHETIC_IMAGES,
+    SYNTHETIC_LABELS,
+    Job,
+    Result,
+)
+
+
+class JobFiles:
+    """Access to a job's files, below `root` (the file system's root inside a sandbox)."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._data = root / DATA[1:]
+        self._inputs = root / JOB_IN[1:]
+        self._outputs = root / JOB_OUT[1:]
+
+    @cached_property
+    def job(self) -> Job:
+        """What the job is."""
+        return Job.model_validate_json((self._inputs / JOB_FILE).read_bytes())
+
+    @property
+    def model_text(self) -> str | None:
+        """The bundle's `model.py`, None when a registered classifier is used."""
+        path = self._inputs / MODEL_FILE
+        return path.read_text() if path.exists() else None
+
+    @property
+    def weights(self) -> bytes:
+        """The weights that came with the task."""
+        return (self._inputs / WEIGHTS_FILE).read_bytes()
+
+    def shard(self, name: str) -> Shard:
+        """The shard mounted as `name`, its hash verified."""
+        return load_shard(self._data / name)
+
+    def synthetic(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
+        """The hospital's own DP-synthetic images [N, S, S] and labels [N], if there are any."""
+        folder = self._data / "synthetic"
+        if not (folder / SYNTHETIC_IMAGES).exists():
+            return None
+        images = np.load(folder / SYNTHETIC_IMAGES, allow_pickle=False)
+        labels = np.load(folder / SYNTHETIC_LABELS, allow_pickle=False)
+        return images, labels
+
+    @property
+    def report_model(self) -> Path | None:
+        """The folder of the hospital's own LLaMa, None for the shipped one."""
+        folder = self._data / "llama"
+        return folder if folder.is_dir() else None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Leave an output."""
+        (self._outputs / name).write_bytes(data)
+
+    def write_result(self, result: Result) -> None:
+        """Leave the result; without it a job counts as failed."""
+        self.write(RESULT_FILE, result.model_dump_json().encode())

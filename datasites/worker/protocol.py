@@ -1,0 +1,110 @@
+"""What a job is told and what it tells, as files in its folder.
+
+`/job/in/job.json` is a `Job`; beside it lie the bundle's files and, where the task says so,
+`weights.safetensors`. The job leaves `result.json` (a `Result`) and its declared files in
+`/job/out`. A result is believed in the plan tier because only Dura's own code runs there; the
+agent still checks that no more steps are claimed than were reserved.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasites.plans import Plan, Task
+
+JOB_FILE = "job.json"
+RESULT_FILE = "result.json"
+REPORTS_FILE = "reports.json"
+SYNTHETIC_IMAGES = "synthetic_images.npy"
+SYNTHETIC_LABELS = "synthetic_labels.npy"
+
+
+class Profile(StrEnum):
+    """What a sandbox is warmed for, and so what it may see of the site's data."""
+
+    TRAIN = "train"
+    GENERATE = "generate"
+    REPORT = "report"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Claim(_Message):
+    """The privacy claim a report states.
+
+    Attributes:
+        epsilon: of everything this hospital has spent, this task included.
+        delta: the hospital's.
+        unit: the unit of privacy.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+
+
+class Job(_Message):
+    """One job.
+
+    Attributes:
+        plan: the approved plan.
+        task: what was asked under it.
+        published_units: the hospital's published, noised number of privacy units. Gradients are
+            divided by sampling rate times this, never by an exact or realised count.
+        hospital: the hospital's display name.
+        pseudonym_key: hex; makes case pseudonyms that only this hospital can resolve.
+        claim: what reports may state.
+    """
+
+    plan: Plan
+    task: Annotated[Task, Field(discriminator="kind")]
+    published_units: Annotated[float, Field(gt=0)]
+    hospital: str
+    pseudonym_key: str
+    claim: Claim
+
+
+class Result(_Message):
+    """How a job went.
+
+    Attributes:
+        steps_taken: noised steps taken (0 for a report job).
+        work_s: seconds from the job's start to its end, without start-up.
+        started, ended: POSIX times of the same, for the overhead figure.
+    """
+
+    steps_taken: int
+    work_s: float
+    started: float
+    ended: float
+
+
+class DraftReport(_Message):
+    """One report as the job drafted it; it is held until the owner decides.
+
+    Attributes:
+        name: unique in the job, `case-...`, `hospital` or `global`.
+        kind: `case`, `hospital` or `global`.
+        text: the verified text.
+        facts: the facts document, JSON.
+        source: `llama`, or `template` when no draft of the model's passed verification.
+        attempts: drafts the model made.
+    """
+
+    name: str
+    kind: str
+    text: str
+    facts: str
+    source: str
+    attempts: int
+
+
+class DraftReports(_Message):
+    """All drafts of one job."""
+
+    reports: tuple[DraftReport, ...]

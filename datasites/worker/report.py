@@ -1,0 +1,158 @@
+"""Reports on the hospital's own test cases, drafted by the LLaMa; the desk holds every one.
+
+Three kinds: a few single cases, the hospital's cohort (from a noised confusion matrix only), and
+where asked for the researcher's evaluation of the global model. A text that does not pass
+verification is never left as a draft: the writer falls back to a template and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasites.ingest.shard import Shard
+from datasites.plans import GlobalScores, ReportPart, ReportTask
+from datasites.worker.cohort import Cohort, cohort_from, unit_confusion
+from datasites.worker.files import JobFiles
+from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job
+from datasites.worker.train import load_classifier
+from models import CaseFacts, ClassScores, CohortFacts, Facts, ReportWriter, predict
+from privacy import noised_counts
+
+PSEUDONYM_DIGITS = 8
+
+
+def warm_up() -> None:
+    """Import what the first report would otherwise wait for."""
+    import torch
+
+    torch.set_grad_enabled(False)
+    ReportWriter.load(None)
+
+
+def run(files: JobFiles) -> int:
+    """Score the test cases, write the reports; no noised training step is taken."""
+    job = files.job
+    task, part = job.task, job.plan.reports
+    if not isinstance(task, ReportTask) or part is None:
+        raise TypeError("a report job needs a report task and a plan with reports")
+    shard = files.shard("test")
+    model = load_classifier(job.plan, files.model_text, files.weights)
+    probabilities = predict(model, shard.images)
+    all_facts: list[tuple[str, Facts]] = [
+        *_cases(job, part, task, shard, probabilities),
+        ("hospital", _hospital(job, part, task, shard, probabilities)),
+    ]
+    if task.scores is not None and part.write_global:
+        all_facts.append(("global", _global(job, task, task.scores)))
+    writer = ReportWriter.load(files.report_model)
+    drafts = tuple(_draft(writer, name, facts) for name, facts in all_facts)
+    files.write(REPORTS_FILE, DraftReports(reports=drafts).model_dump_json().encode())
+    return 0
+
+
+def pseudonym(key: str, shard: Shard, index: int) -> str:
+    """A case's name in reports: only the holder of the hospital's key can resolve it."""
+    image = np.ascontiguousarray(shard.images[index]).tobytes()
+    mark = hmac.new(bytes.fromhex(key), image, hashlib.sha256).hexdigest()
+    return f"case-{mark[:PSEUDONYM_DIGITS]}"
+
+
+def _cases(
+    job: Job, part: ReportPart, task: ReportTask, shard: Shard, probabilities: NDArray[np.float64]
+) -> list[tuple[str, Facts]]:
+    """Cases spread evenly over the test set, one a privacy unit."""
+    _, first = np.unique(shard.units, return_index=True)
+    count = min(part.cases, len(first))
+    chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)] if count else []
+    found: list[tuple[str, Facts]] = []
+    for index in chosen:
+        row = probabilities[index] / probabilities[index].sum()
+        name = pseudonym(job.pseudonym_key, shard, int(index))
+        facts = CaseFacts(
+            hospital=job.hospital,
+            case_id=name,
+            predicted=shard.classes[int(row.argmax())],
+            probabilities={c: float(p) for c, p in zip(shard.classes, row, strict=True)},
+            model_sha256=task.weights_sha256,
+            dataset_version=shard.version,
+            epsilon=_claimed(job),
+            delta=job.claim.delta,
+            privacy_unit=job.claim.unit,
+        )
+        found.append((name, facts))
+    return found
+
+
+def _hospital(
+    job: Job, part: ReportPart, task: ReportTask, shard: Shard, probabilities: NDArray[np.float64]
+) -> Facts:
+    """The cohort's facts, from one Gaussian release over the unit confusion matrix."""
+    exact = unit_confusion(
+        labels=np.asarray(shard.labels),
+        predicted=probabilities.argmax(axis=1),
+        units=np.asarray(shard.units),
+        classes=len(shard.classes),
+    )
+    noise = part.metrics_noise_multiplier
+    rng = np.random.default_rng(secrets.randbits(128))
+    cohort = cohort_from(noised_counts(exact, noise_multiplier=noise, rng=rng), noise=noise)
+    return _cohort_facts(job, task, cohort, kind="hospital", name=job.hospital, noised=True)
+
+
+def _global(job: Job, task: ReportTask, scores: GlobalScores) -> Facts:
+    """The researcher's own evaluation, as it was sent along."""
+    cohort = cohort_from(np.array(scores.confusion, float), noise=0.0)
+    return _cohort_facts(job, task, cohort, kind="global", name=job.plan.study, noised=False)
+
+
+def _cohort_facts(
+    job: Job, task: ReportTask, cohort: Cohort, *, kind: str, name: str, noised: bool
+) -> CohortFacts:
+    classes = job.plan.classes
+    scores = zip(cohort.precision, cohort.recall, cohort.f1, strict=True)
+    return CohortFacts(
+        kind="hospital" if kind == "hospital" else "global",
+        name=name,
+        n_cases=cohort.n_cases,
+        accuracy=cohort.accuracy,
+        accuracy_low=cohort.low,
+        accuracy_high=cohort.high,
+        macro_f1=cohort.macro_f1,
+        per_class={
+            label: ClassScores(precision=precision, recall=recall, f1=f1)
+            for label, (precision, recall, f1) in zip(classes, scores, strict=True)
+        },
+        confusion={
+            label: {other: float(cell) for other, cell in zip(classes, row, strict=True)}
+            for label, row in zip(classes, cohort.confusion, strict=True)
+        },
+        rounds=task.rounds,
+        epsilon=_claimed(job),
+        delta=job.claim.delta,
+        privacy_unit=job.claim.unit,
+        noised=noised,
+        model_sha256=task.weights_sha256,
+    )
+
+
+def _claimed(job: Job) -> float | None:
+    """The epsilon a report may state; None says that there is no guarantee."""
+    return job.claim.epsilon if math.isfinite(job.claim.epsilon) else None
+
+
+def _draft(writer: ReportWriter, name: str, facts: Facts) -> DraftReport:
+    report = writer.write(facts, seed=secrets.randbits(31))
+    return DraftReport(
+        name=name,
+        kind=facts.kind,
+        text=report.text,
+        facts=facts.to_json(),
+        source=report.source,
+        attempts=report.attempts,
+    )

@@ -1,0 +1,141 @@
+"""One round of DP training of the classifier, from global weights to this hospital's weights.
+
+Noise and unit sampling are seeded from the operating system, never from the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datasites.plans import Plan, TrainTask
+from datasites.worker.files import JobFiles
+from datasites.worker.protocol import Job
+from models import (
+    AugmentSettings,
+    build_augment,
+    build_model,
+    normalise,
+    weights_from_bytes,
+    weights_to_bytes,
+)
+from privacy import DpSgdSettings, os_generator, train_dp
+
+SYNTHETIC_BATCH = 32
+
+
+def warm_up() -> None:
+    """Import and touch what the first step would otherwise wait for."""
+    build_augment(AugmentSettings(), generator=torch.Generator())
+    layer = nn.Linear(2, 2)
+    torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+
+
+def run(files: JobFiles) -> int:
+    """Train one round; returns the steps taken."""
+    job = files.job
+    task = job.task
+    if not isinstance(task, TrainTask):
+        raise TypeError(f"a train job needs a train task, not {task.kind}")
+    model = load_classifier(job.plan, files.model_text, files.weights)
+    shard = files.shard("train")
+    images = normalise(as_tensor(shard.images))
+    labels = as_tensor(shard.labels)
+    augment = _augmentation(job.plan)
+
+    def losses(network: nn.Module, index: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            network(augment(images[index])), labels[index], reduction="none"
+        )
+
+    result = train_dp(
+        model,
+        losses=losses,
+        units=as_tensor(shard.units),
+        settings=_settings(job, task),
+        optimizer=lambda parameters: torch.optim.SGD(
+            parameters, lr=task.learning_rate, momentum=job.plan.train.momentum
+        ),
+        sampling=os_generator(),
+        noise=os_generator(),
+        public_loss=_public_loss(files, model, task),
+    )
+    files.write(job.plan.weights_output.name, weights_to_bytes(model.state_dict()))
+    return result.steps_taken
+
+
+def load_classifier(plan: Plan, model_text: str | None, weights: bytes) -> nn.Module:
+    """The plan's classifier with the given weights."""
+    model = build_model(
+        plan.model.name,
+        text=model_text,
+        classes=len(plan.classes),
+        image_size=plan.model.image_size,
+    )
+    model.load_state_dict(weights_from_bytes(weights, like=model.state_dict()))
+    return model
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor with a copy of an array that may be read-only."""
+    return torch.from_numpy(np.array(array))
+
+
+def _settings(job: Job, task: TrainTask) -> DpSgdSettings:
+    part = job.plan.train
+    return DpSgdSettings(
+        sampling_rate=part.sampling_rate,
+        noise_multiplier=part.noise_multiplier,
+        clipping_norm=part.clipping_norm,
+        expected_units=part.sampling_rate * job.published_units,
+        steps=task.steps,
+    )
+
+
+def _augmentation(plan: Plan) -> Callable[[Tensor], Tensor]:
+    if plan.train.augment is None:
+        return lambda images: images
+    settings = AugmentSettings(**plan.train.augment.model_dump())
+    return build_augment(settings, generator=os_generator())
+
+
+def _public_loss(
+    files: JobFiles, model: nn.Module, task: TrainTask
+) -> Callable[[nn.Module], Tensor] | None:
+    """FedProx' term and the loss on DP-synthetic images: no further privacy cost.
+
+    Both are functions of the global weights and of images whose making is in the ledger
+    already (post-processing).
+    """
+    plan = files.job.plan
+    start = [parameter.detach().clone() for parameter in model.parameters()]
+    synthetic = files.synthetic() if plan.train.synthetic_weight > 0 else None
+    if task.proximal_mu == 0 and synthetic is None:
+        return None
+    pool = None
+    if synthetic is not None:
+        size = (plan.model.image_size,) * 2
+        pool = (
+            functional.interpolate(normalise(as_tensor(synthetic[0])), size=size, mode="bilinear"),
+            as_tensor(synthetic[1]),
+        )
+
+    def loss(network: nn.Module) -> Tensor:
+        total = torch.zeros(())
+        if task.proximal_mu > 0:
+            pairs = zip(network.parameters(), start, strict=True)
+            distance = sum((now - before).square().sum() for now, before in pairs)
+            total = total + 0.5 * task.proximal_mu * distance
+        if pool is not None:
+            pick = torch.randint(len(pool[1]), (SYNTHETIC_BATCH,))
+            entropy = functional.cross_entropy(network(pool[0][pick]), pool[1][pick])
+            total = total + plan.train.synthetic_weight * entropy
+        return total
+
+    return loss

@@ -1,0 +1,109 @@
+"""Models: classifiers, model files, phantoms, diffusion, augmentation, weights, metrics, reports.
+
+What other packages may use is named here and imported when it is first asked for: only what
+needs torch imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.augment import AugmentSettings, build_augment
+    from models.build import build_model, initial_weights
+    from models.classes import DEFAULT_CLASSES
+    from models.classifiers import build_classifier, classifier_names, normalise
+    from models.diffusion import (
+        GeneratorSettings,
+        build_generator,
+        diffusion_losses,
+        sample_images,
+    )
+    from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
+    from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
+    from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
+    from models.modelfile import build_from_text
+    from models.modelstore import load_model_file, save_model_file
+    from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
+    from models.prediction import predict
+    from models.report_errors import ReportError
+    from models.verify import verify_report
+    from models.weightrules import check_weights
+    from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
+    from models.writer import Report, ReportWriter
+
+_HOMES = {
+    "models.augment": ("AugmentSettings", "build_augment"),
+    "models.build": ("build_model", "initial_weights"),
+    "models.classes": ("DEFAULT_CLASSES",),
+    "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
+    "models.diffusion": (
+        "GeneratorSettings",
+        "build_generator",
+        "diffusion_losses",
+        "sample_images",
+    ),
+    "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
+    "models.facts": ("CaseFacts", "ClassScores", "CohortFacts", "Facts"),
+    "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
+    "models.modelfile": ("build_from_text",),
+    "models.modelstore": ("load_model_file", "save_model_file"),
+    "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
+    "models.prediction": ("predict",),
+    "models.report_errors": ("ReportError",),
+    "models.verify": ("verify_report",),
+    "models.weightrules": ("check_weights",),
+    "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
+    "models.writer": ("Report", "ReportWriter"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DEFAULT_CLASSES",
+    "AugmentSettings",
+    "CaseFacts",
+    "ClassScore",
+    "ClassScores",
+    "CohortFacts",
+    "Evaluation",
+    "Facts",
+    "GeneratorSettings",
+    "MetricsError",
+    "ModelFileError",
+    "ModelsError",
+    "PhantomSet",
+    "Report",
+    "ReportError",
+    "ReportWriter",
+    "RocCurve",
+    "WeightsError",
+    "build_augment",
+    "build_classifier",
+    "build_from_text",
+    "build_generator",
+    "build_model",
+    "check_weights",
+    "classifier_names",
+    "diffusion_losses",
+    "draw_phantom",
+    "draw_phantoms",
+    "evaluate",
+    "initial_weights",
+    "load_model_file",
+    "normalise",
+    "predict",
+    "sample_images",
+    "save_model_file",
+    "verify_report",
+    "weights_from_bytes",
+    "weights_sha256",
+    "weights_to_bytes",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

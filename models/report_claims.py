@@ -1,0 +1,139 @@
+"""What a report's sentences claim, held against the facts: the part common to all kinds. Pure.
+
+A rule looks at one sentence at a time and is deliberately narrow: a claim in a form that no rule
+can check is refused, because a draft that is refused costs a second and a false statement in a
+medical text costs more.
+
+    figures       a figure belongs to the class named just after it ("5.0 % for X"), else to the
+                  class named last before it in the sentence, and to the measure named last before
+                  it; both must be those of the facts
+    denials       "not", "no", "without" stand under Limits only, and never beside a class or figure
+    degrees       "high", "narrow" and the like are the word that the facts' rule gives
+    comparisons   see `models.report_case_claims` and `models.report_cohort_claims`
+    epsilon       never without its delta
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from models.facts import Reference
+from models.report_errors import Finding
+from models.report_reading import Sentence, Token
+from models.report_words import NEGATIONS
+
+DEGREES: Final = frozenset({"high", "moderate", "low"})
+MARGINS: Final = frozenset({"wide", "fair", "narrow"})
+COMPARATORS: Final = frozenset({"above", "ahead", "below", "behind"})
+TIES: Final = frozenset({"tie", "tied", "equal", "equally"})
+BEST: Final = frozenset({"highest", "best", "strongest", "leading", "leads"})
+WORST: Final = frozenset({"lowest", "weakest"})
+
+_MEASURES: Final = {
+    "probability": "probability",
+    "probabilities": "probability",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f-score": "F-score",
+    "f-scores": "F-score",
+}
+_AFTER_FIGURE: Final = frozenset({"for", "to"})
+_ARTICLES: Final = frozenset({"the", "class"})
+
+
+def finding(kind: str, place: Sentence | Token, message: str) -> Finding:
+    """A finding about a sentence or a token."""
+    words = " ".join(t.text for t in place.tokens) if isinstance(place, Sentence) else place.text
+    return Finding(kind, place.start, place.end, words, message)
+
+
+def class_names(sentence: Sentence) -> tuple[str, ...]:
+    """The classes a sentence names, as reports write them."""
+    return tuple(token.text for token in sentence.of("class"))
+
+
+def says(sentence: Sentence, name: str) -> bool:
+    """Whether a sentence holds the figure of this reference (by its text)."""
+    return any(name == row.name for token in sentence.of("figure") for row in token.facts)
+
+
+def bound_figures(
+    sentence: Sentence, default: str
+) -> Iterator[tuple[Token, tuple[Reference, ...]]]:
+    """Each figure with the references that it can stand for, where it stands.
+
+    Args:
+        sentence: the sentence.
+        default: measure of a figure before which the sentence names none; "" for none.
+    """
+    for index, token in enumerate(sentence.tokens):
+        if token.kind != "figure":
+            continue
+        measure, subject = _measure_before(sentence, index) or default, _subject(sentence, index)
+        fitting = tuple(
+            row
+            for row in token.facts
+            if not row.measure or (row.measure == measure and row.subject == subject)
+        )
+        yield token, fitting
+
+
+def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
+    """Figures that belong to another class or measure than the sentence says."""
+    for token, fitting in bound_figures(sentence, default):
+        if not fitting:
+            owners = sorted({f"{row.subject} {row.measure}".strip() for row in token.facts})
+            yield finding("number", token, f"the facts give this figure for {owners} only")
+    if says(sentence, "epsilon") and not says(sentence, "delta"):
+        yield finding("number", sentence, "epsilon stands without its delta")
+
+
+def denial_findings(sentence: Sentence) -> Iterator[Finding]:
+    """Denials outside Limits, or beside a class or figure."""
+    if not NEGATIONS.intersection(sentence.words):
+        return
+    if sentence.section != "Limits" or sentence.of("class") or sentence.of("figure"):
+        yield finding("claim", sentence, "a denial cannot be checked against the facts here")
+
+
+def degree_findings(
+    sentence: Sentence, *, scale: frozenset[str], about: str, right: str
+) -> Iterator[Finding]:
+    """Grading words that are not the facts' word, or grade something else.
+
+    Args:
+        sentence: the sentence.
+        scale: the grading words.
+        about: the word that must stand in the same sentence; "" where nothing may be graded.
+        right: the word that the facts' rule gives.
+    """
+    used = scale.intersection(sentence.words)
+    if not used:
+        return
+    if not about or about not in sentence.words:
+        yield finding("claim", sentence, f"{sorted(used)} grades what the facts do not grade")
+    elif used != {right}:
+        yield finding("claim", sentence, f"{about} is {right!r} by the facts, not {sorted(used)}")
+
+
+def _measure_before(sentence: Sentence, index: int) -> str:
+    for place in range(index - 1, -1, -1):
+        token = sentence.tokens[place]
+        measure = _MEASURES.get(token.text.lower()) if token.kind == "word" else None
+        if measure is not None:
+            before = sentence.tokens[place - 1].text.lower() if place else ""
+            return f"macro {measure}" if before == "macro" else measure
+    return ""
+
+
+def _subject(sentence: Sentence, index: int) -> str:
+    """The class a figure belongs to; "" for none."""
+    after = [t for t in sentence.tokens[index + 1 : index + 5] if t.text not in _ARTICLES]
+    if len(after) > 1 and after[0].text in _AFTER_FIGURE and after[1].kind == "class":
+        return after[1].text
+    for token in reversed(sentence.tokens[:index]):
+        if token.kind == "class":
+            return token.text
+    return ""

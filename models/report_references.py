@@ -1,0 +1,210 @@
+"""The named references of a facts document, each written in exactly one way. Pure.
+
+A draft holds `{{name}}`; a text holds what stands here. Figures carry their unit, so that nothing
+has to be added to them:
+
+    fractions       one decimal and a percent sign, "91.3 %"; a fraction that would round to
+                    nothing or to certainty without being it is "< 0.1 %" or "> 99.9 %"
+    counts          digits without separators and their noun, "340 cases"
+    epsilon, delta  rounded upwards (towards more privacy lost), "epsilon 3.00", "delta 1e-05"
+    hashes          first twelve digits after "sha256:"
+    class names     as the facts have them, with spaces for underscores; names of "nothing to see"
+                    such as `notumor` read "no tumour"; a name that is also a word of the report
+                    vocabulary stands in double quotes
+
+Every class has two sets of names: by rank (`class.1`, `p.1`), which the shipped language model was
+trained on, and by its own name (`name.glioma`, `p.glioma`), which other models find easier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+from types import MappingProxyType
+from typing import Final, Literal
+
+from models.facts_case import CaseFacts
+from models.facts_checks import is_hash
+from models.facts_cohort import CohortFacts
+from models.report_words import VOCABULARY
+
+Role = Literal["class", "figure", "name", "word"]
+Naming = Literal["", "rank", "class"]
+_NO_TUMOUR: Final = frozenset({"notumor", "notumour"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One fact that a draft may point to.
+
+    Attributes:
+        name: what stands between the braces.
+        value: the fact itself.
+        text: the fact as every report writes it, unit included.
+        role: "class" (a class name), "figure" (holds a number), "name" (of a hospital, case,
+            model or data set) or "word" (a judgement that a rule derives).
+        measure: the word that has to stand near a figure ("accuracy"); empty where the text says
+            it itself.
+        subject: text of the class a figure belongs to; empty for the whole.
+        naming: how the name says which class: "rank" (`p.1`), "class" (`p.glioma`), "" (neither).
+    """
+
+    name: str
+    value: str | float | int | None
+    text: str
+    role: Role
+    measure: str = ""
+    subject: str = ""
+    naming: Naming = ""
+
+
+def references(facts: CaseFacts | CohortFacts) -> Mapping[str, Reference]:
+    """All references of a document, by name, in a fixed order.
+
+    A reference exists only where its statement makes sense: `runner_up` not in a tie, for example.
+    """
+    rows = _case(facts) if isinstance(facts, CaseFacts) else _cohort(facts)
+    return MappingProxyType({row.name: row for row in (*rows, *_privacy(facts))})
+
+
+def class_text(name: str) -> str:
+    """A class name as reports write it."""
+    if name.lower().replace("_", "").replace("-", "").replace(" ", "") in _NO_TUMOUR:
+        return "no tumour"
+    text = " ".join(name.replace("_", " ").split())
+    return f'"{text}"' if all(word in _FOLDED for word in text.lower().split()) else text
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent, one decimal; "0.0 %" and "100.0 %" only where it is exactly so."""
+    if 0.0 < fraction < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= fraction < 1.0:
+        return "> 99.9 %"
+    return f"{100.0 * fraction:.1f} %"
+
+
+def count(number: int, noun: str) -> str:
+    """A whole number with its noun, plural where it is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+_FOLDED: Final = frozenset(word.lower() for word in VOCABULARY)
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def _word(name: str, value: str) -> Reference:
+    return Reference(name, value, value, "word")
+
+
+def _name(name: str, value: str) -> Reference:
+    return Reference(name, value, value, "name")
+
+
+def _class(name: str, value: str) -> Reference:
+    return Reference(name, value, class_text(value), "class")
+
+
+def _hash(name: str, sha256: str) -> Reference:
+    return Reference(name, sha256, f"sha256:{sha256[:12]}", "name")
+
+
+def _each_class(
+    value: str, figures: Mapping[str, tuple[float | None, str]], *, rank: int
+) -> Iterator[Reference]:
+    """One class's name and figures, once by rank and once by its own name."""
+    shown = class_text(value)
+    by_rank: tuple[str, str, Naming] = ("class", str(rank), "rank")
+    by_name: tuple[str, str, Naming] = ("name", _slug(value), "class")
+    for prefix, tail, naming in (by_rank, by_name):
+        yield replace(_class(f"{prefix}.{tail}", value), naming=naming)
+        for figure, (number, measure) in figures.items():
+            text = "not defined" if number is None else percent(number)
+            yield Reference(f"{figure}.{tail}", number, text, "figure", measure, shown, naming)
+
+
+def _case(facts: CaseFacts) -> Iterator[Reference]:
+    yield _class("predicted", facts.predicted)
+    if facts.runner_up is not None:
+        yield _class("runner_up", facts.runner_up)
+    for rank, name in enumerate(facts.ranked, start=1):
+        figures = {"p": (facts.probabilities[name], "probability")}
+        yield from _each_class(name, figures, rank=rank)
+    points = percent(facts.margin).replace("%", "percentage points")
+    yield Reference("margin", facts.margin, points, "figure")
+    yield _word("margin_word", facts.margin_word)
+    yield _word("confidence", facts.confidence)
+    yield _name("hospital", facts.hospital)
+    yield _name("case_id", facts.case_id)
+    hashed = is_hash(facts.dataset_version)
+    yield (_hash if hashed else _name)("dataset", facts.dataset_version)
+    yield _hash("model", facts.model_sha256)
+
+
+def _cohort(facts: CohortFacts) -> Iterator[Reference]:
+    yield _name("name", facts.name)
+    yield _hash("model", facts.model_sha256)
+    yield Reference("n_cases", facts.n_cases, count(facts.n_cases, "case"), "figure")
+    yield Reference("accuracy", facts.accuracy, percent(facts.accuracy), "figure", "accuracy")
+    if facts.accuracy_low is not None and facts.accuracy_high is not None:
+        ends = f"{percent(facts.accuracy_low)} to {percent(facts.accuracy_high)}"
+        yield Reference("accuracy_interval", None, f"95 % interval {ends}", "figure")
+    text = percent(facts.macro_f1)
+    yield Reference("macro_f1", facts.macro_f1, text, "figure", "macro F-score")
+    yield _word("level", facts.level)
+    for rank, name in enumerate(facts.ranked, start=1):
+        scores = facts.per_class[name]
+        figures = {
+            "precision": (scores.precision, "precision"),
+            "recall": (scores.recall, "recall"),
+            "f1": (scores.f1, "F-score"),
+        }
+        yield from _each_class(name, figures, rank=rank)
+    for label, extreme in (("best", facts.best), ("weakest", facts.weakest)):
+        if extreme is not None:
+            yield _class(label, extreme)
+    yield from _cohort_extras(facts)
+
+
+def _cohort_extras(facts: CohortFacts) -> Iterator[Reference]:
+    if facts.top_confusion is not None:
+        true, predicted, number = facts.top_confusion
+        text = f"{class_text(true)} read as {class_text(predicted)} ({count(number, 'case')})"
+        yield Reference("top_confusion", number, text, "figure")
+    if facts.rounds is not None:
+        yield Reference("rounds", facts.rounds, count(facts.rounds, "round"), "figure")
+    if facts.hospitals:
+        number = len(facts.hospitals)
+        yield Reference("hospital_count", number, count(number, "hospital"), "figure")
+        listed = ", ".join(facts.hospitals[:-1])
+        last = facts.hospitals[-1]
+        yield _name("hospital_names", f"{listed} and {last}" if listed else last)
+
+
+def _privacy(facts: CaseFacts | CohortFacts) -> Iterator[Reference]:
+    if facts.epsilon is None:
+        yield Reference("privacy", None, "no differential privacy guarantee", "figure")
+        return
+    # Rounded up: a text must never promise more privacy than was kept.
+    hundredths = Decimal(facts.epsilon).quantize(Decimal("0.01"), rounding=ROUND_CEILING)
+    epsilon, delta = f"epsilon {hundredths}", f"delta {_delta_text(facts.delta)}"
+    per_unit = f"per {facts.privacy_unit}"
+    yield Reference("privacy", facts.epsilon, f"{epsilon} at {delta} {per_unit}", "figure")
+    yield Reference("epsilon", facts.epsilon, epsilon, "figure")
+    yield Reference("delta", facts.delta, delta, "figure")
+    yield Reference("privacy_unit", facts.privacy_unit, per_unit, "name")
+
+
+def _delta_text(delta: float) -> str:
+    """Two significant digits, rounded up, as a bare exponent where the second is zero."""
+    if delta == 0.0:
+        return "0"
+    exact = Decimal(repr(delta))
+    step = Decimal(1).scaleb(exact.adjusted() - 1)
+    rounded = exact.quantize(step, rounding=ROUND_CEILING)
+    digits, _, exponent = f"{rounded:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(exponent):+03d}"

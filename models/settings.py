@@ -1,0 +1,91 @@
+"""Settings of augmentation and of the diffusion generator, as values that refuse nonsense.
+
+Importing this module imports nothing heavy: a plan is parsed and checked without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from models.errors import AugmentError, GeneratorError
+
+MAX_GENERATOR_SIZE = 128
+MAX_GENERATOR_CHANNELS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """How far training images are varied; every default means "not at all".
+
+    Attributes:
+        horizontal_flip: mirror left and right, for each image with probability one half.
+        shift: largest shift along each axis, as a fraction of the image, 0 to 0.5.
+        rotate_deg: largest rotation either way, degrees, 0 to 180.
+        scale: largest change of size; 0.1 draws factors from 0.9 to 1.1; 0 to 0.5.
+        brightness: largest change of brightness; 0.1 draws factors from 0.9 to 1.1; 0 to 0.9.
+    """
+
+    horizontal_flip: bool = False
+    shift: float = 0.0
+    rotate_deg: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            AugmentError: a value is not finite or out of its range.
+        """
+        if not isinstance(self.horizontal_flip, bool):
+            raise AugmentError(f"horizontal_flip is {self.horizontal_flip!r}; give true or false")
+        limits = {"shift": 0.5, "rotate_deg": 180.0, "scale": 0.5, "brightness": 0.9}
+        for name, most in limits.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise AugmentError(f"{name} is {value!r}; give a number from 0 to {most}")
+            if not (math.isfinite(value) and 0 <= value <= most):
+                raise AugmentError(f"{name} is {value}; give a number from 0 to {most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSettings:
+    """Size of the class-conditional diffusion model.
+
+    Attributes:
+        image_size: S, pixels of the images it makes.
+        channels: width of each resolution level, finest first; S halves between levels.
+        groups: groups of every GroupNorm; divides each width.
+        timesteps: T, diffusion steps of training.
+    """
+
+    image_size: int = 32
+    channels: tuple[int, ...] = (16, 32, 32)
+    groups: int = 8
+    timesteps: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no generator can have.
+
+        Raises:
+            GeneratorError: a size is out of range or does not divide as it must.
+        """
+        levels = len(self.channels)
+        if not 1 <= levels <= 5:
+            raise GeneratorError(f"{levels} resolution levels; give 1 to 5 channel widths")
+        if not 8 <= self.image_size <= MAX_GENERATOR_SIZE or self.image_size % 2 ** (levels - 1):
+            raise GeneratorError(
+                f"image size {self.image_size} px; choose 8 to {MAX_GENERATOR_SIZE} px, "
+                f"divisible by {2 ** (levels - 1)} for {levels} levels"
+            )
+        if self.groups < 1:
+            raise GeneratorError(f"{self.groups} groups; have at least 1")
+        for width in self.channels:
+            if not 4 <= width <= MAX_GENERATOR_CHANNELS or width % self.groups or width % 2:
+                raise GeneratorError(
+                    f"channel width {width}; choose an even 4 to {MAX_GENERATOR_CHANNELS} "
+                    f"that {self.groups} groups divide"
+                )
+        if not 10 <= self.timesteps <= 4000:
+            raise GeneratorError(f"{self.timesteps} timesteps; choose 10 to 4000")

@@ -1,0 +1,66 @@
+"""Says whether a report is borne out by its facts. Deterministic; knows nothing of who wrote it.
+
+Guarantee: a text that passes holds no number and no class name that its facts do not hold, written
+as the facts are written and said of what the facts say it of; no word outside a closed vocabulary,
+so no invented name, finding, drug, date, number word, prognosis, treatment or certainty; no
+ranking, comparison or grading that the facts contradict; and it has its header, its sections in
+order, the sentence "This report is decision support, not a diagnosis." and a line on who wrote it.
+
+It cannot judge style, or whether advice is wise beyond the rules of `models.report_case_claims`.
+
+Order: layout and words (`models.report_reading`), then claims (`models.report_claims`). All
+findings are collected, so that a person who corrects a text sees everything at once. Needs no
+torch.
+"""
+
+from __future__ import annotations
+
+from models.facts import CaseFacts, Facts, facts_sha256
+from models.report import Report
+from models.report_case_claims import case_findings
+from models.report_cohort_claims import cohort_findings
+from models.report_errors import Finding, ReportCheckError
+from models.report_layout import PROVENANCE
+from models.report_reading import read_report
+
+
+def verify_report(report: Report | str, facts: Facts) -> None:
+    """Check a report, or its text alone, against facts.
+
+    Args:
+        report: a report, or the text of one.
+        facts: the facts it was written from.
+
+    Raises:
+        ReportCheckError: with every finding and its place in the text. Of a `Report`, also where
+            its hash of the facts, its kind or its source is not what text and facts say.
+    """
+    if isinstance(report, str):
+        text, outer = report, []
+    else:
+        text, outer = report.text, _record_findings(report, facts)
+    reading = read_report(text, facts)
+    if isinstance(facts, CaseFacts):
+        claims = case_findings(facts, reading.sentences)
+    else:
+        claims = cohort_findings(facts, reading.sentences)
+    findings = [*outer, *reading.findings, *claims]
+    if findings:
+        findings.sort(key=lambda found: (found.start, found.end))
+        raise ReportCheckError(tuple(findings))
+
+
+def _record_findings(report: Report, facts: Facts) -> list[Finding]:
+    """What a report's record says of itself against its text and facts."""
+    found = []
+    if report.facts_sha256 != facts_sha256(facts):
+        message = f"the report was written from other facts, {report.facts_sha256[:12]}"
+        found.append(Finding("layout", 0, 0, "", message))
+    if report.kind != facts.kind:
+        message = f"the report is of kind {report.kind!r}, the facts are of kind {facts.kind!r}"
+        found.append(Finding("layout", 0, 0, "", message))
+    if not report.text.endswith(f"{PROVENANCE[report.source]}\n"):
+        end = len(report.text)
+        message = f"the record says {report.source!r} wrote it, the last line says otherwise"
+        found.append(Finding("layout", end, end, "", message))
+    return found

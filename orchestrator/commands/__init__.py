@@ -1,0 +1,1 @@
+"""The command lines of this package: `dura study ...`, `dura audit ...`, `dura demo`."""

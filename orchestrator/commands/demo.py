@@ -1,0 +1,23 @@
+"""`dura demo`: the whole main job on one machine, every step told and every part real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with one folder a class; phantoms without it.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="New folder for everything.")] = Path("runs/demo"),
+    rounds: Annotated[int, typer.Option(help="Rounds.")] = 4,
+    epsilon: Annotated[float, typer.Option(help="What the study may cost each unit.")] = 7.8,
+    replace: Annotated[bool, typer.Option(help="Remove an earlier demo in the folder.")] = False,
+) -> None:
+    """Five hospitals as five processes: data, approvals, DP rounds, reports, audit."""
+    from orchestrator.demo import Demo
+
+    Demo(out, data, rounds=rounds, epsilon=epsilon, replace=replace).run()

@@ -1,0 +1,225 @@
+"""`dura study`: what a researcher does from a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models import Evaluation
+
+app = typer.Typer(no_args_is_help=True, help="Write, submit and run a study over hospitals.")
+
+StudyArg = Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder.")]
+
+
+@app.command()
+def init(
+    study: StudyArg,
+    name: Annotated[str, typer.Option(help="The study's name.")],
+    email: Annotated[str, typer.Option(help="Your syft identity.")],
+    relay: Annotated[str, typer.Option(help="URL or folder of the relay.")],
+    hospitals: Annotated[str, typer.Option(help="Comma-separated e-mails of the hospitals.")],
+    epsilon: Annotated[float, typer.Option(help="What the whole study may cost a unit.")] = 7.8,
+    delta: Annotated[float, typer.Option(help="Delta at which epsilon is computed.")] = 1e-5,
+    rounds: Annotated[int, typer.Option(help="Rounds.")] = 4,
+    model: Annotated[str, typer.Option(help="Registered classifier, or model.py.")] = "small_cnn",
+) -> None:
+    """Create a study folder with a commented study.toml, and your keys."""
+    from orchestrator.errors import StudyError
+    from orchestrator.office import Office
+    from orchestrator.template import study_template
+
+    if (study / "study.toml").exists():
+        raise StudyError(f"{study} holds a study already; edit its study.toml")
+    study.mkdir(parents=True, exist_ok=True)
+    url = relay if "://" in relay else Path(relay).absolute().as_uri()
+    sites = tuple(part.strip() for part in hospitals.split(",") if part.strip())
+    text = study_template(
+        name=name,
+        email=email,
+        relay=url,
+        hospitals=sites,
+        epsilon=epsilon,
+        delta=delta,
+        rounds=rounds,
+        model=model,
+    )
+    (study / "study.toml").write_text(text)
+    office = Office(study)
+    typer.echo(f"study {name} created in {study}; edit study.toml, then `dura study check {study}`")
+    typer.echo(f"your key's fingerprint: {office.researcher.link.fingerprint}")
+
+
+@app.command()
+def pair(
+    study: StudyArg,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(help="EMAIL=FINGERPRINT of a hospital, compared with it by telephone."),
+    ] = None,
+) -> None:
+    """Ask the hospitals to pair; pin their keys once fingerprints were compared."""
+    from datasites import DatasitesError
+    from orchestrator.errors import StudyError
+    from orchestrator.office import Office
+
+    office = Office(study)
+    link = office.researcher.link
+    for entry in pin or []:
+        email, _, mark = entry.partition("=")
+        if not mark:
+            raise StudyError(f"--pin wants EMAIL=FINGERPRINT, not {entry!r}")
+        link.pin(email, mark)
+        typer.echo(f"pinned {email}")
+    pinned = link.pinned()
+    typer.echo(f"your fingerprint, to be told to data owners: {link.fingerprint}")
+    for site in office.study.hospitals:
+        if site in pinned:
+            typer.echo(f"{site}: paired, {pinned[site]}")
+            continue
+        link.request(site)
+        try:
+            typer.echo(f"{site}: published {link.site_fingerprint(site)}; compare, then --pin it")
+        except DatasitesError:
+            typer.echo(f"{site}: asked; its owner has not answered yet")
+
+
+@app.command()
+def check(study: StudyArg) -> None:
+    """Check the study, show what it costs, and rehearse its jobs on mock data in the sandbox."""
+    from datasites import plan_events, rehearse
+    from models import initial_weights, weights_to_bytes
+    from orchestrator.office import draft_bundle
+    from orchestrator.study import read_study
+    from privacy import epsilon
+
+    spec = read_study(study)
+    bundle = draft_bundle(study, spec)
+    plan = bundle.plan
+    cost = epsilon(plan_events(plan), delta=spec.privacy.delta)
+    typer.echo(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
+    typer.echo(f"noise multiplier {plan.train.noise_multiplier} (training)")
+    typer.echo(f"costs epsilon {cost:.3f} at delta {spec.privacy.delta} per privacy unit")
+    weights = weights_to_bytes(
+        initial_weights(
+            plan.model.name,
+            text=bundle.model_text,
+            classes=len(plan.classes),
+            image_size=plan.model.image_size,
+            seed=spec.seed,
+        )
+    )
+    for done in rehearse(bundle, weights):
+        typer.echo(
+            f"rehearsed {done.kind} on mock data: {done.steps_taken} steps in {done.work_s:.1f} s"
+        )
+    typer.echo("all well; `dura study submit` sends it to the hospitals")
+
+
+@app.command()
+def submit(study: StudyArg) -> None:
+    """Send the plan to every hospital for review."""
+    from orchestrator.office import Office
+
+    office = Office(study)
+    bundle = office.submit()
+    typer.echo(f"plan {bundle.sha256} sent to {len(office.study.hospitals)} hospitals")
+
+
+@app.command()
+def status(study: StudyArg) -> None:
+    """Show where every hospital stands."""
+    from orchestrator.office import Office
+
+    for standing in Office(study).standings():
+        decision = standing.decision
+        if not standing.paired:
+            text = "not paired"
+        elif decision is None:
+            text = "paired; no decision on the plan yet"
+        elif decision.approved:
+            text = (
+                f"approved: {decision.max_rounds} rounds until {decision.expires}, "
+                f"epsilon {decision.epsilon_plan:.3f} at delta {decision.delta} per {decision.unit}"
+            )
+        else:
+            text = f"refused [{decision.reason}]"
+        typer.echo(f"{standing.hospital}: {text}")
+
+
+@app.command()
+def run(
+    study: StudyArg,
+    test: Annotated[Path, typer.Option(help="Your own labelled test folder.")],
+    out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
+    wait_s: Annotated[float, typer.Option(help="Seconds to wait for undecided hospitals.")] = 0.0,
+) -> None:
+    """Run the approved study: rounds, aggregation, evaluation, report requests."""
+    from orchestrator.conduct import Conductor
+    from orchestrator.watching import interruptible, watch
+
+    conductor = Conductor(study)
+    target = out if out is not None else study / "run"
+    with interruptible(study), watch(conductor.study) as watcher:
+        evaluation = conductor.run(target, test, watcher, wait_s=wait_s)
+    _say_done(evaluation, target)
+
+
+@app.command()
+def resume(study: StudyArg) -> None:
+    """Continue the last run after an interruption or a missed quorum."""
+    from orchestrator.conduct import Conductor
+    from orchestrator.watching import interruptible, watch
+
+    conductor = Conductor(study)
+    with interruptible(study), watch(conductor.study) as watcher:
+        evaluation = conductor.resume(watcher)
+    _say_done(evaluation, conductor.last_run())
+
+
+@app.command()
+def reports(study: StudyArg) -> None:
+    """Fetch the reports that owners released since, and renew the run's results."""
+    from orchestrator.conduct import Conductor
+
+    out = Conductor(study).gather_reports()
+    counts = json.loads((out / "summary.json").read_text())["reports"]
+    typer.echo(
+        f"reports: {counts['released']} released, {counts['held']} held by their owners, "
+        f"{counts['withheld']} withheld; see {out / 'reports'}"
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A released model.safetensors.")],
+    data: Annotated[Path, typer.Option(help="Folder with one folder a class.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a model file on any labelled folder."""
+    from orchestrator.scoring import evaluate_file
+
+    evaluation = evaluate_file(model, data)
+    if as_json:
+        typer.echo(json.dumps(evaluation.to_json()))
+        return
+    typer.echo(
+        f"{evaluation.n} images: accuracy {evaluation.accuracy:.4f}, "
+        f"macro F1 {evaluation.macro_f1:.4f}"
+    )
+    for score in evaluation.per_class:
+        typer.echo(
+            f"  {score.name:12s} precision {score.precision:.3f}  recall {score.recall:.3f}  "
+            f"F1 {score.f1:.3f}  ({score.support} images)"
+        )
+
+
+def _say_done(evaluation: Evaluation, out: Path) -> None:
+    typer.echo(
+        f"done: accuracy {evaluation.accuracy:.4f}, macro F1 {evaluation.macro_f1:.4f} on "
+        f"{evaluation.n} test images; see {out / 'report.html'}"
+    )

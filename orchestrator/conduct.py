@@ -1,0 +1,179 @@
+"""The rounds of a study, put together: the composition root of `dura study run` and `resume`.
+
+Everything concrete is put together here: the study's office, the test set, the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from datasites import Bundle
+from models import Evaluation, initial_weights, save_model_file
+from orchestrator.errors import QuorumError, StudyError
+from orchestrator.office import Office
+from orchestrator.results import write_results
+from orchestrator.rounds import StudyRun, Watcher
+from orchestrator.runstate import RunFolder, RunState
+from orchestrator.scoring import TestSet, bundle_model, model_metadata
+
+LAST_RUN = "last_run.json"
+
+
+class Conductor:
+    """Conducts the rounds of the study in `folder`.
+
+    Raises:
+        StudyError: the study's file is missing or wrong.
+        RelayError: the relay is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.office = Office(folder)
+        self.study = self.office.study
+        self.researcher = self.office.researcher
+
+    def run(self, out: Path, test: Path, watcher: Watcher, *, wait_s: float = 0.0) -> Evaluation:
+        """Start a run and take it to its end.
+
+        Args:
+            out: the run's folder.
+            test: the researcher's test folder.
+            watcher: who is told.
+            wait_s: seconds to wait for hospitals that have not decided.
+
+        Raises:
+            QuorumError: too few hospitals approved, or delivered.
+            StudyError: a run is in `out` already.
+        """
+        bundle = self.office.submitted()
+        self._await_decisions(bundle, wait_s)
+        self._approved(bundle)
+        state = RunFolder(out).start(study=self.study.name, plan_sha256=bundle.sha256, test=test)
+        (self.folder / LAST_RUN).write_text(json.dumps({"out": str(out.absolute())}))
+        return self._go(out, state, bundle, watcher)
+
+    def resume(self, watcher: Watcher) -> Evaluation:
+        """Take the last run to its end.
+
+        Raises:
+            StudyError: there is none, or it was of another plan.
+        """
+        out = self.last_run()
+        state = RunFolder(out).load()
+        bundle = self.office.submitted()
+        if state.plan_sha256 != bundle.sha256:
+            raise StudyError(
+                f"the run in {out} was of plan {state.plan_sha256[:12]}, but {bundle.sha256[:12]} "
+                "was submitted since; start a new run"
+            )
+        return self._go(out, state, bundle, watcher)
+
+    def last_run(self) -> Path:
+        """The folder of the last run.
+
+        Raises:
+            StudyError: there was none.
+        """
+        path = self.folder / LAST_RUN
+        if not path.exists():
+            raise StudyError(f"no run was started yet; `dura study run {self.folder}` starts one")
+        return Path(json.loads(path.read_text())["out"])
+
+    def gather_reports(self) -> Path:
+        """Fetch what owners released since, and write results anew; returns the run's folder."""
+        out = self.last_run()
+        self.researcher.collect()
+        bundle = self.office.submitted()
+        state = RunFolder(out).load()
+        if state.rounds_done < self.study.rounds:
+            raise StudyError(f"the run in {out} is not finished; `dura study resume {self.folder}`")
+        weights, _ = RunFolder(out).checkpoint(state.rounds_done)
+        self._finish(out, state, bundle, weights, self._test_set(state, bundle))
+        return out
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _await_decisions(self, bundle: Bundle, wait_s: float) -> None:
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            self.researcher.collect()
+            if all(self.researcher.decision(site, bundle) for site in self.study.hospitals):
+                return
+            time.sleep(0.2)
+
+    def _approved(self, bundle: Bundle) -> tuple[str, ...]:
+        self.researcher.collect()
+        approved = []
+        reasons = {}
+        for site in self.study.hospitals:
+            decision = self.researcher.decision(site, bundle)
+            if decision is not None and decision.approved:
+                approved.append(site)
+            else:
+                reasons[site] = "undecided" if decision is None else str(decision.reason)
+        if len(approved) < self.study.quorum:
+            raise QuorumError(
+                f"{len(approved)} of {len(self.study.hospitals)} hospitals approved the plan, "
+                f"the quorum is {self.study.quorum}: {reasons}",
+                needed=self.study.quorum,
+                received=len(approved),
+            )
+        return tuple(approved)
+
+    def _test_set(self, state: RunState, bundle: Bundle) -> TestSet:
+        plan = bundle.plan
+        return TestSet(Path(state.test), classes=plan.classes, image_size=plan.model.image_size)
+
+    def _go(self, out: Path, state: RunState, bundle: Bundle, watcher: Watcher) -> Evaluation:
+        test = self._test_set(state, bundle)
+        hospitals = self._approved(bundle)
+        folder = RunFolder(out)
+        folder.save_keys(
+            {
+                site: self.researcher.card(site).public_key
+                for site in self.study.hospitals
+                if site in hospitals
+            }
+        )
+        run = StudyRun(
+            self.researcher,
+            bundle,
+            hospitals,
+            folder=folder,
+            state=state,
+            score=lambda weights: test.score(bundle_model(bundle, weights)),
+            watcher=watcher,
+        )
+        weights = run.train(self._initial(bundle))
+        evaluation = test.score(bundle_model(bundle, weights))
+        run.ask_reports(weights, evaluation)
+        self._finish(out, state, bundle, weights, test)
+        return evaluation
+
+    def _initial(self, bundle: Bundle) -> Mapping[str, torch.Tensor]:
+        plan = bundle.plan
+        return initial_weights(
+            plan.model.name,
+            text=bundle.model_text,
+            classes=len(plan.classes),
+            image_size=plan.model.image_size,
+            seed=self.study.seed,
+        )
+
+    def _finish(
+        self,
+        out: Path,
+        state: RunState,
+        bundle: Bundle,
+        weights: Mapping[str, torch.Tensor],
+        test: TestSet,
+    ) -> None:
+        save_model_file(out / "model.safetensors", weights, model_metadata(bundle))
+        evaluation = test.score(bundle_model(bundle, weights))
+        write_results(RunFolder(out), state, bundle, self.researcher, evaluation)

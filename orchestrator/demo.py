@@ -1,0 +1,348 @@
+"""The demonstration: one study over five hospitals, told step by step.
+
+Nothing in it is simulated but the people and, without `--data`, the images: every hospital is a
+datasite in a process of its own, every step is a `dura` command that is printed and can be
+repeated by hand, and the fingerprints that people would compare by telephone are read here from
+both sides. Everything lies below one folder; agents end with the demonstration.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import typer
+from PIL import Image
+
+from models import draw_phantoms
+from orchestrator.errors import OrchestratorError, StudyError
+
+HOSPITALS = ("A", "B", "C", "D", "E")
+RESEARCHER = "researcher@university.example"
+PHANTOMS_PER_CLASS = 500
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+BUDGET = 8.0
+
+
+def email_of(name: str) -> str:
+    """A hospital's syft identity in the demonstration."""
+    return f"owner@hospital-{name.lower()}.example"
+
+
+class Demo:
+    """One demonstration in `out`.
+
+    Raises:
+        StudyError: `out` is in use and `replace` is not given.
+        OrchestratorError: a step failed; the message is that step's own.
+    """
+
+    def __init__(
+        self, out: Path, data: Path | None, *, rounds: int, epsilon: float, replace: bool
+    ) -> None:
+        if data is not None and not data.is_dir():
+            raise StudyError(f"{data} is not a folder; --data wants one folder a class in it")
+        if out.exists() and any(out.iterdir()):
+            if not replace or not (out / "relay").is_dir():
+                raise StudyError(f"{out} is not empty; choose another --out, or --replace a demo")
+            shutil.rmtree(out)
+        out.mkdir(parents=True, exist_ok=True)
+        self.out = out
+        self._data = data
+        self._rounds = rounds
+        self._epsilon = epsilon
+        self._started = time.monotonic()
+        self._agents: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> None:
+        """Go through the whole study."""
+        with ExitStack() as ending:
+            ending.callback(self._end_agents)
+            self._prepare_data()
+            self._create_sites()
+            self._start_agents()
+            self._pair()
+            self._submit()
+            self._approve()
+            self._train()
+            self._decide_reports()
+        self._audit()
+        self._summary()
+
+    # --- steps ----------------------------------------------------------------------------
+
+    def _prepare_data(self) -> None:
+        source = self._data
+        if source is None:
+            self._tell("nobody yet", "draws synthetic phantoms (no patient data), four classes")
+            source = self.out / "phantoms"
+            write_phantoms(source, per_class=PHANTOMS_PER_CLASS, seed=7)
+        self._tell("nobody yet", "divides the images: five hospitals and the researcher's test set")
+        self._dura(
+            "data",
+            "split",
+            str(source),
+            "--out",
+            str(self.out / "data"),
+            "--clients",
+            "5",
+            "--test",
+            "0.2",
+            "--holdout",
+            "0.2",
+        )
+
+    def _create_sites(self) -> None:
+        self._tell("data owners", "create their sites, set a budget, ingest their images")
+        (self.out / "relay").mkdir()
+        self._each(self._create_site)
+
+    def _create_site(self, name: str) -> str:
+        site = self._site(name)
+        self._quiet(
+            "site",
+            "init",
+            site,
+            "--name",
+            name,
+            "--email",
+            email_of(name),
+            "--relay",
+            str(self.out / "relay"),
+            "--epsilon",
+            str(BUDGET),
+            "--delta",
+            "1e-5",
+        )
+        data = self.out / "data"
+        return self._quiet(
+            "site",
+            "ingest",
+            site,
+            str(data / f"client_{name}_train"),
+            "--test",
+            str(data / f"client_{name}_test"),
+        )
+
+    def _start_agents(self) -> None:
+        self._tell("data owners", "start their agents: one process each, `dura site serve`")
+        (self.out / "logs").mkdir()
+        for name in HOSPITALS:
+            with (self.out / "logs" / f"{name}.log").open("wb") as log:
+                self._agents[name] = subprocess.Popen(
+                    [*_program(), "site", "serve", self._site(name)],
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+
+    def _pair(self) -> None:
+        self._tell("researcher", "creates a study and asks the hospitals to pair")
+        sites = ",".join(email_of(name) for name in HOSPITALS)
+        self._dura(
+            "study",
+            "init",
+            self._study,
+            "--name",
+            "brain-tumours",
+            "--email",
+            RESEARCHER,
+            "--relay",
+            str(self.out / "relay"),
+            "--hospitals",
+            sites,
+            "--rounds",
+            str(self._rounds),
+            "--epsilon",
+            str(self._epsilon),
+        )
+        asked = self._quiet("study", "pair", self._study)
+        own = asked.splitlines()[0].rsplit(" ", 1)[-1]
+        self._tell("both sides", f"compare fingerprints by telephone; the researcher's is {own}")
+        marks = self._each(lambda name: self._pair_site(name, own))
+        pins = [
+            part
+            for name, mark in zip(HOSPITALS, marks, strict=True)
+            for part in ("--pin", f"{email_of(name)}={mark}")
+        ]
+        self._dura("study", "pair", self._study, *pins)
+
+    def _pair_site(self, name: str, researcher_mark: str) -> str:
+        self._quiet(
+            "site", "pair", self._site(name), RESEARCHER, researcher_mark, "--as", _owner(name)
+        )
+        return self._quiet("site", "fingerprint", self._site(name)).strip()
+
+    def _submit(self) -> None:
+        self._tell("researcher", "rehearses the plan on mock data in the sandbox, then submits it")
+        self._dura("study", "check", self._study)
+        self._dura("study", "submit", self._study)
+
+    def _approve(self) -> None:
+        self._tell("data owners", "read what would run and what it costs here, then approve it")
+        plans = self._each(self._wait_for_plan)
+        self._dura("site", "show", self._site("A"), plans[0])
+        for line in self._each(lambda name: self._approve_at(name, plans[0])):
+            typer.echo(f"    {line.splitlines()[0]}")
+
+    def _approve_at(self, name: str, plan: str) -> str:
+        return self._quiet(
+            "site",
+            "approve",
+            self._site(name),
+            plan,
+            "--as",
+            _owner(name),
+            "--reason",
+            "read line by line",
+            "--standing-release",
+        )
+
+    def _wait_for_plan(self, name: str) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            lines = self._quiet("site", "requests", self._site(name)).splitlines()[1:]
+            if lines:
+                return lines[0].split()[0]
+            self._check_agents()
+        raise OrchestratorError(f"no plan reached {name}; see {self.out / 'logs'}")
+
+    def _train(self) -> None:
+        self._tell(
+            "researcher", "runs the rounds; every hospital checks, reserves, trains, commits"
+        )
+        holdout = self.out / "data" / "researcher_test"
+        self._dura(
+            "study",
+            "run",
+            self._study,
+            "--test",
+            str(holdout),
+            "--out",
+            str(self.out),
+            "--wait-s",
+            "120",
+            show=True,
+        )
+
+    def _decide_reports(self) -> None:
+        self._tell("data owners", "decide on the reports that their LLaMa drafted; all were held")
+        for name in HOSPITALS:
+            for item, kind in self._held(name):
+                self._decide(name, item, kind)
+        self._tell("researcher", "fetches what was released")
+        time.sleep(2.0)
+        self._dura("study", "reports", self._study)
+
+    def _decide(self, name: str, item: str, kind: str) -> None:
+        """This demonstration's people: cohort reports go; A lets one case go, B refuses its own."""
+        site, who = self._site(name), _owner(name)
+        if kind in ("hospital", "global"):
+            self._dura("site", "release", site, item, "--as", who, "--reason", "figures are noised")
+        elif name == "A" and item.endswith(self._first_case(name)):
+            self._dura("site", "read", site, item)
+            self._dura("site", "release", site, item, "--as", who, "--reason", "patient consented")
+        elif name == "B":
+            self._dura("site", "withhold", site, item, "--as", who, "--reason", "not needed")
+
+    def _held(self, name: str) -> list[tuple[str, str]]:
+        lines = self._quiet("site", "releases", self._site(name)).splitlines()[1:]
+        rows = [line.split() for line in lines]
+        return [(row[0], row[1]) for row in rows if row[4] == "held"]
+
+    def _first_case(self, name: str) -> str:
+        return sorted(item for item, kind in self._held(name) if kind == "case")[0]
+
+    def _audit(self) -> None:
+        self._tell("auditor", "verifies every ledger offline, against keys and receipts")
+        self._dura("audit", "verify", str(self.out))
+
+    def _summary(self) -> None:
+        path = self.out / "summary.json"
+        summary = json.loads(path.read_text())
+        summary["wall_s"] = round(time.monotonic() - self._started, 1)
+        path.write_text(json.dumps(summary, indent=1) + "\n")
+        worst = max(summary["epsilon"].values())
+        self._tell("everybody", "what came of it")
+        for line in (
+            f"accuracy {summary['test_accuracy']:.4f} on {summary['test_images']} test images",
+            f"epsilon at most {worst:.3f} at delta 1e-05 per {', '.join(summary['unit'])}",
+            f"reports: {summary['reports']}",
+            f"overhead {summary['overhead_s_per_round']:.2f} s a round (training excluded)",
+            f"{summary['wall_s']} s in all; look at {self.out / 'report.html'}",
+        ):
+            typer.echo(f"    {line}")
+
+    # --- commands and processes -------------------------------------------------------------
+
+    @property
+    def _study(self) -> str:
+        return str(self.out / "study")
+
+    def _site(self, name: str) -> str:
+        return str(self.out / "sites" / name)
+
+    def _tell(self, who: str, what: str) -> None:
+        elapsed = time.monotonic() - self._started
+        typer.echo(f"\n[{elapsed:5.1f} s] {who}: {what}")
+
+    def _dura(self, *words: str, show: bool = False) -> None:
+        """Run one command and print it with what it says."""
+        typer.echo(f"  $ dura {' '.join(words)}")
+        if show:
+            done = subprocess.run([*_program(), *words], check=False)
+            if done.returncode != 0:
+                raise OrchestratorError(f"`dura {' '.join(words[:2])}` failed; see above")
+            return
+        for line in self._quiet(*words).splitlines():
+            typer.echo(f"    {line}")
+
+    def _quiet(self, *words: str) -> str:
+        done = subprocess.run([*_program(), *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise OrchestratorError(f"`dura {' '.join(words)}` failed: {done.stderr.strip()}")
+        return done.stdout
+
+    def _each(self, work: Callable[[str], str]) -> Sequence[str]:
+        """Do the same at every hospital, two at a time."""
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            return list(pool.map(work, HOSPITALS))
+
+    def _check_agents(self) -> None:
+        for name, agent in self._agents.items():
+            if agent.poll() is not None:
+                log = (self.out / "logs" / f"{name}.log").read_text()[-500:]
+                raise OrchestratorError(f"the agent of {name} ended: {log}")
+
+    def _end_agents(self) -> None:
+        for agent in self._agents.values():
+            agent.send_signal(signal.SIGTERM)
+        for agent in self._agents.values():
+            agent.wait(timeout=60)
+
+
+def write_phantoms(folder: Path, *, per_class: int, seed: int) -> None:
+    """Phantoms as PNG files, one folder a class."""
+    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, per_class), size=64, seed=seed)
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True)
+    for number, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        path = folder / drawn.classes[int(label)] / f"phantom_{number:05d}.png"
+        Image.fromarray(np.asarray(image)).save(path)
+
+
+def _owner(name: str) -> str:
+    return f"owner-{name}"
+
+
+def _program() -> list[str]:
+    return [sys.executable, "-m", "orchestrator.cli"]

@@ -1,0 +1,102 @@
+"""A study before and beside its rounds: pairing, drafting, submitting, where hospitals stand.
+
+Nothing here needs the training libraries, so these commands answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasites import Bundle, PlanDecision, make_bundle, open_bundle
+from orchestrator.errors import StudyError
+from orchestrator.researcher import Researcher
+from orchestrator.study import Study, read_study, study_plan
+
+MODEL_FILE = "model.py"
+SUBMITTED = "submitted"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one hospital stands.
+
+    Attributes:
+        hospital: its e-mail. paired: whether its key is pinned.
+        decision: its decision on the submitted plan, None while there is none.
+    """
+
+    hospital: str
+    paired: bool
+    decision: PlanDecision | None
+
+
+class Office:
+    """The office of the study in `folder`.
+
+    Raises:
+        StudyError: the study's file is missing or wrong.
+        RelayError: the relay is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study: Study = read_study(folder)
+        self.researcher = Researcher(folder, self.study)
+
+    def draft(self) -> Bundle:
+        """The bundle that the study's files give now."""
+        return draft_bundle(self.folder, self.study)
+
+    def submit(self) -> Bundle:
+        """Keep the bundle as submitted and send it to every hospital."""
+        bundle = self.draft()
+        for name, data in bundle.files.items():
+            path = self.folder / SUBMITTED / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+        stale = {path.name for path in (self.folder / SUBMITTED).iterdir()} - set(bundle.files)
+        for name in stale:
+            (self.folder / SUBMITTED / name).unlink()
+        self.researcher.submit_plan(bundle)
+        return bundle
+
+    def submitted(self) -> Bundle:
+        """The bundle that was submitted last.
+
+        Raises:
+            StudyError: none was.
+        """
+        folder = self.folder / SUBMITTED
+        if not folder.is_dir():
+            raise StudyError(f"nothing was submitted yet; run `dura study submit {self.folder}`")
+        return open_bundle({path.name: path.read_bytes() for path in folder.iterdir()})
+
+    def standings(self) -> list[Standing]:
+        """Where every hospital stands, after a look at the relay."""
+        self.researcher.collect()
+        pinned = self.researcher.link.pinned()
+        bundle = self.submitted() if (self.folder / SUBMITTED).is_dir() else None
+        return [
+            Standing(
+                site,
+                site in pinned,
+                self.researcher.decision(site, bundle) if bundle is not None else None,
+            )
+            for site in self.study.hospitals
+        ]
+
+
+def draft_bundle(folder: Path, study: Study) -> Bundle:
+    """The bundle of a study's files.
+
+    Raises:
+        StudyError: the study names `model.py` and there is none.
+    """
+    text = None
+    if study.model.name == MODEL_FILE:
+        path = folder / MODEL_FILE
+        if not path.exists():
+            raise StudyError(f"the study's model is {MODEL_FILE}, but {path} is not there")
+        text = path.read_text()
+    return make_bundle(study_plan(study), text)

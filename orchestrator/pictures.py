@@ -1,0 +1,47 @@
+"""Which pictures a study's results hold, with their titles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models import Evaluation
+from orchestrator import plots
+from orchestrator.curves import epsilon_series
+from orchestrator.html_report import Picture
+from orchestrator.runstate import RunState
+
+
+def study_pictures(
+    state: RunState, evaluation: Evaluation, budgets: Mapping[str, float]
+) -> dict[str, Picture]:
+    """The pictures of a run, by file name; ROC curves only where the test set allows any."""
+    series = epsilon_series(state.contributions, budgets=budgets)
+    pictures = {
+        "curves": Picture(
+            title="Loss and accuracy",
+            description="Loss and accuracy on the test set after each round.",
+            png=plots.loss_accuracy_png(state.scores),
+        ),
+        "confusion": Picture(
+            title="Confusion matrix",
+            description="True against predicted classes on the test set.",
+            png=plots.confusion_png(evaluation),
+        ),
+        "epsilon": Picture(
+            title="Privacy spent",
+            description="Each hospital's total epsilon after each round.",
+            png=plots.epsilon_png(series),
+        ),
+        "contributions": Picture(
+            title="Contributions",
+            description="Update norms and agreement with the aggregate by hospital.",
+            png=plots.contribution_png(state.contributions),
+        ),
+    }
+    if evaluation.roc:
+        pictures["roc"] = Picture(
+            title="ROC curves",
+            description="One class against the others on the test set.",
+            png=plots.roc_png(evaluation),
+        )
+    return pictures

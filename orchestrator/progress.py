@@ -1,0 +1,135 @@
+"""What a person sees while a study runs: two bars on a terminal, plain lines everywhere else.
+
+`RoundProgress` is told when a step begins, when a hospital answers and when a round is scored. On
+a terminal it shows the rounds and the hospitals of the current step as bars; what went wrong
+scrolls by above them and stays. Into a file, a pipe or a CI log it writes one line for each
+event, with no control codes, so that the same run can be read afterwards.
+
+An outcome that is not one of `usable` ("done", "held") is a problem and is shown as such. A
+hospital counts once a step; its later outcomes (an update that fails a check after it arrived)
+are shown, not counted. Names and reasons come from outside: they are never read as markup and
+lose their control characters. The clock is an argument and is only used for elapsed times.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from orchestrator.curves import RoundScore
+
+USABLE = frozenset({"done", "held"})
+
+
+class RoundProgress:
+    """Shows how a run goes; use it as a context manager around the run.
+
+    Args:
+        rounds: rounds of the study.
+        rounds_done: rounds that were done before this run (a resumed study); at most `rounds`.
+        console: where to show it; standard error unless told.
+        usable: outcomes that are no problem.
+        clock: seconds from any fixed point.
+    """
+
+    def __init__(
+        self,
+        *,
+        rounds: int,
+        rounds_done: int = 0,
+        console: Console | None = None,
+        usable: Collection[str] = USABLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console if console is not None else Console(stderr=True)
+        self._usable = frozenset(usable)
+        self._clock = clock
+        self._started = clock()
+        self._step, self._asked, self._heard = "", 0, set[str]()
+        self._bars: Progress | None = None
+        if self._console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=28),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}", markup=False, style="dim"),
+                TimeElapsedColumn(),
+                console=self._console,
+                get_time=clock,
+            )
+            self._study_bar = self._bars.add_task(
+                "rounds", total=rounds, completed=rounds_done, note=""
+            )
+            self._step_bar = self._bars.add_task("waiting", total=None, note="")
+
+    def __enter__(self) -> RoundProgress:
+        """Start showing."""
+        self._started = self._clock()
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop showing; the terminal is left as it was, also after Ctrl-C."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def begin(self, what: str, hospitals: int) -> None:
+        """A step begins in which this many hospitals are asked."""
+        self._step, self._asked, self._heard = _plain(what), hospitals, set()
+        self._started = self._clock()
+        if self._bars is None:
+            self._line(f"{self._step}: asking {hospitals} {_hospitals(hospitals)}")
+            return
+        self._bars.reset(self._step_bar, total=hospitals, description=self._step, note="")
+
+    def answered(self, hospital: str, outcome: str) -> None:
+        """A hospital answered, or was given up."""
+        self._heard.add(hospital)
+        name, said = _plain(hospital), _plain(outcome)
+        problem = outcome not in self._usable
+        of = f"{len(self._heard)} of {self._asked}"
+        if self._bars is None:
+            mark = "problem, " if problem else ""
+            self._line(f"{self._step}: {name}: {mark}{said} after {self._elapsed()} ({of})")
+            return
+        self._bars.update(self._step_bar, completed=len(self._heard), note=f"last: {name}")
+        if problem:
+            text = f"{self._step}: {name}: {said} after {self._elapsed()}"
+            self._bars.console.print(Text(text, style="yellow"))
+
+    def scored(self, score: RoundScore) -> None:
+        """A round was aggregated and scored; round 0 is the model before training."""
+        figures = f"accuracy {score.accuracy:.1%}, macro F1 {score.macro_f1:.1%}"
+        if self._bars is None:
+            self._line(f"round {score.round}: {figures}, loss {score.loss:.3f}")
+            return
+        self._bars.update(self._study_bar, completed=score.round, note=figures)
+
+    def _elapsed(self) -> str:
+        """Seconds since the step began."""
+        return f"{self._clock() - self._started:.1f} s"
+
+    def _line(self, text: str) -> None:
+        """One line as it is: no wrapping, no markup, no highlighting."""
+        self._console.print(Text(text), soft_wrap=True, highlight=False)
+
+
+def _hospitals(count: int) -> str:
+    """The noun that goes with a count."""
+    return "hospital" if count == 1 else "hospitals"
+
+
+def _plain(text: str) -> str:
+    """Text from outside without control characters, cut to a line's length."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:80]

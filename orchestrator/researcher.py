@@ -1,0 +1,175 @@
+"""A researcher's end of a study: submit the plan, ask hospitals, read their answers.
+
+What hospitals send is taken from the relay by `collect` and lies on local disk from then on; all
+reading is from there, so a crash loses nothing and an answer is never asked for twice. A receipt is
+checked against the key that its hospital's data card named, and against the weights that came
+with it, before anything is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasites import (
+    ANSWER_FILE,
+    DECISION_FILE,
+    TASK_FILE,
+    WEIGHTS_FILE,
+    Answer,
+    Bundle,
+    DataCard,
+    Participant,
+    PlanDecision,
+    ReleasedReport,
+    ResearcherLink,
+    Task,
+    parse_model,
+    task_bytes,
+)
+from orchestrator.errors import HospitalRefusedError, VerificationError
+from orchestrator.receipts import check_receipt
+from orchestrator.study import Study
+from privacy import (
+    Receipt,
+    SignatureError,
+    canonical_bytes,
+    sha256_hex,
+    verify,
+)
+
+REVOKED_FILE = "revoked.json"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A hospital's answer with what came along.
+
+    Attributes:
+        answer: the answer. receipt: the verified receipt, None when nothing was spent.
+        signed_receipt: the same as it is kept, JSON.
+        files: output name to bytes, hashes checked against the receipt.
+    """
+
+    answer: Answer
+    receipt: Receipt | None
+    signed_receipt: str
+    files: Mapping[str, bytes]
+
+
+class Researcher:
+    """The researcher of one study."""
+
+    def __init__(self, folder: Path, study: Study) -> None:
+        self.study = study
+        self.link = ResearcherLink(
+            Participant(
+                email=study.researcher,
+                relay_url=study.relay,
+                syftbox=folder / "syftbox",
+                own_folder=folder / "keys",
+                is_site=False,
+            )
+        )
+
+    def collect(self) -> None:
+        """Take everything new from the relay."""
+        self.link.collect()
+
+    def submit_plan(self, bundle: Bundle) -> None:
+        """Send the plan to every hospital of the study; sending it again is harmless."""
+        for site in self.study.hospitals:
+            self.link.submit(site=site, job=plan_job(bundle), files=bundle.files)
+
+    def decision(self, site: str, bundle: Bundle) -> PlanDecision | None:
+        """A hospital's last decision on the plan, None when it has not decided.
+
+        Raises:
+            PlanError: what it sent is not a decision.
+        """
+        files = self.link.received(site, plan_job(bundle))
+        data = files.get(REVOKED_FILE) or files.get(DECISION_FILE)
+        return None if data is None else parse_model(PlanDecision, data, what="decision")
+
+    def card(self, site: str) -> DataCard:
+        """A hospital's data card.
+
+        Raises:
+            HospitalRefusedError: it has sent none.
+        """
+        data = self.link.card(site)
+        if data is None:
+            raise HospitalRefusedError(site, "no_card", "has sent no data card yet; is it served?")
+        return parse_model(DataCard, data, what=f"data card of {site}")
+
+    def ask(self, site: str, task: Task, weights: bytes | None) -> None:
+        """Send a task; sending the same task again is harmless."""
+        files = {TASK_FILE: task_bytes(task)}
+        if weights is not None:
+            files[WEIGHTS_FILE] = weights
+        self.link.submit(site=site, job=task.request, files=files)
+
+    def answered(self, site: str, request: str) -> bool:
+        """Whether an answer to the request lies here already."""
+        return ANSWER_FILE in self.link.received(site, request)
+
+    def reply(self, site: str, request: str, *, bundle: Bundle) -> Reply | None:
+        """A hospital's answer to a request, None while there is none.
+
+        Raises:
+            VerificationError: its receipt or its files are not what was signed.
+        """
+        files = self.link.received(site, request)
+        data = files.pop(ANSWER_FILE, None)
+        if data is None:
+            return None
+        answer = parse_model(Answer, data, what=f"answer of {site}")
+        if answer.receipt is None:
+            return Reply(answer, None, "", {})
+        receipt = self._receipt(site, request, answer.receipt, bundle)
+        for name in set(files) & set(receipt.outputs):
+            if sha256_hex(files[name]) != receipt.outputs[name]:
+                raise VerificationError(
+                    f"{site}: {name} is not the file its receipt was signed for"
+                )
+        return Reply(answer, receipt, answer.receipt, files)
+
+    def reports(self, site: str, request: str) -> list[ReleasedReport]:
+        """Every released report of a request, its signature checked.
+
+        Raises:
+            VerificationError: a report was not signed by this hospital.
+        """
+        key = self.card(site).public_key
+        found = []
+        for name, data in self.link.received(site, request).items():
+            if not name.endswith(".report.json"):
+                continue
+            report = parse_model(ReleasedReport, data, what=f"report of {site}")
+            payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
+            try:
+                verify(public_hex=key, signature_hex=report.signature, payload=payload)
+            except SignatureError as error:
+                raise VerificationError(f"{site}: {name} is not signed by it") from error
+            found.append(report)
+        return found
+
+    def withheld(self, site: str, request: str) -> int:
+        """How many reports of a request the owner withheld."""
+        return sum(name.endswith(".withheld.json") for name in self.link.received(site, request))
+
+    def _receipt(self, site: str, request: str, text: str, bundle: Bundle) -> Receipt:
+        try:
+            signed = check_receipt(text, public_hex=self.card(site).public_key)
+        except VerificationError as error:
+            raise VerificationError(f"{site}: {error}") from error
+        receipt = signed.receipt
+        if (receipt.request, receipt.plan_sha256, receipt.site) != (request, bundle.sha256, site):
+            raise VerificationError(f"{site}: its receipt is for another request, plan or site")
+        return receipt
+
+
+def plan_job(bundle: Bundle) -> str:
+    """The syft job name a plan travels under."""
+    return f"plan-{bundle.sha256[:24]}"

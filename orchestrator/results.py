@@ -1,0 +1,219 @@
+"""What a run leaves for people: `summary.json`, pictures, `report.html`, contribution log, reports.
+
+Every figure comes from the run's own state, the hospitals' signed receipts and the released
+model scored on the researcher's test set; nothing is typed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from datasites import Bundle
+from datasites import ReleasedReport as SignedReport
+from models import Evaluation, weights_sha256
+from orchestrator.audit import LedgerFinding, verify_run
+from orchestrator.contribution import contributions_csv, contributions_json
+from orchestrator.curves import scores_csv
+from orchestrator.errors import VerificationError
+from orchestrator.html_report import (
+    Approval,
+    HospitalReport,
+    LedgerStatus,
+    ReleasedReport,
+    StudyReport,
+    render_html,
+)
+from orchestrator.pictures import study_pictures
+from orchestrator.receipts import read_receipt
+from orchestrator.researcher import Researcher
+from orchestrator.runstate import RunFolder, RunState
+
+NEIGHBOURING = "add or remove one unit"
+
+
+def write_results(
+    folder: RunFolder,
+    state: RunState,
+    bundle: Bundle,
+    researcher: Researcher,
+    evaluation: Evaluation,
+) -> None:
+    """Write everything anew from what is on disk."""
+    reports, held, withheld = _reports(folder, state, bundle, researcher)
+    ledgers = _ledgers(folder)
+    spends = _spends(folder)
+    for site, signed in reports:
+        folder.write(f"reports/{site}/{signed.item}.txt", signed.text.encode())
+        folder.write(
+            f"reports/{site}/{signed.item}.json", signed.model_dump_json(indent=1).encode()
+        )
+    folder.write("contributions.csv", contributions_csv(state.contributions).encode())
+    folder.write("contributions.json", contributions_json(state.contributions).encode())
+    folder.write("scores.csv", scores_csv(state.scores).encode())
+    folder.write("evaluation.json", json.dumps(evaluation.to_json(), indent=1).encode())
+    hospitals = _hospitals(state, bundle, researcher, spends, ledgers)
+    budgets = {site.name: site.budget for site in hospitals if site.budget is not None}
+    pictures = study_pictures(state, evaluation, budgets)
+    for name, picture in pictures.items():
+        folder.write(f"plots/{name}.png", picture.png)
+    report = StudyReport(
+        name=state.study,
+        researcher=researcher.study.researcher,
+        created_at=datetime.now(UTC),
+        plan_sha256=state.plan_sha256,
+        model_sha256=weights_sha256((folder.root / "model.safetensors").read_bytes()),
+        strategy=researcher.study.strategy.settings().describe(),
+        rounds=state.rounds_done,
+        unit_of_privacy=next(iter(spends.values()))["unit"] if spends else "",
+        neighbouring=NEIGHBOURING,
+        hospitals=hospitals,
+        evaluation=evaluation,
+        evaluation_data="the researcher's own test folder",
+        scores=tuple(state.scores),
+        contributions=tuple(state.contributions),
+        pictures=tuple(pictures.values()),
+        reports=tuple(_shown(site, signed) for site, signed in reports),
+        reports_held=held,
+        reports_withheld=withheld,
+    )
+    folder.write("report.html", render_html(report).encode())
+    counts = {"held": held, "released": len(reports), "withheld": withheld}
+    summary = _summary(state, evaluation, spends, ledgers, counts)
+    folder.write("summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+
+
+def _summary(
+    state: RunState,
+    evaluation: Evaluation,
+    spends: dict[str, dict[str, Any]],
+    ledgers: Sequence[LedgerFinding],
+    reports: dict[str, int],
+) -> dict[str, Any]:
+    rounds = [timing for timing in state.timings if timing.round > 0]
+    overhead = sum(timing.overhead_s for timing in rounds) / max(1, len(rounds))
+    return {
+        "version": 1,
+        "study": state.study,
+        "plan_sha256": state.plan_sha256,
+        "hospitals": sorted(spends),
+        "rounds": state.rounds_done,
+        "test_images": evaluation.n,
+        "test_accuracy": evaluation.accuracy,
+        "test_macro_f1": evaluation.macro_f1,
+        "epsilon": {site: spend["epsilon"] for site, spend in sorted(spends.items())},
+        "delta": {site: spend["delta"] for site, spend in sorted(spends.items())},
+        "unit": sorted({spend["unit"] for spend in spends.values()}),
+        "neighbouring": NEIGHBOURING,
+        "reports": reports,
+        "ledger_verified": {finding.hospital: finding.verified for finding in ledgers},
+        "overhead_s_per_round": round(overhead, 3),
+        "round_wall_s": [round(timing.wall_s, 3) for timing in rounds],
+        "round_work_s": [round(timing.work_s, 3) for timing in rounds],
+        "refusals": state.refusals,
+        "wall_s": round(sum(timing.wall_s for timing in state.timings), 3),
+    }
+
+
+def _reports(
+    folder: RunFolder, state: RunState, bundle: Bundle, researcher: Researcher
+) -> tuple[list[tuple[str, SignedReport]], int, int]:
+    """Released reports with their site, and the numbers of held and withheld ones."""
+    released: list[tuple[str, SignedReport]] = []
+    held = withheld = 0
+    for site in researcher.study.hospitals:
+        request = state.report_requests.get(site)
+        reply = None if request is None else researcher.reply(site, request, bundle=bundle)
+        if request is None or reply is None:
+            continue
+        own = researcher.reports(site, request)
+        refused = researcher.withheld(site, request)
+        released += [(site, signed) for signed in own]
+        withheld += refused
+        held += reply.answer.items - len(own) - refused
+    return released, held, withheld
+
+
+def _spends(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Per hospital, the largest total that one of its receipts states."""
+    spends: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.root.glob("receipts/*/*.json")):
+        receipt = read_receipt(path.read_text()).receipt
+        before = spends.get(receipt.site)
+        if before is None or receipt.epsilon_total > before["epsilon"]:
+            spends[receipt.site] = {
+                "epsilon": receipt.epsilon_total,
+                "delta": receipt.delta,
+                "unit": receipt.unit.value,
+            }
+    return spends
+
+
+def _ledgers(folder: RunFolder) -> list[LedgerFinding]:
+    """What verification finds, for those ledgers that lie in the run's folder (a demo's do)."""
+    try:
+        return verify_run(folder.root)
+    except VerificationError:
+        return []
+
+
+def _hospitals(
+    state: RunState,
+    bundle: Bundle,
+    researcher: Researcher,
+    spends: dict[str, dict[str, Any]],
+    ledgers: Sequence[LedgerFinding],
+) -> tuple[HospitalReport, ...]:
+    found = {finding.hospital: finding for finding in ledgers if finding.path}
+    shown = []
+    for site, spend in sorted(spends.items()):
+        decision = researcher.decision(site, bundle)
+        finding = found.get(site)
+        status = (
+            None
+            if finding is None
+            else LedgerStatus(
+                verified=finding.verified,
+                entries=finding.entries,
+                head_sha256=finding.head,
+                problem=finding.problem or None,
+            )
+        )
+        approvals = (
+            ()
+            if decision is None or not decision.approved
+            else (
+                Approval(
+                    approver="its data owner",
+                    approved_at=datetime.fromisoformat(decision.decided),
+                    expires_at=datetime.fromisoformat(decision.expires),
+                    maximum_rounds=decision.max_rounds,
+                    standing_release=decision.standing_release,
+                ),
+            )
+        )
+        shown.append(
+            HospitalReport(
+                name=site,
+                units=researcher.card(site).units,
+                rounds_joined=sum(line.hospital == site for line in state.contributions),
+                epsilon=spend["epsilon"],
+                delta=spend["delta"],
+                budget=None if decision is None else decision.budget,
+                approvals=approvals,
+                ledger=status,
+            )
+        )
+    return tuple(shown)
+
+
+def _shown(site: str, signed: SignedReport) -> ReleasedReport:
+    return ReleasedReport(
+        hospital=site,
+        title=f"{signed.kind} report",
+        text=signed.text,
+        released_by="its data owner",
+        released_at=datetime.fromisoformat(signed.released),
+    )

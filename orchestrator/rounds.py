@@ -1,0 +1,323 @@
+"""The rounds of a study: ask, wait, check, aggregate, checkpoint, score; then ask for reports.
+
+One round: every hospital that approved gets the global weights; answers are awaited until all
+are there or the time is over; each update is checked (receipt, hashes, names, shapes, finite,
+norm) and a bad one is left out, named; with at least a quorum the strategy makes the new global
+weights; they are written before anything else happens. A hospital that refuses or fails is out
+of that round, its coded reason is kept, and it is asked again in the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from datasites import (
+    Bundle,
+    GenerateTask,
+    GlobalScores,
+    ReportTask,
+    Status,
+    Task,
+    Timing,
+    TrainTask,
+)
+from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
+from orchestrator.aggregation import Aggregator
+from orchestrator.contribution import contributions
+from orchestrator.curves import RoundScore
+from orchestrator.errors import QuorumError, UpdateRefusedError, VerificationError
+from orchestrator.researcher import Reply, Researcher
+from orchestrator.runstate import RoundTiming, RunFolder, RunState
+from orchestrator.update_checks import Update, check_update
+from privacy import sha256_hex
+
+POLL_S = 0.1
+log = logging.getLogger("dura.rounds")
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes (progress bars, logs)."""
+
+    def begin(self, what: str, hospitals: int) -> None:
+        """A step begins in which this many hospitals are asked."""
+
+    def answered(self, hospital: str, outcome: str) -> None:
+        """A hospital answered, or was given up."""
+
+    def scored(self, score: RoundScore) -> None:
+        """A round was aggregated and scored."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step's hospitals said.
+
+    Attributes:
+        replies: hospital to verified reply, those that did what was asked.
+        waited_s: hospital to seconds until its answer.
+        timing: the step on the clock.
+    """
+
+    replies: Mapping[str, Reply]
+    waited_s: Mapping[str, float]
+    timing: RoundTiming
+
+
+class StudyRun:
+    """Runs a study's rounds; see the module's docstring.
+
+    Args:
+        researcher: the researcher's end of the network.
+        bundle: the submitted plan. hospitals: those that approved it.
+        folder: the run's folder. state: its state.
+        score: evaluates weights on the researcher's own test set.
+        watcher: who is told.
+    """
+
+    def __init__(
+        self,
+        researcher: Researcher,
+        bundle: Bundle,
+        hospitals: tuple[str, ...],
+        *,
+        folder: RunFolder,
+        state: RunState,
+        score: Callable[[Mapping[str, torch.Tensor]], Evaluation],
+        watcher: Watcher,
+    ) -> None:
+        self._researcher = researcher
+        self._study = researcher.study
+        self._bundle = bundle
+        self._hospitals = hospitals
+        self._folder = folder
+        self._state = state
+        self._score = score
+        self._watcher = watcher
+        self._units = {site: researcher.card(site).units for site in hospitals}
+
+    def train(self, initial: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Run what is left of the study's rounds; returns the final global weights.
+
+        Raises:
+            QuorumError: too few hospitals delivered a usable update.
+        """
+        self._generators()
+        aggregator = Aggregator(self._study.strategy.settings())
+        if self._state.rounds_done == 0 and not self._state.scores:
+            self._keep(0, initial, aggregator)
+        weights, strategy = self._folder.checkpoint(self._state.rounds_done)
+        aggregator.restore(strategy)
+        for number in range(self._state.rounds_done + 1, self._study.rounds + 1):
+            weights = self._round(number, weights, aggregator)
+        return weights
+
+    def ask_reports(self, weights: Mapping[str, torch.Tensor], scores: Evaluation) -> None:
+        """Have every hospital draft its reports; they stay there until its owner decides."""
+        if self._bundle.plan.reports is None or self._state.reports_asked:
+            return
+        data = weights_to_bytes(weights)
+        shared = GlobalScores(
+            n_cases=scores.n,
+            accuracy=scores.accuracy,
+            macro_f1=scores.macro_f1,
+            confusion=scores.confusion,
+        )
+        tasks: dict[str, Task] = {
+            site: ReportTask(
+                request=self.request_id("reports", site),
+                plan_sha256=self._bundle.sha256,
+                weights_sha256=sha256_hex(data),
+                rounds=self._study.rounds,
+                hospitals=len(self._hospitals),
+                # One hospital writes about the global model; five would write the same.
+                scores=shared if site == self._hospitals[0] else None,
+            )
+            for site in self._hospitals
+        }
+        self._step("reports", tasks, data)
+        self._state.report_requests = {site: task.request for site, task in tasks.items()}
+        self._state.reports_asked = True
+        self._folder.save(self._state)
+
+    def request_id(self, what: str, site: str) -> str:
+        """The id of this run's request to a hospital, the same after every resumption.
+
+        A hospital serves an id once; one that it answered with a no is followed by a fresh one.
+        """
+        request = f"{self._study.name}-{self._state.nonce}-{what}"
+        used = self._state.spent_requests.get(site, [])
+        again = sum(spent.startswith(request) for spent in used)
+        return f"{request}-{again + 1}" if again else request
+
+    # --- steps ----------------------------------------------------------------------------
+
+    def _generators(self) -> None:
+        if self._bundle.plan.generator is None or self._state.generators_done:
+            return
+        tasks: dict[str, Task] = {
+            site: GenerateTask(
+                request=self.request_id("generator", site), plan_sha256=self._bundle.sha256
+            )
+            for site in self._hospitals
+        }
+        outcome = self._step("generator", tasks, None)
+        self._state.timings.append(outcome.timing)
+        self._state.generators_done = True
+        self._folder.save(self._state)
+
+    def _round(
+        self, number: int, weights: dict[str, torch.Tensor], aggregator: Aggregator
+    ) -> dict[str, torch.Tensor]:
+        data = weights_to_bytes(weights)
+        tasks: dict[str, Task] = {
+            site: TrainTask(
+                request=self.request_id(f"r{number:04d}", site),
+                plan_sha256=self._bundle.sha256,
+                round=number,
+                weights_sha256=sha256_hex(data),
+                steps=self._study.train.steps,
+                learning_rate=self._study.train.learning_rate,
+                proximal_mu=self._study.strategy.proximal_mu or 0.0,
+            )
+            for site in self._hospitals
+        }
+        outcome = self._step(f"round {number}", tasks, data)
+        updates = self._updates(outcome, weights)
+        if len(updates) < self._study.quorum:
+            raise QuorumError(
+                f"round {number}: {len(updates)} usable updates, the quorum is "
+                f"{self._study.quorum}; refusals so far: {self._state.refusals}. Nothing is lost: "
+                "settle the reasons with the hospitals, then `dura study resume`",
+                needed=self._study.quorum,
+                received=len(updates),
+            )
+        after = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
+        lines = contributions(
+            round_number=number, global_before=weights, global_after=after, updates=updates
+        )
+        self._state.contributions.extend(lines)
+        self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
+        self._keep(number, after, aggregator)
+        return after
+
+    def _keep(
+        self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator
+    ) -> None:
+        evaluation = self._score(weights)
+        score = RoundScore(
+            round=number,
+            loss=evaluation.loss,
+            accuracy=evaluation.accuracy,
+            macro_f1=evaluation.macro_f1,
+        )
+        self._folder.save_checkpoint(number, weights, aggregator.state())
+        self._state.scores.append(score)
+        self._state.rounds_done = number
+        self._folder.save(self._state)
+        self._watcher.scored(score)
+
+    def _updates(self, outcome: Outcome, weights: Mapping[str, torch.Tensor]) -> list[Update]:
+        updates = []
+        for site, reply in outcome.replies.items():
+            name = self._bundle.plan.weights_output.name
+            receipt = reply.receipt
+            if receipt is None or name not in reply.files:
+                self._give_up(site, "no_weights")
+                continue
+            try:
+                update = Update(
+                    hospital=site,
+                    weights=weights_from_bytes(reply.files[name], like=weights),
+                    units=self._units[site],
+                    epsilon=receipt.epsilon_total,
+                    delta=receipt.delta,
+                    receipt_sha256=sha256_hex(reply.signed_receipt.encode()),
+                    wall_s=outcome.waited_s[site],
+                )
+                check_update(
+                    update,
+                    global_weights=weights,
+                    max_norm=self._study.strategy.max_update_norm,
+                )
+            except UpdateRefusedError as error:
+                self._give_up(site, error.reason_code)
+                continue
+            except WeightsError:
+                self._give_up(site, "bad_weights")
+                continue
+            updates.append(update)
+        return updates
+
+    # --- asking and waiting -----------------------------------------------------------------
+
+    def _step(self, what: str, tasks: Mapping[str, Task], weights: bytes | None) -> Outcome:
+        """Ask each hospital, then wait until all have answered or the time is over."""
+        self._watcher.begin(what, len(tasks))
+        started = time.time()
+        for site, task in tasks.items():
+            if not self._researcher.answered(site, task.request):
+                self._researcher.ask(site, task, weights)
+        waiting = dict(tasks)
+        replies: dict[str, Reply] = {}
+        waited: dict[str, float] = {}
+        spans: list[Timing] = []
+        while waiting and time.time() - started < self._study.round_timeout_s:
+            self._researcher.collect()
+            for site, task in list(waiting.items()):
+                try:
+                    reply = self._researcher.reply(site, task.request, bundle=self._bundle)
+                except VerificationError as error:
+                    log.error("%s", error)
+                    del waiting[site]
+                    self._give_up(site, "bad_receipt", request=task.request)
+                    continue
+                if reply is None:
+                    continue
+                del waiting[site]
+                waited[site] = time.time() - started
+                if reply.answer.timing is not None:
+                    spans.append(reply.answer.timing)
+                if self._usable(site, reply):
+                    replies[site] = reply
+            if waiting:
+                time.sleep(POLL_S)
+        for site in waiting:
+            self._give_up(site, "timed_out")
+        ended = time.time()
+        work = covered_s(spans, started=started, ended=ended)
+        timing = RoundTiming(round=0, wall_s=ended - started, work_s=work)
+        return Outcome(replies, waited, timing)
+
+    def _usable(self, site: str, reply: Reply) -> bool:
+        if reply.answer.status in (Status.REFUSED, Status.FAILED):
+            self._give_up(site, str(reply.answer.reason), request=reply.answer.request)
+            return False
+        if reply.receipt is not None:
+            self._folder.save_receipt(site, reply.answer.request, reply.signed_receipt)
+        self._watcher.answered(site, reply.answer.status.value)
+        return True
+
+    def _give_up(self, site: str, reason: str, *, request: str | None = None) -> None:
+        """Go on without a hospital; `request` is spent when it was answered with a no."""
+        self._state.refusals.setdefault(site, []).append(reason)
+        if request is not None:
+            self._state.spent_requests.setdefault(site, []).append(request)
+        self._folder.save(self._state)
+        self._watcher.answered(site, reason)
+
+
+def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:
+    """Seconds between `started` and `ended` that at least one span covers."""
+    total, reach = 0.0, started
+    for span in sorted(spans, key=lambda span: span.started):
+        low, high = max(span.started, reach), min(span.ended, ended)
+        if high > low:
+            total += high - low
+            reach = high
+    return total

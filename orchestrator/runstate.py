@@ -1,0 +1,168 @@
+"""A run on disk: what was asked, what came back, and the checkpoint after each round.
+
+    OUT/state.json              the run's state, written whole after every step
+    OUT/checkpoints/ROUND.safetensors, ROUND.strategy.safetensors
+    OUT/receipts/HOSPITAL/REQUEST.json
+    OUT/keys.json               the hospitals' ledger keys, as pinned by their data cards
+
+Request ids are written before anything is sent. After any interruption `resume` reads the state,
+sends again what may not have been sent (hospitals serve each id once) and goes on waiting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from models import weights_from_bytes, weights_to_bytes
+from orchestrator.contribution import Contribution
+from orchestrator.curves import RoundScore
+from orchestrator.errors import StudyError
+
+STATE_FILE = "state.json"
+
+
+class RoundTiming(BaseModel):
+    """One round on the clock.
+
+    Attributes:
+        round: 0 for the generators. wall_s: from the first request to the aggregate.
+        work_s: seconds of it in which at least one hospital was training.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    round: int
+    wall_s: float
+    work_s: float
+
+    @property
+    def overhead_s(self) -> float:
+        """Everything but training: orchestration, transport, sandbox, start-up."""
+        return max(0.0, self.wall_s - self.work_s)
+
+
+class RunState(BaseModel):
+    """Everything a run must remember.
+
+    Attributes:
+        study, plan_sha256: what is run. test: the researcher's test folder.
+        nonce: makes this run's request ids its own.
+        generators_done, rounds_done, reports_asked: how far it is.
+        report_requests: per hospital, the request id its reports answer.
+        refusals: per hospital, the coded reasons it gave, in order.
+        spent_requests: per hospital, the request ids it answered with a no.
+        scores, contributions, timings: what was measured.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    version: Literal[1] = 1
+    study: str
+    plan_sha256: str
+    test: str
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    generators_done: bool = False
+    rounds_done: int = 0
+    reports_asked: bool = False
+    report_requests: dict[str, str] = {}
+    refusals: dict[str, list[str]] = {}
+    spent_requests: dict[str, list[str]] = {}
+    scores: list[RoundScore] = []
+    contributions: list[Contribution] = []
+    timings: list[RoundTiming] = []
+
+
+class RunFolder:
+    """The folder of one run; see the module's docstring."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def start(self, *, study: str, plan_sha256: str, test: Path) -> RunState:
+        """A new run's state.
+
+        Raises:
+            StudyError: a run is here already.
+        """
+        if (self.root / STATE_FILE).exists():
+            raise StudyError(
+                f"{self.root} holds a run already; continue it with `dura study resume`, "
+                "or choose another --out"
+            )
+        state = RunState(
+            study=study,
+            plan_sha256=plan_sha256,
+            test=str(test.absolute()),
+            nonce=secrets.token_hex(4),
+        )
+        self.save(state)
+        return state
+
+    def load(self) -> RunState:
+        """The state of the run that is here.
+
+        Raises:
+            StudyError: there is none, or it cannot be read.
+        """
+        path = self.root / STATE_FILE
+        try:
+            return RunState.model_validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise StudyError(
+                f"{self.root} holds no run; start one with `dura study run`"
+            ) from error
+        except pydantic.ValidationError as error:
+            raise StudyError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+
+    def save(self, state: RunState) -> None:
+        """Write the state, whole or not at all."""
+        self.write(STATE_FILE, state.model_dump_json(indent=1).encode())
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file below the run's folder, whole or not at all."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        return path
+
+    def save_checkpoint(
+        self,
+        round_number: int,
+        weights: Mapping[str, torch.Tensor],
+        strategy: Mapping[str, torch.Tensor],
+    ) -> None:
+        """Keep the global weights and the strategy's state after a round."""
+        self.write(f"checkpoints/{round_number:04d}.safetensors", weights_to_bytes(weights))
+        self.write(
+            f"checkpoints/{round_number:04d}.strategy.safetensors", weights_to_bytes(strategy)
+        )
+
+    def checkpoint(
+        self, round_number: int
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The weights and the strategy's state after a round."""
+        folder = self.root / "checkpoints"
+        return (
+            weights_from_bytes((folder / f"{round_number:04d}.safetensors").read_bytes()),
+            weights_from_bytes((folder / f"{round_number:04d}.strategy.safetensors").read_bytes()),
+        )
+
+    def save_receipt(self, hospital: str, request: str, text: str) -> None:
+        """Keep a hospital's signed receipt."""
+        self.write(f"receipts/{hospital}/{request}.json", text.encode())
+
+    def save_keys(self, keys: Mapping[str, str]) -> None:
+        """Keep the hospitals' ledger keys."""
+        self.write("keys.json", (json.dumps(dict(keys), indent=2, sort_keys=True) + "\n").encode())

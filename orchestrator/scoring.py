@@ -1,0 +1,88 @@
+"""Scoring a model on a labelled folder: the researcher's own test set, exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datasites import Bundle, IngestError, read_labelled
+from models import Evaluation, build_model, evaluate, load_model_file, predict
+from orchestrator.errors import EvaluationError
+
+
+class TestSet:
+    """Labelled images in memory: uint8 [N, S, S] and int64 [N]."""
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    def __init__(self, folder: Path, *, classes: Sequence[str], image_size: int) -> None:
+        """Read a folder with one folder a class.
+
+        Raises:
+            EvaluationError: it is missing or holds nothing usable.
+        """
+        try:
+            images, labels = read_labelled(folder, classes=classes, image_size=image_size)
+        except IngestError as error:
+            raise EvaluationError(str(error)) from error
+        self.images: NDArray[np.uint8] = images
+        self.labels: NDArray[np.int64] = labels
+        self.classes = tuple(classes)
+
+    def score(self, model: torch.nn.Module) -> Evaluation:
+        """The model's figures on these images."""
+        return evaluate(predict(model, self.images), self.labels, self.classes)
+
+
+def bundle_model(bundle: Bundle, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """The plan's classifier with the given weights."""
+    plan = bundle.plan
+    model = build_model(
+        plan.model.name,
+        text=bundle.model_text,
+        classes=len(plan.classes),
+        image_size=plan.model.image_size,
+    )
+    model.load_state_dict(dict(weights))
+    return model
+
+
+def evaluate_file(model_file: Path, folder: Path) -> Evaluation:
+    """Score a released model file on any labelled folder.
+
+    Raises:
+        EvaluationError: the file is not a Dura model, or the folder holds nothing usable.
+    """
+    from models import ModelsError
+
+    try:
+        state, about = load_model_file(model_file)
+        classes = about["classes"].split(",")
+        size = int(about["image_size"])
+        model = build_model(
+            about["model"],
+            text=about.get("model_text") or None,
+            classes=len(classes),
+            image_size=size,
+        )
+        model.load_state_dict(state)
+    except (ModelsError, KeyError, ValueError, RuntimeError) as error:
+        raise EvaluationError(f"{model_file} is not a model that Dura wrote: {error}") from error
+    return TestSet(folder, classes=classes, image_size=size).score(model)
+
+
+def model_metadata(bundle: Bundle) -> dict[str, str]:
+    """What a model file says about itself."""
+    plan = bundle.plan
+    return {
+        "model": plan.model.name,
+        "model_text": bundle.model_text or "",
+        "classes": ",".join(plan.classes),
+        "image_size": str(plan.model.image_size),
+        "study": plan.study,
+        "plan_sha256": bundle.sha256,
+    }

@@ -1,0 +1,248 @@
+"""`study.toml`: what a researcher writes, checked, and the plan that follows from it.
+
+The researcher asks for an epsilon; the noise multipliers that give it are calibrated here and
+written into the plan. Each hospital computes the epsilon again from the plan, and believes
+only its own figure.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from datasites import (
+    REPORTS_FILE,
+    AugmentPart,
+    DeclaredOutput,
+    Email,
+    GeneratorPart,
+    ModelPart,
+    Name,
+    Plan,
+    Range,
+    ReportPart,
+    TrainPart,
+    explain,
+    plan_events,
+)
+from orchestrator.errors import StudyError
+from orchestrator.strategies import StrategySettings
+from privacy import calibrate_noise, compose, gaussian, poisson_gaussian
+
+STUDY_FILE = "study.toml"
+WEIGHTS_OUTPUT = "weights.safetensors"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class TrainSpec(_Part):
+    """Training of a round; `learning_rate` is used, within the range asked to be approved."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 12
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
+    clipping_norm: Positive = 1.0
+    learning_rate: Positive = 0.5
+    learning_rate_range: Range = Range(low=0.0, high=4.0)
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    augment: bool = True
+    synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class PrivacySpec(_Part):
+    """What the study asks of each hospital's budget, per privacy unit.
+
+    Attributes:
+        epsilon: of the whole study, at
+        delta.
+        generator_share: part of epsilon that the generator alone may cost.
+        metrics_share: part of epsilon that the noised test figures alone may cost.
+    """
+
+    epsilon: Positive = 7.8
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    generator_share: Share = 0.3
+    metrics_share: Share = 0.2
+
+
+class GeneratorSpec(_Part):
+    """DP training of the diffusion generator at each hospital."""
+
+    steps: Annotated[int, Field(ge=1, le=100_000)] = 10
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    clipping_norm: Positive = 1.0
+    learning_rate: Positive = 2e-3
+    image_size: Annotated[int, Field(ge=16, le=128)] = 32
+    images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 16
+    sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 10
+
+
+class ReportSpec(_Part):
+    """Reports at each hospital."""
+
+    cases: Annotated[int, Field(ge=0, le=1_000)] = 2
+
+
+class StrategySpec(_Part):
+    """How updates become a model; names are Flower's. A setting the strategy lacks is refused.
+
+    Attributes:
+        max_update_norm: L2 bound on what one hospital may change in a round.
+    """
+
+    name: str = "fedavg"
+    proximal_mu: Annotated[float, Field(gt=0, le=100)] | None = None
+    server_learning_rate: Positive | None = None
+    trimmed_fraction: Share | None = None
+    byzantine: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_update_norm: Positive | None = None
+
+    def settings(self) -> StrategySettings:
+        """The checked settings of the strategy.
+
+        Raises:
+            StrategyError: the name is unknown, or a setting does not belong to it.
+        """
+        given = self.model_dump(exclude={"max_update_norm"}, exclude_none=True)
+        return StrategySettings(**given)
+
+
+class Study(_Part):
+    """A whole study."""
+
+    version: Literal[1] = 1
+    name: Name
+    researcher: Email
+    relay: Annotated[str, Field(min_length=1)]
+    hospitals: Annotated[tuple[Email, ...], Field(min_length=1, max_length=1000, strict=False)]
+    quorum: Annotated[int, Field(ge=1)]
+    round_timeout_s: Positive = 3600.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    classes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)]
+    rounds: Annotated[int, Field(ge=1, le=1_000)] = 4
+    model: ModelPart
+    train: TrainSpec = TrainSpec()
+    privacy: PrivacySpec = PrivacySpec()
+    generator: GeneratorSpec | None = None
+    reports: ReportSpec | None = None
+    strategy: StrategySpec = StrategySpec()
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if len(set(self.hospitals)) != len(self.hospitals):
+            raise ValueError("a hospital is named twice")
+        if self.quorum > len(self.hospitals):
+            raise ValueError(f"quorum {self.quorum} of {len(self.hospitals)} hospitals")
+        if not self.train.learning_rate_range.holds(self.train.learning_rate):
+            raise ValueError("train.learning_rate lies outside train.learning_rate_range")
+        least = self.strategy.settings().minimum_updates
+        if self.quorum < least:
+            raise ValueError(f"{self.strategy.name} needs a quorum of at least {least}")
+        return self
+
+
+def read_study(folder: Path) -> Study:
+    """The study in `folder`.
+
+    Raises:
+        StudyError: it is missing, half-written or wrong: which line or field, and why.
+    """
+    path = folder / STUDY_FILE
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise StudyError(
+            f"there is no {path}; create a study with `dura study init {folder}`"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from error
+    try:
+        return Study.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise StudyError(f"{path}: {explain(error)}") from error
+
+
+def study_plan(study: Study) -> Plan:
+    """The plan of a study, its noise calibrated so that the whole costs at most its epsilon.
+
+    Raises:
+        privacy.CalibrationError: no noise reaches the epsilon asked for.
+    """
+    target, delta = study.privacy.epsilon, study.privacy.delta
+    generator = _generator(study)
+    reports = _reports(study)
+    train = study.train
+
+    def plan(noise: float) -> Plan:
+        return Plan(
+            study=study.name,
+            researcher=study.researcher,
+            classes=study.classes,
+            rounds=study.rounds,
+            model=study.model,
+            train=TrainPart(
+                steps=train.steps,
+                sampling_rate=train.sampling_rate,
+                noise_multiplier=noise,
+                clipping_norm=train.clipping_norm,
+                learning_rate=train.learning_rate_range,
+                momentum=train.momentum,
+                proximal_mu=Range(low=0.0, high=study.strategy.proximal_mu or 0.0),
+                synthetic_weight=train.synthetic_weight,
+                augment=AugmentPart() if train.augment else None,
+            ),
+            generator=generator,
+            reports=reports,
+            outputs=_outputs(reports),
+        )
+
+    noise = calibrate_noise(
+        target_epsilon=target,
+        delta=delta,
+        event_for=lambda value: compose(plan_events(plan(value))),
+    )
+    return plan(noise)
+
+
+def _generator(study: Study) -> GeneratorPart | None:
+    spec = study.generator
+    if spec is None:
+        return None
+    noise = calibrate_noise(
+        target_epsilon=study.privacy.epsilon * study.privacy.generator_share,
+        delta=study.privacy.delta,
+        event_for=lambda value: poisson_gaussian(
+            sampling_rate=spec.sampling_rate, noise_multiplier=value, steps=spec.steps
+        ),
+    )
+    return GeneratorPart(noise_multiplier=noise, **spec.model_dump())
+
+
+def _reports(study: Study) -> ReportPart | None:
+    if study.reports is None:
+        return None
+    noise = calibrate_noise(
+        target_epsilon=study.privacy.epsilon * study.privacy.metrics_share,
+        delta=study.privacy.delta,
+        event_for=lambda value: gaussian(noise_multiplier=value),
+    )
+    return ReportPart(cases=study.reports.cases, metrics_noise_multiplier=noise)
+
+
+def _outputs(reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:
+    weights = DeclaredOutput(name=WEIGHTS_OUTPUT, kind="weights", max_bytes=64 * 1024 * 1024)
+    if reports is None:
+        return (weights,)
+    return (
+        weights,
+        DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=8 * 1024 * 1024),
+    )

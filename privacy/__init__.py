@@ -1,0 +1,166 @@
+"""The privacy a hospital promises: events, epsilon, budget, ledger, receipts, DP-SGD.
+
+What a privacy officer should read first: `privacy.accounting` (how epsilon is computed),
+`privacy.spend` (when a run is refused), `privacy.ledger` and `privacy.chain` (why the record can be
+trusted), `privacy.dpsgd` (where the noise comes in). Imports nothing of ours.
+
+Names load when they are first used: importing this package takes milliseconds; the ledger needs
+dp-accounting, and only DP-SGD needs PyTorch and Opacus.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from privacy.accounting import epsilon as epsilon
+    from privacy.accounting import guarantee as guarantee
+    from privacy.accounting import interval_for as interval_for
+    from privacy.accounting import second_opinions as second_opinions
+    from privacy.accounts import Account as Account
+    from privacy.accounts import Spend as Spend
+    from privacy.accounts import SpendState as SpendState
+    from privacy.accounts import account_from as account_from
+    from privacy.budget import Budget as Budget
+    from privacy.budget import SpendDecision as SpendDecision
+    from privacy.budget import check_spend as check_spend
+    from privacy.calibration import calibrate_noise as calibrate_noise
+    from privacy.canonical import JsonValue as JsonValue
+    from privacy.canonical import canonical_bytes as canonical_bytes
+    from privacy.canonical import digest as digest
+    from privacy.canonical import sha256_hex as sha256_hex
+    from privacy.chain import ChainSummary as ChainSummary
+    from privacy.chain import Checkpoint as Checkpoint
+    from privacy.chain import SealedEntry as SealedEntry
+    from privacy.chain import decode_line as decode_line
+    from privacy.chain import verify_chain as verify_chain
+    from privacy.counts import counts_event as counts_event
+    from privacy.counts import noised_counts as noised_counts
+    from privacy.counts import unit_counts as unit_counts
+    from privacy.details import Disclosure as Disclosure
+    from privacy.dpsgd import DpSgdResult as DpSgdResult
+    from privacy.dpsgd import DpSgdSettings as DpSgdSettings
+    from privacy.dpsgd import train_dp as train_dp
+    from privacy.entries import Entry as Entry
+    from privacy.entries import EntryKind as EntryKind
+    from privacy.errors import BudgetAmountError as BudgetAmountError
+    from privacy.errors import BudgetError as BudgetError
+    from privacy.errors import BudgetExceededError as BudgetExceededError
+    from privacy.errors import CalibrationError as CalibrationError
+    from privacy.errors import CanonicalError as CanonicalError
+    from privacy.errors import EventError as EventError
+    from privacy.errors import GradientError as GradientError
+    from privacy.errors import KeyFileError as KeyFileError
+    from privacy.errors import LedgerBusyError as LedgerBusyError
+    from privacy.errors import LedgerError as LedgerError
+    from privacy.errors import LedgerTamperedError as LedgerTamperedError
+    from privacy.errors import LedgerWriteError as LedgerWriteError
+    from privacy.errors import PrivacyError as PrivacyError
+    from privacy.errors import SettingsError as SettingsError
+    from privacy.errors import SignatureError as SignatureError
+    from privacy.events import DpEvent as DpEvent
+    from privacy.events import compose as compose
+    from privacy.events import event_from_json as event_from_json
+    from privacy.events import event_to_json as event_to_json
+    from privacy.events import gaussian as gaussian
+    from privacy.events import laplace as laplace
+    from privacy.events import non_private as non_private
+    from privacy.events import poisson_gaussian as poisson_gaussian
+    from privacy.grad_sample import check_model as check_model
+    from privacy.grad_sample import per_sample as per_sample
+    from privacy.gradient_check import check_gradients as check_gradients
+    from privacy.guarantee import ADD_OR_REMOVE_ONE as ADD_OR_REMOVE_ONE
+    from privacy.guarantee import Guarantee as Guarantee
+    from privacy.guarantee import Unit as Unit
+    from privacy.keyfile import create_key as create_key
+    from privacy.keyfile import load_key as load_key
+    from privacy.ledger import Ledger as Ledger
+    from privacy.ledger import read_file as read_file
+    from privacy.ledger import verify_file as verify_file
+    from privacy.randomness import os_generator as os_generator
+    from privacy.randomness import os_rng as os_rng
+    from privacy.receipts import Receipt as Receipt
+    from privacy.receipts import SignedReceipt as SignedReceipt
+    from privacy.receipts import sign_receipt as sign_receipt
+    from privacy.receipts import signed_receipt_from_json as signed_receipt_from_json
+    from privacy.receipts import signed_receipt_to_json as signed_receipt_to_json
+    from privacy.receipts import verify_receipt as verify_receipt
+    from privacy.signing import SigningKey as SigningKey
+    from privacy.signing import fingerprint as fingerprint
+    from privacy.signing import verify as verify
+    from privacy.spend import commit as commit
+    from privacy.spend import destroy as destroy
+    from privacy.spend import disclose as disclose
+    from privacy.spend import reserve as reserve
+    from privacy.spend import set_budget as set_budget
+
+_NAMES = {
+    "accounting": ("epsilon", "guarantee", "interval_for", "second_opinions"),
+    "accounts": ("Account", "Spend", "SpendState", "account_from"),
+    "budget": ("Budget", "SpendDecision", "check_spend"),
+    "calibration": ("calibrate_noise",),
+    "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
+    "chain": ("ChainSummary", "Checkpoint", "SealedEntry", "decode_line", "verify_chain"),
+    "counts": ("counts_event", "noised_counts", "unit_counts"),
+    "details": ("Disclosure",),
+    "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
+    "entries": ("Entry", "EntryKind"),
+    "errors": (
+        "BudgetAmountError",
+        "BudgetError",
+        "BudgetExceededError",
+        "CalibrationError",
+        "CanonicalError",
+        "EventError",
+        "GradientError",
+        "KeyFileError",
+        "LedgerBusyError",
+        "LedgerError",
+        "LedgerTamperedError",
+        "LedgerWriteError",
+        "PrivacyError",
+        "SettingsError",
+        "SignatureError",
+    ),
+    "events": (
+        "DpEvent",
+        "compose",
+        "event_from_json",
+        "event_to_json",
+        "gaussian",
+        "laplace",
+        "non_private",
+        "poisson_gaussian",
+    ),
+    "grad_sample": ("check_model", "per_sample"),
+    "gradient_check": ("check_gradients",),
+    "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
+    "keyfile": ("create_key", "load_key"),
+    "ledger": ("Ledger", "read_file", "verify_file"),
+    "randomness": ("os_generator", "os_rng"),
+    "receipts": (
+        "Receipt",
+        "SignedReceipt",
+        "sign_receipt",
+        "signed_receipt_from_json",
+        "signed_receipt_to_json",
+        "verify_receipt",
+    ),
+    "signing": ("SigningKey", "fingerprint", "verify"),
+    "spend": ("commit", "destroy", "disclose", "reserve", "set_budget"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - one table, so that it cannot disagree with itself
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'privacy' has no attribute {name!r}")
+    value = getattr(import_module(f"privacy.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

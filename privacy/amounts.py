@@ -1,0 +1,64 @@
+"""What counts as an amount: finite, positive, a real number, never a bool or a string.
+
+Negative, NaN and infinite amounts have raised budgets in other systems; here they raise errors.
+"""
+
+import math
+
+from privacy.errors import BudgetAmountError
+
+SMALLEST_DELTA = 1e-12
+"""Below this the discretised accountant's rounding (1e-15 a composition) is no longer small."""
+
+
+def check_epsilon(epsilon: object) -> float:
+    """Return `epsilon` as a float if it is a usable amount.
+
+    Args:
+        epsilon: amount of privacy loss; must be finite and > 0.
+
+    Returns:
+        The same number as a float.
+
+    Raises:
+        BudgetAmountError: anything else, bools and strings included.
+    """
+    value = _real(epsilon, "epsilon")
+    if value <= 0:
+        raise BudgetAmountError(f"epsilon must be > 0, got {value}; give a positive amount")
+    return value
+
+
+def check_delta(delta: object) -> float:
+    """Return `delta` as a float if it is a usable failure probability.
+
+    Args:
+        delta: must be within [1e-12, 1).
+
+    Returns:
+        The same number as a float.
+
+    Raises:
+        BudgetAmountError: anything else, bools and strings included.
+    """
+    value = _real(delta, "delta")
+    if not SMALLEST_DELTA <= value < 1:
+        raise BudgetAmountError(
+            f"delta must lie in [{SMALLEST_DELTA:g}, 1), got {value}; "
+            "take one far below 1 / number of units, 1e-5 for instance"
+        )
+    return value
+
+
+def _real(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BudgetAmountError(f"{name} must be a number, got {type(value).__name__} {value!r}")
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise BudgetAmountError(
+            f"{name} must be finite, got a {len(str(value))}-digit integer"
+        ) from error
+    if not math.isfinite(number):
+        raise BudgetAmountError(f"{name} must be finite, got {number}")
+    return number

@@ -1,0 +1,144 @@
+"""Event trees, merged: equal mechanisms are counted once, so that 300 rounds cost what one does.
+
+Composition does not depend on order, so a list of event trees is fully described by how often each
+mechanism ran. Full-batch Gaussians merge further: Gaussians with noise multipliers z_1, ..., z_k on
+the same units are exactly one Gaussian with multiplier (sum z_i**-2)**-0.5 (Dong, Roth and Su 2022,
+"Gaussian Differential Privacy", corollary 3.3).
+
+Guarantees: nothing is dropped except no-ops; an unknown event makes the whole non-private; rounding
+of the merged multiplier goes toward less noise.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dp_accounting import dp_event
+from dp_accounting.dp_event import DpEvent
+
+from privacy.errors import EventError
+from privacy.events import check_event
+
+Mechanism = Literal["gaussian", "laplace"]
+_SLACK = 1e-9
+_PRECISION_SLACK = 1 - 1e-12
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """One mechanism and how often it ran.
+
+    Attributes:
+        mechanism: kind of noise.
+        sampling_rate: Poisson sampling rate in (0, 1]; 1 means every unit every time.
+        noise_multiplier: noise over the sensitivity of one unit, > 0.
+        count: number of runs, >= 1.
+    """
+
+    mechanism: Mechanism
+    sampling_rate: float
+    noise_multiplier: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Merged:
+    """All that an accountant needs to know about a list of events.
+
+    Attributes:
+        parts: the distinct mechanisms, sorted; hashable, hence a cache key.
+        private: False if a non-private or unknown event is among them.
+    """
+
+    parts: tuple[Part, ...]
+    private: bool
+
+    def covers(self, other: "Merged") -> bool:
+        """Whether `other` certainly costs no more than this, at every delta.
+
+        True only if each mechanism of `other` is one of ours, run at most as often (full-batch
+        Gaussians: at most the same total precision). Sufficient, not necessary.
+        """
+        if not self.private:
+            return True
+        if not other.private:
+            return False
+        ours = {_key(part): part for part in self.parts}
+        return all(
+            (mine := ours.get(_key(part))) is not None and _costs_no_more(part, mine)
+            for part in other.parts
+        )
+
+
+def merge(events: Iterable[DpEvent]) -> Merged:
+    """Merge event trees.
+
+    Args:
+        events: event trees on the same units; unknown ones count as non-private.
+
+    Returns:
+        Their merged form.
+    """
+    counts: Counter[tuple[Mechanism, float, float]] = Counter()
+    private = True
+    for event in events:
+        try:
+            check_event(event)
+        except EventError:
+            private = False
+            continue
+        for leaf, count in _leaves(event, 1):
+            if leaf is None:
+                private = False
+            else:
+                counts[leaf] += count
+    return Merged(parts=_parts(counts), private=private)
+
+
+def _leaves(event: Any, count: int) -> Iterator[tuple[tuple[Mechanism, float, float] | None, int]]:
+    if isinstance(event, dp_event.SelfComposedDpEvent):
+        yield from _leaves(event.event, count * event.count)
+    elif isinstance(event, dp_event.ComposedDpEvent):
+        for child in event.events:
+            yield from _leaves(child, count)
+    elif isinstance(event, dp_event.NonPrivateDpEvent):
+        yield None, count
+    elif not isinstance(event, dp_event.NoOpDpEvent):
+        rate = 1.0
+        if isinstance(event, dp_event.PoissonSampledDpEvent):
+            rate, event = float(event.sampling_probability), event.event
+        kind: Mechanism = "gaussian" if isinstance(event, dp_event.GaussianDpEvent) else "laplace"
+        yield (kind, rate, float(event.noise_multiplier)), count
+
+
+def _parts(counts: Counter[tuple[Mechanism, float, float]]) -> tuple[Part, ...]:
+    parts, full_batch = [], []
+    for (kind, rate, noise), count in sorted(counts.items()):
+        if kind == "gaussian" and rate == 1.0:
+            full_batch.append((noise, count))
+        else:
+            parts.append(Part(kind, rate, noise, count))
+    if len(full_batch) == 1 and full_batch[0][1] == 1:
+        parts.append(Part("gaussian", 1.0, full_batch[0][0], 1))
+    elif full_batch:
+        smallest = min(noise for noise, _ in full_batch)
+        relative = math.fsum(count * (smallest / noise) ** 2 for noise, count in full_batch)
+        merged = smallest / math.sqrt(relative) * _PRECISION_SLACK
+        parts.append(Part("gaussian", 1.0, merged, 1))
+    return tuple(sorted(parts))
+
+
+def _key(part: Part) -> tuple[str, float, float]:
+    return part.mechanism, part.sampling_rate, 0.0 if _full_batch(part) else part.noise_multiplier
+
+
+def _full_batch(part: Part) -> bool:
+    return part.mechanism == "gaussian" and part.sampling_rate == 1.0
+
+
+def _costs_no_more(part: Part, than: Part) -> bool:
+    if _full_batch(part):
+        return part.noise_multiplier >= than.noise_multiplier * (1 - _SLACK)
+    return part.count <= than.count

@@ -1,0 +1,99 @@
+import math
+from collections.abc import Callable
+
+import pytest
+
+from privacy.budget import Budget
+from privacy.details import (
+    Commit,
+    Destruction,
+    Disclosure,
+    Reservation,
+    budget_from_entry,
+    budget_to_json,
+)
+from privacy.entries import Entry, EntryKind
+from privacy.errors import EventError, LedgerError
+from privacy.events import DpEvent, event_to_json, gaussian
+
+Note = Callable[..., Entry]
+EVENT = gaussian(noise_multiplier=1.0)
+RESERVATION = Reservation(
+    reservation="r-1",
+    event=EVENT,
+    dataset_version="d" * 64,
+    code_sha256="c" * 64,
+    request="train/1",
+)
+
+
+def test_round_trips(note: Note) -> None:
+    for kind, detail in (
+        (EntryKind.SPEND_RESERVED, RESERVATION),
+        (EntryKind.SPEND_COMMITTED, Commit(reservation="r-1", event=EVENT)),
+        (EntryKind.SPEND_DESTROYED, Destruction(reservation="r-1")),
+        (EntryKind.DISCLOSURE, Disclosure(units=2, scope="report")),
+    ):
+        assert type(detail).from_entry(note(kind, detail=detail.to_json())) == detail
+    budget = Budget(epsilon=8.0, delta=1e-5)
+    assert budget_from_entry(note(EntryKind.BUDGET_SET, detail=budget_to_json(budget))) == budget
+
+
+@pytest.mark.parametrize(
+    ("read", "good"),
+    [
+        (Reservation.from_entry, RESERVATION.to_json()),
+        (Commit.from_entry, Commit(reservation="r-1", event=EVENT).to_json()),
+        (Destruction.from_entry, Destruction(reservation="r-1").to_json()),
+        (Disclosure.from_entry, Disclosure(units=2, scope="report").to_json()),
+        (budget_from_entry, {"epsilon": 8.0, "delta": 1e-5}),
+    ],
+)
+def test_missing_extra_and_wrong_fields(
+    note: Note, read: Callable[[Entry], object], good: dict[str, object]
+) -> None:
+    for name in good:
+        for bad in (
+            {k: v for k, v in good.items() if k != name},
+            {**good, name: None},
+            {**good, name: [1]},
+            {**good, name: True},
+        ):
+            with pytest.raises(LedgerError):
+                read(note(detail=bad))
+    with pytest.raises(LedgerError, match="exactly"):
+        read(note(detail={**good, "extra": 1}))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "x" * 201, "ü", "a\n", None, 1])
+def test_identifiers_are_short_and_plain(name: object) -> None:
+    with pytest.raises(LedgerError, match="characters"):
+        Reservation(
+            reservation=name,  # type: ignore[arg-type]
+            event=EVENT,
+            dataset_version="d",
+            code_sha256="c",
+            request="q",
+        )
+
+
+def test_an_event_that_cannot_be_accounted_for_is_not_written() -> None:
+    with pytest.raises(EventError):
+        Commit(reservation="r-1", event=DpEvent()).to_json()
+
+
+@pytest.mark.parametrize("amount", [0, -1, 1e300 * 1e10, math.nan, "8"])
+def test_amounts_in_a_budget_entry(note: Note, amount: object) -> None:
+    with pytest.raises(LedgerError):
+        budget_from_entry(note(detail={"epsilon": amount, "delta": 1e-5}))
+
+
+def test_a_disclosure_says_whom_and_what() -> None:
+    for units, scope in ((0, "x"), (True, "x"), (1.0, "x"), (1, ""), (1, None)):
+        with pytest.raises(LedgerError):
+            Disclosure(units=units, scope=scope)  # type: ignore[arg-type]
+
+
+def test_a_reserved_event_stays_what_it_was(note: Note) -> None:
+    entry = note(EntryKind.SPEND_RESERVED, detail=RESERVATION.to_json())
+    assert entry.detail["event"] == event_to_json(EVENT)
