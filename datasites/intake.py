@@ -126,7 +126,7 @@ def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
     )
 
 
-def _noised(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
+def _noised(histogram: NDArray[np.float64]) -> NDArray[np.int64]:
     rng = np.random.default_rng(secrets.randbits(128))
     return noised_counts(histogram, noise_multiplier=NOISE_MULTIPLIER, rng=rng)
 

@@ -26,21 +26,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasites.card import DataCard
 from datasites.errors import SettingsError
 from datasites.plans import parse_model
 from datasites.settings import SiteSettings, read_settings, write_settings
-from privacy import (
-    Budget,
-    Entry,
-    EntryKind,
-    Ledger,
-    SigningKey,
-    create_key,
-    load_key,
-    set_budget,
-)
+from privacy import Entry, EntryKind, SigningKey, create_key, load_key
+
+if TYPE_CHECKING:
+    from privacy import Budget, JsonValue, Ledger
 
 TRAIN = "train"
 TEST = "test"
@@ -100,6 +95,8 @@ class Site:
         Raises:
             SettingsError: `root` exists and is not empty.
         """
+        from privacy import Ledger, set_budget
+
         if root.exists() and any(root.iterdir()):
             raise SettingsError(f"{root} is not empty; choose a new folder for the site")
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -121,7 +118,9 @@ class Site:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """This site's privacy ledger."""
+        """This site's privacy ledger; dp-accounting is imported when it is first opened."""
+        from privacy import Ledger
+
         return Ledger.open(self.ledger_path, self.key)
 
     @property
@@ -182,7 +181,7 @@ class Site:
         action: str,
         resource: str,
         reason: str = "",
-        detail: Mapping[str, object] | None = None,
+        detail: Mapping[str, JsonValue] | None = None,
     ) -> None:
         """Append one entry to the ledger, now."""
         self.ledger.append(

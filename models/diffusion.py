@@ -90,10 +90,11 @@ def diffusion_losses(
     Raises:
         GeneratorError: shapes, types or K are wrong.
     """
-    _check_batch(images, labels)
+    _check_images(images)
+    _check_labels(model, labels, count=len(images))
     if draws < 1:
         raise GeneratorError(f"{draws} draws per image; have at least 1")
-    schedule = _schedule(_timesteps(model))
+    schedule = _schedule(int(_config(model).num_train_timesteps))
     total = torch.zeros(len(images), device=images.device)
     for _ in range(draws):
         steps = torch.randint(
@@ -130,8 +131,7 @@ def sample_images(
     Raises:
         GeneratorError: labels or steps are wrong, or the model predicts NaN.
     """
-    if labels.dtype != torch.int64 or labels.ndim != 1:
-        raise GeneratorError(f"labels are {labels.dtype} {list(labels.shape)}; give int64 [N]")
+    _check_labels(model, labels, count=labels.numel())
     if not 1 <= steps <= settings.timesteps:
         raise GeneratorError(f"{steps} DDIM steps; choose 1 to {settings.timesteps}")
     images = np.empty((len(labels), settings.image_size, settings.image_size), np.uint8)
@@ -182,18 +182,27 @@ def _schedule(timesteps: int) -> Any:
     return _new_schedule(timesteps)
 
 
-def _timesteps(model: nn.Module) -> int:
-    """T as `build_generator` left it in the model, wrapped by Opacus or not."""
+def _config(model: nn.Module) -> Any:
+    """What `build_generator` left in the model, wrapped by Opacus or not."""
     inner: Any = getattr(model, "_module", model)
-    return int(inner.config.num_train_timesteps)
+    return inner.config
 
 
-def _check_batch(images: Tensor, labels: Tensor) -> None:
+def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 1 or images.dtype != torch.float32:
         raise GeneratorError(
             f"images are {images.dtype} {list(images.shape)}; give float32 [B, 1, S, S] in [-1, 1]"
         )
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+
+
+def _check_labels(model: nn.Module, labels: Tensor, *, count: int) -> None:
+    if labels.dtype != torch.int64 or labels.shape != (count,):
         raise GeneratorError(
-            f"labels are {labels.dtype} {list(labels.shape)}; give int64 [{len(images)}]"
+            f"labels are {labels.dtype} {list(labels.shape)}; give int64 [{count}]"
+        )
+    classes = int(_config(model).num_class_embeds)
+    if count and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise GeneratorError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}; "
+            f"this generator knows 0 to {classes - 1}"
         )

@@ -94,7 +94,7 @@ def evaluate(
     """
     _check(probabilities, labels, len(classes))
     names = tuple(classes)
-    indices = np.arange(len(names))
+    indices = list(range(len(names)))
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, support = precision_recall_fscore_support(
         labels, predicted, labels=indices, zero_division=0.0

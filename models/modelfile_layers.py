@@ -176,8 +176,7 @@ LAYERS: dict[str, tuple[Argument, ...]] = {
     "LayerNorm": (
         Argument("normalized_shape", 1, MAX_WIDTH, kind="ints", required=True),
         _EPS,
-        _flag("elementwise_affine"),
-        _flag("bias"),
+        _flag("elementwise_affine"),  # no `bias`: Opacus fails on a LayerNorm without one
     ),
     "ReLU": (),
     "Tanh": (),

@@ -212,8 +212,8 @@ def _layer_norm(layer: Layer, shape: Shape) -> _Effect:
     wanted = layer.pair("normalized_shape") if isinstance(given, tuple) else (given,)
     if shape[-len(wanted) :] != wanted:
         raise _MisfitError(f"normalized_shape is {list(wanted)}")
-    each = 1 + layer.flag("bias") if layer.flag("elementwise_affine") else 0
-    return _Effect(shape, each * math.prod(shape[-len(wanted) :]))
+    size = math.prod(shape[-len(wanted) :])
+    return _Effect(shape, 2 * size if layer.flag("elementwise_affine") else 0)
 
 
 def _flatten(layer: Layer, shape: Shape) -> _Effect:

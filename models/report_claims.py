@@ -10,7 +10,7 @@ medical text costs more.
     denials       "not", "no", "without" stand under Limits only, and never beside a class or figure
     degrees       "high", "narrow" and the like are the word that the facts' rule gives
     comparisons   see `models.report_case_claims` and `models.report_cohort_claims`
-    epsilon       never without its delta
+    epsilon       never without its delta and its unit of privacy
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
         if not fitting:
             owners = sorted({f"{row.subject} {row.measure}".strip() for row in token.facts})
             yield finding("number", token, f"the facts give this figure for {owners} only")
-    if says(sentence, "epsilon") and not says(sentence, "delta"):
-        yield finding("number", sentence, "epsilon stands without its delta")
+    told = [says(sentence, name) for name in ("epsilon", "delta", "privacy_unit")]
+    if any(told) and not all(told):
+        yield finding("number", sentence, "epsilon, its delta and its unit stand together only")
 
 
 def denial_findings(sentence: Sentence) -> Iterator[Finding]:

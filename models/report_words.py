@@ -73,19 +73,19 @@ continue continued cost could current decide decided depend depending depends de
 describes description design designed detail detailed details determine determined developed
 direct discussing draw drawn due earlier early effect especially evidence exist existing expected
 experience explain explained extend extended extent extra factor factors focus follow following
-follows form formal found future gather general generally give giving grounds guide guided guides
-happen help helpful helps hold holds illustrates important improve improved improves improving
-include included includes including indicate indicated indicates influence inform information
-informed inspect inspected institution intended interpret interpretation interpreted interpreting
-issue judge judged judgement keep kept key kind know known knows lack larger later lead leave
-leaves lessen light limit limited limits line list listed lists little long look made main make
-makes making manner material matter may mean means meet mention more moreover namely nature
-necessary needed new note noted notes number obtain obtained obtaining occur offer offered offers
-open opinion option options order origin outcome outside part particular particularly people
-perform performed performs perhaps persist place plan planned plus point poorly position possible
-practice prepare prepared prepares preparing previous process produce produced produces proper
-properly propose proposed prospective provide provided provides providing public purpose put
-question questions quite reason reasonable reasons receive received recent recommend
+follows form formal found future gather gave general generally give giving grounds guide guided
+guides happen help helpful helps hold holds illustrates important improve improved improves
+improving include included includes including indicate indicated indicates influence inform
+information informed inspect inspected institution intended interpret interpretation interpreted
+interpreting issue judge judged judgement keep kept key kind know known knows lack larger later
+lead leave leaves lessen light limit limited limits line list listed lists little long look made
+main make makes making manner material matter may mean means meet mention more moreover namely
+nature necessary needed new note noted notes number obtain obtained obtaining occur offer offered
+offers open opinion option options order origin outcome outside part particular particularly
+people perform performed performs perhaps persist place plan planned plus point poorly position
+possible practice prepare prepared prepares preparing previous process produce produced produces
+proper properly propose proposed prospective provide provided provides providing public purpose
+put question questions quite reason reasonable reasons receive received recent recommend
 recommendation recommendations recommended recommends reduce refer referred refers reflect
 reflects regard regarding regular relate related relevant remain remaining remains repeat repeated
 represent represents request requested require required requires respect responsibility

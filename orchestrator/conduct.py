@@ -54,6 +54,8 @@ class Conductor:
         bundle = self.office.submitted()
         self._await_decisions(bundle, wait_s)
         self._approved(bundle)
+        # Before the run's folder is: a wrong --test must not leave a run that cannot be ended.
+        self._test_set(test, bundle)
         state = RunFolder(out).start(study=self.study.name, plan_sha256=bundle.sha256, test=test)
         (self.folder / LAST_RUN).write_text(json.dumps({"out": str(out.absolute())}))
         return self._go(out, state, bundle, watcher)
@@ -94,7 +96,8 @@ class Conductor:
         if state.rounds_done < self.study.rounds:
             raise StudyError(f"the run in {out} is not finished; `dura study resume {self.folder}`")
         weights, _ = RunFolder(out).checkpoint(state.rounds_done)
-        self._finish(out, state, bundle, weights, self._test_set(state, bundle))
+        test = self._test_set(Path(state.test), bundle)
+        self._finish(out, state, bundle, weights, test)
         return out
 
     # --- inside ---------------------------------------------------------------------------
@@ -126,12 +129,12 @@ class Conductor:
             )
         return tuple(approved)
 
-    def _test_set(self, state: RunState, bundle: Bundle) -> TestSet:
+    def _test_set(self, folder: Path, bundle: Bundle) -> TestSet:
         plan = bundle.plan
-        return TestSet(Path(state.test), classes=plan.classes, image_size=plan.model.image_size)
+        return TestSet(folder, classes=plan.classes, image_size=plan.model.image_size)
 
     def _go(self, out: Path, state: RunState, bundle: Bundle, watcher: Watcher) -> Evaluation:
-        test = self._test_set(state, bundle)
+        test = self._test_set(Path(state.test), bundle)
         hospitals = self._approved(bundle)
         folder = RunFolder(out)
         folder.save_keys(

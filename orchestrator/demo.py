@@ -177,10 +177,10 @@ class Demo:
         self._dura("study", "pair", self._study, *pins)
 
     def _pair_site(self, name: str, researcher_mark: str) -> str:
-        self._quiet(
+        said = self._quiet(
             "site", "pair", self._site(name), RESEARCHER, researcher_mark, "--as", _owner(name)
         )
-        return self._quiet("site", "fingerprint", self._site(name)).strip()
+        return said.split()[-1]
 
     def _submit(self) -> None:
         self._tell("researcher", "rehearses the plan on mock data in the sandbox, then submits it")
@@ -218,49 +218,53 @@ class Demo:
 
     def _train(self) -> None:
         self._tell(
-            "researcher", "runs the rounds; every hospital checks, reserves, trains, commits"
+            "researcher", "runs the rounds; hospitals check, reserve, train, commit"
         )
         holdout = self.out / "data" / "researcher_test"
-        self._dura(
-            "study",
-            "run",
-            self._study,
-            "--test",
-            str(holdout),
-            "--out",
-            str(self.out),
-            "--wait-s",
-            "120",
-            show=True,
-        )
+        words = ["study", "run", self._study, "--test", str(holdout)]
+        words += ["--out", str(self.out), "--wait-s", "120"]
+        typer.echo(f"  $ dura {' '.join(words)}")
+        with subprocess.Popen([*_program(), *words]) as run:
+            try:
+                while run.poll() is None:
+                    self._check_agents()
+                    time.sleep(0.5)
+            finally:
+                run.terminate()
+        if run.returncode != 0:
+            raise OrchestratorError("`dura study run` failed; see above")
 
     def _decide_reports(self) -> None:
         self._tell("data owners", "decide on the reports that their LLaMa drafted; all were held")
-        for name in HOSPITALS:
-            for item, kind in self._held(name):
-                self._decide(name, item, kind)
+        for told in self._each(self._decide_at):
+            typer.echo(told)
         self._tell("researcher", "fetches what was released")
         time.sleep(2.0)
         self._dura("study", "reports", self._study)
 
-    def _decide(self, name: str, item: str, kind: str) -> None:
-        """This demonstration's people: cohort reports go; A lets one case go, B refuses its own."""
-        site, who = self._site(name), _owner(name)
-        if kind in ("hospital", "global"):
-            self._dura("site", "release", site, item, "--as", who, "--reason", "figures are noised")
-        elif name == "A" and item.endswith(self._first_case(name)):
-            self._dura("site", "read", site, item)
-            self._dura("site", "release", site, item, "--as", who, "--reason", "patient consented")
-        elif name == "B":
-            self._dura("site", "withhold", site, item, "--as", who, "--reason", "not needed")
+    def _decide_at(self, name: str) -> str:
+        """The people of this demonstration: cohort reports go, A lets one case go, B none.
 
-    def _held(self, name: str) -> list[tuple[str, str]]:
+        C, D and E have not decided on their cases yet when the demonstration ends.
+        """
         lines = self._quiet("site", "releases", self._site(name)).splitlines()[1:]
         rows = [line.split() for line in lines]
-        return [(row[0], row[1]) for row in rows if row[4] == "held"]
+        held = [(row[0], row[1]) for row in rows if row[4] == "held"]
+        first_case = next((item for item, kind in held if kind == "case"), "")
+        told = []
+        for item, kind in held:
+            if kind in ("hospital", "global"):
+                told.append(self._decide(name, "release", item, "its figures are noised or shared"))
+            elif name == "A" and item == first_case:
+                told.append(self._quiet("site", "read", self._site(name), item))
+                told.append(self._decide(name, "release", item, "the patient consented"))
+            elif name == "B":
+                told.append(self._decide(name, "withhold", item, "not needed outside"))
+        return "\n".join(f"    {line}" for part in told for line in part.splitlines())
 
-    def _first_case(self, name: str) -> str:
-        return sorted(item for item, kind in self._held(name) if kind == "case")[0]
+    def _decide(self, name: str, decision: str, item: str, reason: str) -> str:
+        words = ("site", decision, self._site(name), item, "--as", _owner(name), "--reason", reason)
+        return f"$ dura {' '.join(words)}\n{self._quiet(*words)}"
 
     def _audit(self) -> None:
         self._tell("auditor", "verifies every ledger offline, against keys and receipts")
@@ -295,14 +299,9 @@ class Demo:
         elapsed = time.monotonic() - self._started
         typer.echo(f"\n[{elapsed:5.1f} s] {who}: {what}")
 
-    def _dura(self, *words: str, show: bool = False) -> None:
+    def _dura(self, *words: str) -> None:
         """Run one command and print it with what it says."""
         typer.echo(f"  $ dura {' '.join(words)}")
-        if show:
-            done = subprocess.run([*_program(), *words], check=False)
-            if done.returncode != 0:
-                raise OrchestratorError(f"`dura {' '.join(words[:2])}` failed; see above")
-            return
         for line in self._quiet(*words).splitlines():
             typer.echo(f"    {line}")
 

@@ -39,10 +39,10 @@ metrics_share = 0.2         # of epsilon, what the noised test figures alone may
 
 [generator]                 # diffusion, trained with DP on the shard; images stay there
 steps = {generator_steps}
-sampling_rate = 0.2
+sampling_rate = 0.15
 clipping_norm = 1.0
 learning_rate = 0.002
-image_size = 32
+image_size = 16
 images_per_class = 16
 sampling_steps = 10
 
@@ -74,12 +74,12 @@ def study_template(
         quorum=max(1, (len(hospitals) + 1) // 2),
         rounds=rounds,
         model=model,
-        steps=12,
+        steps=16,
         rate=0.3,
         learning_rate=0.5,
         momentum=0.9,
         synthetic=0.05,
         epsilon=float(epsilon),
         delta=delta,
-        generator_steps=10,
+        generator_steps=8,
     )

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 import torch
 from opacus import GradSampleModule
+from opacus.grad_sample.functorch import prepare_layer
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -52,10 +53,13 @@ class UnitGradSampleModule(GradSampleModule):
 
     def add_hooks(self, **_options: object) -> None:
         """Hook every layer that holds trainable parameters."""
-        handles = [
-            module.register_forward_hook(self._catch)
-            for module in self.iterate_submodules(self._module)
-        ]
+        if hasattr(self._module, "autograd_grad_sample_hooks"):
+            raise ValueError("hooks would be added twice to the same model")
+        layers = list(self.iterate_submodules(self._module))
+        for module in layers:
+            if type(module) not in self.GRAD_SAMPLERS:
+                prepare_layer(module)  # copies the layer, so before it has hooks
+        handles = [module.register_forward_hook(self._catch) for module in layers]
         self._module.autograd_grad_sample_hooks = handles
         self.autograd_grad_sample_hooks = handles
         self.enable_hooks()

@@ -136,29 +136,33 @@ class Agent:
             self._running = None
         for request in self._book.all():
             if request.state is RequestState.QUEUED:
-                self._start(request, paired.get(request.sender, ""))
-                if self._running is not None:
-                    return
+                self._running = self._start(request, paired.get(request.sender, ""))
+            if self._running is not None:
+                return
 
-    def _start(self, request: Request, sender_key: str) -> None:
+    def _start(self, request: Request, sender_key: str) -> _Running | None:
+        """Check, have a sandbox, reserve, and only then hand over the job and the data."""
+        sandbox: SandboxProcess | None = None
         try:
-            job = self._starter.prepare(request, sender_key=sender_key)
+            checked = self._starter.check(request, sender_key=sender_key)
+            sandbox = self._warm.take(checked.bundle.sha256, checked.profile)
+            job = self._starter.reserve(checked)
+            request = self._book.change(request, state=RequestState.RUNNING)
+            sandbox.dispatch(job.inputs)
         except RefusedError as error:
             self._refuse(request, error.code, str(error))
-            return
-        except (DatasitesError, PrivacyError) as error:
-            self._refuse(request, Reason.MALFORMED_REQUEST, str(error))
-            return
-        request = self._book.change(request, state=RequestState.RUNNING)
-        try:
-            sandbox = self._warm.take(job.bundle.sha256, job.profile)
-            sandbox.dispatch(job.inputs)
         except SandboxError as error:
             self._fail(request, Reason.NO_SANDBOX, str(error))
-            return
-        self._link.set_status(sender=request.sender, job=request.job, status="running")
-        log.info("running %s for %s", request.id, request.sender)
-        self._running = _Running(job, sandbox)
+        except (DatasitesError, PrivacyError) as error:
+            self._refuse(request, Reason.MALFORMED_REQUEST, str(error))
+        else:
+            self._link.set_status(sender=request.sender, job=request.job, status="running")
+            log.info("running %s for %s", request.id, request.sender)
+            return _Running(job, sandbox)
+        if sandbox is not None:
+            sandbox.end()
+            shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+        return None
 
     def _finish(self, running: _Running, ending: Ending) -> None:
         request = running.job.request

@@ -1,13 +1,14 @@
-"""From a queued request to a reserved, dispatched job: check everything, record, then act.
+"""From a queued request to a reserved job: check everything, record, then act.
 
 Order, and nothing later happens unless all before it held: the plan's bytes are the received
-ones; the approval holds (`authorise`); the spend fits the budget and is **reserved** in the
-ledger, in one transaction; only then does a sandbox get the job and with it the data.
+ones; the approval holds (`authorise`); a sandbox is there; the spend fits the budget and is
+**reserved** in the ledger, in one transaction; only then does the sandbox get the job. A request
+whose reservation is there already was interrupted by a crash: it is not run a second time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.errors import Reason, RefusedError
@@ -17,7 +18,6 @@ from datasites.plans import (
     Approval,
     Bundle,
     Circumstances,
-    GenerateTask,
     Task,
     TrainTask,
     authorise,
@@ -35,7 +35,7 @@ TRAIN_REQUEST = "train/"
 
 @dataclass(frozen=True)
 class ReadyJob:
-    """A job whose spend is reserved.
+    """A job that may run; it has its inputs once its spend is reserved.
 
     Attributes:
         request: the request. task: what was asked. bundle: the approved bundle.
@@ -59,28 +59,38 @@ class Starter:
         self._plans = plans
         self._book = book
 
-    def prepare(self, request: Request, *, sender_key: str) -> ReadyJob:
-        """Check, reserve, and make the job's inputs.
+    def check(self, request: Request, *, sender_key: str) -> ReadyJob:
+        """Check everything but the budget; nothing is reserved yet and the inputs are empty.
 
         Raises:
-            RefusedError: with the coded reason; nothing was reserved.
+            RefusedError: with the coded reason.
             PlanError: the plan the task names is not here.
         """
-        folder = self._book.inputs(request.id)
-        task = parse_task((folder / TASK_FILE).read_bytes())
-        submission = self._plans.get(task.plan_sha256)
-        bundle = submission.bundle
+        task = parse_task((self._book.inputs(request.id) / TASK_FILE).read_bytes())
+        bundle = self._plans.get(task.plan_sha256).bundle
         approval = self._plans.approval(bundle.sha256)
         at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
-        authorise(task, plan=bundle.plan, approval=approval, at=at)
-        if approval is None:  # authorise has refused already; this is for the type checker
-            raise RefusedError(Reason.NOT_APPROVED, "no approval")
-        self._reserve(request, task, bundle)
-        inputs = dict(bundle.files)
-        inputs[JOB_FILE] = self._job(task, bundle).model_dump_json().encode()
-        if (folder / WEIGHTS_FILE).exists():
-            inputs[WEIGHTS_FILE] = (folder / WEIGHTS_FILE).read_bytes()
-        return ReadyJob(request, task, bundle, approval, Profile(task.kind), inputs)
+        granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
+        if request.id in self._site.ledger.account().spends:
+            raise RefusedError(
+                Reason.JOB_INTERRUPTED,
+                f"{request.id} was reserved before the agent ended; what was reserved stays spent",
+            )
+        return ReadyJob(request, task, bundle, granted, Profile(task.kind), {})
+
+    def reserve(self, job: ReadyJob) -> ReadyJob:
+        """Reserve the job's spend; returns the job with its inputs.
+
+        Raises:
+            RefusedError: the budget does not allow it.
+        """
+        self._reserve(job.request, job.task, job.bundle)
+        inputs = dict(job.bundle.files)
+        inputs[JOB_FILE] = self._job(job.task, job.bundle).model_dump_json().encode()
+        weights = self._book.inputs(job.request.id) / WEIGHTS_FILE
+        if weights.exists():
+            inputs[WEIGHTS_FILE] = weights.read_bytes()
+        return replace(job, inputs=inputs)
 
     def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
         """What is true here and now for a task under `bundle`."""
@@ -144,8 +154,3 @@ class Starter:
                 epsilon=account.epsilon(), delta=account.required_budget().delta, unit=card.unit
             ),
         )
-
-
-def is_generate(task: Task) -> bool:
-    """Whether the task trains the generator, whose images stay at the hospital."""
-    return isinstance(task, GenerateTask)

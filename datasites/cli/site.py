@@ -7,11 +7,14 @@ import logging
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datasites.cli.text import amount, say, table
+
+if TYPE_CHECKING:
+    from datasites.syftnet import OwnerLink
 
 app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
 
@@ -115,7 +118,8 @@ def pair(
     from datasites.site import Site
     from privacy import EntryKind
 
-    _link(site).approve_peer(email, fingerprint)
+    link = _link(site)
+    link.approve_peer(email, fingerprint)
     Site.open(site).log(
         EntryKind.PEER_PAIRED,
         actor=who,
@@ -124,6 +128,7 @@ def pair(
         detail={"fingerprint": fingerprint},
     )
     say(f"paired with {email} ({fingerprint})")
+    say(f"tell them this site's own fingerprint: {link.fingerprint}")
 
 
 @app.command()
@@ -198,7 +203,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _link(site: Path) -> "OwnerLink":  # noqa: F821, UP037  the import would cost a second
+def _link(site: Path) -> OwnerLink:
     from datasites.agent.agent import participant
     from datasites.site import Site
     from datasites.syftnet import OwnerLink

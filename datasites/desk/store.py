@@ -18,7 +18,7 @@ from pathlib import Path
 from datasites.desk.items import Item, ItemKind, ItemState, decide
 from datasites.errors import DeskError
 from datasites.site import Site, now_utc, stamp, write_file, write_json
-from privacy import Disclosure, EntryKind, disclose
+from privacy import EntryKind
 
 _ENTRY = {
     ItemState.RELEASED: EntryKind.OUTPUT_RELEASED,
@@ -116,6 +116,8 @@ class Desk:
                 )
 
     def _disclose(self, item: Item, actor: str) -> None:
+        from privacy import Disclosure, disclose
+
         self._site.ledger.append(
             disclose(
                 Disclosure(units=1, scope=f"case report {item.id}"),

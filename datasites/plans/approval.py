@@ -110,8 +110,8 @@ def add_vote(approval: Approval, *, reviewer: str, decided: str) -> Approval:
     return replace(approval, reviewers=(*approval.reviewers, reviewer), decided=decided)
 
 
-def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: Circumstances) -> None:
-    """Return when `task` may run; see the module's docstring for what is checked.
+def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: Circumstances) -> Approval:
+    """The approval under which `task` may run; see the module's docstring for what is checked.
 
     Raises:
         RefusedError: with the coded reason.
@@ -136,6 +136,7 @@ def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: Circumst
             "the shard is not the one the plan was approved for; review it again",
         )
     _within_plan(task, plan=plan, approval=granted, at=at)
+    return granted
 
 
 def _granted(approval: Approval | None, at: Circumstances) -> Approval:

@@ -1,14 +1,18 @@
 """What a plan costs in privacy, as event trees. The hospital computes it itself.
 
 Every part is DP-SGD over Poisson-sampled privacy units or one Gaussian release, under add or
-remove one unit.
+remove one unit. dp-accounting is imported when a cost is computed: listing plans needs none.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from datasites.plans.plan import Plan
 from datasites.plans.tasks import GenerateTask, ReportTask, Task, TrainTask
-from privacy import DpEvent, gaussian, poisson_gaussian
+
+if TYPE_CHECKING:
+    from privacy import DpEvent
 
 
 def task_event(plan: Plan, task: Task) -> DpEvent:
@@ -24,6 +28,8 @@ def task_event(plan: Plan, task: Task) -> DpEvent:
 
 def train_event(plan: Plan, *, steps: int) -> DpEvent:
     """`steps` noised steps of the classifier."""
+    from privacy import poisson_gaussian
+
     return poisson_gaussian(
         sampling_rate=plan.train.sampling_rate,
         noise_multiplier=plan.train.noise_multiplier,
@@ -33,6 +39,8 @@ def train_event(plan: Plan, *, steps: int) -> DpEvent:
 
 def generator_event(plan: Plan) -> DpEvent:
     """The whole training of the generator."""
+    from privacy import poisson_gaussian
+
     if plan.generator is None:
         raise ValueError("the plan has no generator")
     return poisson_gaussian(
@@ -44,6 +52,8 @@ def generator_event(plan: Plan) -> DpEvent:
 
 def metrics_event(plan: Plan) -> DpEvent:
     """One noised confusion matrix."""
+    from privacy import gaussian
+
     if plan.reports is None:
         raise ValueError("the plan has no reports")
     return gaussian(noise_multiplier=plan.reports.metrics_noise_multiplier)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from datasites.plans.bundle import Bundle
 from datasites.plans.costs import plan_events
 from datasites.plans.plan import MODEL_FILE, Plan
-from privacy import Budget, BudgetExceededError, DpEvent, SpendDecision, check_spend, epsilon
+
+if TYPE_CHECKING:
+    from privacy import Budget, DpEvent, SpendDecision
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Cost:
 
 def plan_cost(plan: Plan, *, budget: Budget, spent: Sequence[DpEvent]) -> Cost:
     """The cost of running the plan to its end."""
+    from privacy import BudgetExceededError, check_spend, epsilon
+
     asked = plan_events(plan)
     alone = epsilon(asked, delta=budget.delta)
     try:

@@ -36,7 +36,7 @@ from datasites.syftnet.relay import Relay
 PEERS_FILE = "SYFT_peers.json"
 
 
-class RelayConnection(SyftboxPlatformConnection):  # type: ignore[misc]
+class RelayConnection(SyftboxPlatformConnection):
     """syft's transport interface over a relay; method names are syft's."""
 
     model_config: ClassVar[Any] = {"arbitrary_types_allowed": True}
@@ -247,7 +247,7 @@ class RelayConnection(SyftboxPlatformConnection):  # type: ignore[misc]
                 continue
 
 
-class RelayConnectionConfig(ConnectionConfig):  # type: ignore[misc]
+class RelayConnectionConfig(ConnectionConfig):
     """What a `RelayConnection` is made from."""
 
     connection_type: ClassVar[type[SyftboxPlatformConnection]] = RelayConnection

@@ -101,7 +101,8 @@ def _hospital(
     )
     noise = part.metrics_noise_multiplier
     rng = np.random.default_rng(secrets.randbits(128))
-    cohort = cohort_from(noised_counts(exact, noise_multiplier=noise, rng=rng), noise=noise)
+    noised = noised_counts(exact, noise_multiplier=noise, rng=rng).astype(np.float64)
+    cohort = cohort_from(noised, noise=noise)
     return _cohort_facts(job, task, cohort, kind="hospital", name=job.hospital, noised=True)
 
 

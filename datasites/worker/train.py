@@ -21,11 +21,12 @@ from models import (
     AugmentSettings,
     build_augment,
     build_model,
+    draw_phantoms,
     normalise,
     weights_from_bytes,
     weights_to_bytes,
 )
-from privacy import DpSgdSettings, os_generator, train_dp
+from privacy import DpSgdSettings, check_gradients, os_generator, train_dp
 
 SYNTHETIC_BATCH = 32
 
@@ -44,6 +45,8 @@ def run(files: JobFiles) -> int:
     if not isinstance(task, TrainTask):
         raise TypeError(f"a train job needs a train task, not {task.kind}")
     model = load_classifier(job.plan, files.model_text, files.weights)
+    if files.model_text is not None:
+        check_file_model(model, job.plan)
     shard = files.shard("train")
     images = normalise(as_tensor(shard.images))
     labels = as_tensor(shard.labels)
@@ -80,6 +83,23 @@ def load_classifier(plan: Plan, model_text: str | None, weights: bytes) -> nn.Mo
     )
     model.load_state_dict(weights_from_bytes(weights, like=model.state_dict()))
     return model
+
+
+def check_file_model(model: nn.Module, plan: Plan) -> None:
+    """Refuse a `model.py` whose per-unit gradients are not exact, found out on phantoms.
+
+    Raises:
+        privacy.GradientError: its layers mix images, or a gradient differs from the truth.
+    """
+    drawn = draw_phantoms(counts=dict.fromkeys(plan.classes, 1), size=plan.model.image_size, seed=0)
+    images, labels = normalise(as_tensor(drawn.images)), as_tensor(drawn.labels)
+
+    def losses(network: nn.Module, index: Tensor) -> Tensor:
+        return functional.cross_entropy(network(images[index]), labels[index], reduction="none")
+
+    half = len(labels) // 2
+    order = torch.arange(len(labels))
+    check_gradients(model, losses=losses, units=[order[:half], order[half:]])
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

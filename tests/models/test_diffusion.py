@@ -64,7 +64,7 @@ def test_several_draws_are_averaged_per_image(model: nn.Module) -> None:
 
 def test_the_loss_of_a_model_that_predicts_nothing_is_the_noise_s_variance() -> None:
     class Nothing(nn.Module):
-        config = type("Config", (), {"num_train_timesteps": 50})
+        config = type("Config", (), {"num_train_timesteps": 50, "num_class_embeds": 1})
 
         def forward(self, x: Tensor, t: Tensor, **_: object) -> tuple[Tensor]:
             assert t.min() >= 0
@@ -157,6 +157,8 @@ def test_a_trained_generator_draws_the_classes_it_was_shown() -> None:
         ),
         (torch.zeros(2, 1, 8, 8), torch.zeros(3, dtype=torch.int64), 1, "labels"),
         (torch.zeros(2, 1, 8, 8), torch.zeros(2), 1, "labels"),
+        (torch.zeros(2, 1, 8, 8), torch.tensor([0, 3]), 1, "0 to 2"),
+        (torch.zeros(2, 1, 8, 8), torch.tensor([-1, 0]), 1, "-1 to 0"),
         (torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64), 0, "draws"),
     ],
 )

@@ -277,7 +277,6 @@ def test_a_fully_frozen_model_is_refused() -> None:
         check_model(nn.Linear(2, 2).requires_grad_(False))
 
 
-@pytest.mark.xfail(strict=True, reason="add_hooks does not notice hooks that are there")
 def test_wrapping_twice_is_refused() -> None:
     model = small_cnn()
     per_sample(model)
@@ -389,11 +388,6 @@ def test_a_layer_used_twice_and_changed_in_place_is_exact() -> None:
     wrapped.unwrap()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AttributeError,
-    reason="layers without a sampler are copied for functorch with our hooks on them",
-)
 @pytest.mark.parametrize(
     "layer", [nn.PReLU(), nn.Conv3d(1, 2, 3, padding=1)], ids=["PReLU", "Conv3d"]
 )

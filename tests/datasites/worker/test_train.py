@@ -1,0 +1,139 @@
+"""One DP training round in this process.
+
+Proven: weights change and as many noised steps are taken as were asked; gradients are divided by
+the published number of units; noise is fresh in every run; FedProx' term pulls towards the start;
+synthetic images count only where the plan gives them weight; `model.py` is trained and one whose
+layers mix images is refused; a task of another kind is refused.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from datasites.plans import AugmentPart, ModelPart
+from datasites.worker import train
+from models import initial_weights, weights_from_bytes, weights_to_bytes
+from privacy import GradientError
+
+MODEL_TEXT = """from torch import nn
+
+def build(classes, image_size):
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, stride=4), nn.Flatten(), nn.Linear(128, classes)
+    )
+"""
+
+
+def _vector(data: bytes) -> torch.Tensor:
+    return torch.cat([tensor.double().flatten() for _, tensor in sorted(_load(data).items())])
+
+
+def _load(data: bytes, text: str | None = None) -> dict[str, torch.Tensor]:
+    name = "small_cnn" if text is None else "model.py"
+    like = initial_weights(name, text=text, classes=2, image_size=32, seed=9)
+    return dict(weights_from_bytes(data, like=like))
+
+
+@pytest.fixture
+def moved(make_files, output, weights):
+    """How far a job moves the weights from where they began, as one vector."""
+
+    def run(task, **how) -> torch.Tensor:
+        files = make_files(task, **how)
+        train.run(files)
+        return _vector(output(files, "weights.safetensors")) - _vector(weights)
+
+    return run
+
+
+def test_weights_change_and_steps_are_those_asked_for(make_files, output, weights, train_task):
+    files = make_files(train_task(steps=2))
+    assert train.run(files) == 2
+    left = output(files, "weights.safetensors")
+    assert not torch.equal(_vector(left), _vector(weights))
+
+
+def test_the_published_number_of_units_divides_the_gradient(moved, train_task):
+    task = train_task(steps=1)
+    few, many = moved(task, published_units=4.0), moved(task, published_units=40.0)
+    assert few.norm() > 0
+    assert torch.allclose(few, 10 * many, atol=1e-5)
+
+
+def test_noise_is_fresh_in_every_run(moved, train_task, plan):
+    loud = plan.model_copy(
+        update={"train": plan.train.model_copy(update={"noise_multiplier": 5.0})}
+    )
+    task = train_task(steps=1)
+    first, second = moved(task, plan=loud), moved(task, plan=loud)
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_the_proximal_term_pulls_towards_the_start(moved, train_task):
+    free = moved(train_task(steps=3, learning_rate=0.05))
+    held = moved(train_task(steps=3, learning_rate=0.05, proximal_mu=10.0))
+    assert 0 < held.norm() < 0.8 * free.norm()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("weight", "used"), [(1.0, True), (0.0, False)])
+def test_synthetic_images_count_only_by_the_plans_weight(moved, train_task, plan, weight, used):
+    # A clipping norm this small leaves nothing of the real images' gradient.
+    part = plan.train.model_copy(update={"synthetic_weight": weight, "clipping_norm": 1e-9})
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16), dtype=np.uint8)
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    data = {
+        "synthetic/synthetic_images.npy": _npy(images),
+        "synthetic/synthetic_labels.npy": _npy(labels),
+    }
+    change = moved(train_task(), plan=plan.model_copy(update={"train": part}), data=data)
+    assert (float(change.norm()) > 1e-3) is used
+
+
+def test_a_plan_that_wants_synthetic_images_trains_without_any(moved, train_task, plan):
+    part = plan.train.model_copy(update={"synthetic_weight": 1.0, "clipping_norm": 1e-9})
+    change = moved(train_task(), plan=plan.model_copy(update={"train": part}))
+    assert change.norm() < 1e-6
+
+
+def test_augmentation_changes_what_is_learnt(moved, train_task, plan):
+    part = plan.train.model_copy(update={"augment": AugmentPart(rotate_deg=45.0, shift=0.5)})
+    task = train_task(steps=1)
+    plain = moved(task)
+    turned = moved(task, plan=plan.model_copy(update={"train": part}))
+    assert not torch.allclose(plain, turned, atol=1e-4)
+
+
+def test_a_model_file_is_trained(make_files, output, train_task, plan):
+    own = plan.model_copy(update={"model": ModelPart(name="model.py", image_size=32)})
+    state = initial_weights("model.py", text=MODEL_TEXT, classes=2, image_size=32, seed=1)
+    inputs = {"model.py": MODEL_TEXT.encode(), "weights.safetensors": weights_to_bytes(state)}
+    files = make_files(train_task(), plan=own, inputs=inputs)
+    assert train.run(files) == 2
+    after = _load(output(files, "weights.safetensors"), MODEL_TEXT)
+    assert any(not torch.equal(after[name], state[name]) for name in state)
+
+
+def test_a_model_that_mixes_images_is_refused(plan):
+    mixing = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Linear(1024, 2))
+    with pytest.raises(GradientError):
+        train.check_file_model(mixing, plan)
+
+
+def test_a_task_of_another_kind_is_refused(make_files, generate_task):
+    with pytest.raises(TypeError, match="generate"):
+        train.run(make_files(generate_task))
+
+
+def test_warm_up_needs_no_files():
+    train.warm_up()
