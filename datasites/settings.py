@@ -99,5 +99,7 @@ def read_settings(folder: Path) -> SiteSettings:
 
 
 def write_settings(folder: Path, settings: SiteSettings) -> None:
-    """Write `site.toml`."""
-    (folder / SETTINGS_FILE).write_text(tomli_w.dumps(settings.model_dump(mode="json")))
+    """Write `site.toml`, whole or not at all."""
+    partial = folder / f".{SETTINGS_FILE}.partial"
+    partial.write_text(tomli_w.dumps(settings.model_dump(mode="json")))
+    partial.replace(folder / SETTINGS_FILE)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
     from models.prediction import predict
     from models.report_errors import ReportError
+    from models.report_source import find_model
     from models.verify import verify_report
     from models.weightrules import check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
@@ -52,6 +53,7 @@ _HOMES = {
     "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
     "models.prediction": ("predict",),
     "models.report_errors": ("ReportError",),
+    "models.report_source": ("find_model",),
     "models.verify": ("verify_report",),
     "models.weightrules": ("check_weights",),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
@@ -89,6 +91,7 @@ __all__ = [
     "draw_phantom",
     "draw_phantoms",
     "evaluate",
+    "find_model",
     "initial_weights",
     "load_model_file",
     "normalise",

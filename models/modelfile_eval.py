@@ -8,7 +8,6 @@ is kept, so that hostile text costs no more than a long harmless one.
 from __future__ import annotations
 
 import ast
-import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -235,7 +234,7 @@ def _number(value: Value, node: ast.expr) -> Number:
 
 
 def _bounded(value: Number, node: ast.expr) -> Number:
-    if not (-MAX_NUMBER <= value <= MAX_NUMBER and math.isfinite(value)):
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:  # NaN and infinity are not
         raise ModelFileError(
             f"a number beyond {MAX_NUMBER:,}; keep numbers between -{MAX_NUMBER:,} and it",
             line=node.lineno,

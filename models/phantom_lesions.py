@@ -130,13 +130,14 @@ def _outline(
         tilt=rng.uniform(0, np.pi),
     )
     bumps = smooth_noise(rng, len(distance), 14) + 0.5 * smooth_noise(rng, len(distance), 26)
-    return distance * (1 + np.float32(rough) * bumps), width
+    # Clipped, so that no island of the lesion appears far away.
+    return distance * (1 + np.float32(rough) * np.clip(bumps, -1.8, 1.8)), width
 
 
 def _glioma(rng: np.random.Generator, pose: Pose, image: Image, lesion: Lesion) -> Image:
     tissue, size = pose.tissue, len(image)
     distance, width = _outline(rng, pose, lesion, rough=rng.uniform(0.1, 0.2))
-    fingers = rng.uniform(1.3, 1.8) + np.float32(0.3) * smooth_noise(rng, size, 12)
+    fingers = rng.uniform(1.3, 1.8) + 0.3 * np.clip(smooth_noise(rng, size, 12), -2, 2)
     swelling = inside(distance, edge=fingers, width=0.35) * pose.brain
     image = paint(image, swelling * np.float32(rng.uniform(0.5, 1.0)), tissue.swollen)
     texture = np.float32(0.08) * smooth_noise(rng, size, 24)

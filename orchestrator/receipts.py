@@ -16,7 +16,7 @@ def read_receipt(text: str) -> SignedReceipt:
     """
     try:
         return signed_receipt_from_json(json.loads(text))
-    except (ValueError, PrivacyError) as error:
+    except (ValueError, RecursionError, PrivacyError) as error:
         raise VerificationError(f"not a receipt: {error}") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from datasites import (
@@ -87,10 +88,16 @@ class Researcher:
 
         Raises:
             PlanError: what it sent is not a decision.
+            VerificationError: its times are none.
         """
         files = self.link.received(site, plan_job(bundle))
         data = files.get(REVOKED_FILE) or files.get(DECISION_FILE)
-        return None if data is None else parse_model(PlanDecision, data, what="decision")
+        if data is None:
+            return None
+        decision = parse_model(PlanDecision, data, what="decision")
+        if decision.approved:
+            _check_times(site, decision.decided, decision.expires)
+        return decision
 
     def card(self, site: str) -> DataCard:
         """A hospital's data card.
@@ -125,6 +132,8 @@ class Researcher:
         if data is None:
             return None
         answer = parse_model(Answer, data, what=f"answer of {site}")
+        if answer.request != request:
+            raise VerificationError(f"{site}: its answer to {request} names another request")
         if answer.receipt is None:
             return Reply(answer, None, "", {})
         receipt = self._receipt(site, request, answer.receipt, bundle)
@@ -152,6 +161,10 @@ class Researcher:
                 verify(public_hex=key, signature_hex=report.signature, payload=payload)
             except SignatureError as error:
                 raise VerificationError(f"{site}: {name} is not signed by it") from error
+            # The item becomes a file name here, so it must be the plain one it came under.
+            if name != f"{report.item}.report.json":
+                raise VerificationError(f"{site}: {name} names another item")
+            _check_times(site, report.released)
             found.append(report)
         return found
 
@@ -168,6 +181,14 @@ class Researcher:
         if (receipt.request, receipt.plan_sha256, receipt.site) != (request, bundle.sha256, site):
             raise VerificationError(f"{site}: its receipt is for another request, plan or site")
         return receipt
+
+
+def _check_times(site: str, *times: str) -> None:
+    for text in times:
+        try:
+            datetime.fromisoformat(text)
+        except ValueError as error:
+            raise VerificationError(f"{site}: {text[:40]!r} is not a time") from error
 
 
 def plan_job(bundle: Bundle) -> str:

@@ -7,11 +7,12 @@ model scored on the researcher's test set; nothing is typed in.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from datasites import Bundle
+from datasites import Bundle, PlanError
 from datasites import ReleasedReport as SignedReport
 from models import Evaluation, weights_sha256
 from orchestrator.audit import LedgerFinding, verify_run
@@ -31,6 +32,7 @@ from orchestrator.receipts import read_receipt
 from orchestrator.researcher import Researcher
 from orchestrator.runstate import RunFolder, RunState
 
+log = logging.getLogger("dura.results")
 NEIGHBOURING = "add or remove one unit"
 
 
@@ -125,10 +127,16 @@ def _reports(
     held = withheld = 0
     for site in researcher.study.hospitals:
         request = state.report_requests.get(site)
-        reply = None if request is None else researcher.reply(site, request, bundle=bundle)
-        if request is None or reply is None:
+        if request is None:
             continue
-        own = researcher.reports(site, request)
+        try:
+            reply = researcher.reply(site, request, bundle=bundle)
+            own = researcher.reports(site, request)
+        except (VerificationError, PlanError) as error:
+            log.error("the reports of %s are left out: %s", site, error)
+            continue
+        if reply is None:
+            continue
         refused = researcher.withheld(site, request)
         released += [(site, signed) for signed in own]
         withheld += refused

@@ -21,6 +21,7 @@ from datasites import (
     Bundle,
     GenerateTask,
     GlobalScores,
+    PlanError,
     ReportTask,
     Status,
     Task,
@@ -272,7 +273,7 @@ class StudyRun:
             for site, task in list(waiting.items()):
                 try:
                     reply = self._researcher.reply(site, task.request, bundle=self._bundle)
-                except VerificationError as error:
+                except (VerificationError, PlanError) as error:
                     log.error("%s", error)
                     del waiting[site]
                     self._give_up(site, "bad_receipt", request=task.request)

@@ -62,7 +62,8 @@ class RunState(BaseModel):
         scores, contributions, timings: what was measured.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    # An epsilon may be infinite, which plain JSON would turn into null.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
     version: Literal[1] = 1
     study: str
     plan_sha256: str

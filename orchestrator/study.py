@@ -175,6 +175,7 @@ def study_plan(study: Study) -> Plan:
     """The plan of a study, its noise calibrated so that the whole costs at most its epsilon.
 
     Raises:
+        StudyError: its parts do not fit together.
         privacy.CalibrationError: no noise reaches the epsilon asked for.
     """
     target, delta = study.privacy.epsilon, study.privacy.delta
@@ -205,6 +206,10 @@ def study_plan(study: Study) -> Plan:
             outputs=_outputs(reports),
         )
 
+    try:
+        plan(1.0)
+    except pydantic.ValidationError as error:
+        raise StudyError(f"{STUDY_FILE} makes no valid plan: {explain(error)}") from error
     noise = calibrate_noise(
         target_epsilon=target,
         delta=delta,

@@ -24,7 +24,7 @@ def check_identifier(value: object, what: str) -> str:
     """Return `value` if it is a short plain name or hash.
 
     Raises:
-        LedgerError: anything but 1 to 200 of the characters ``A-Z a-z 0-9 . _ : / -``.
+        LedgerError: anything but 1 to 200 of the characters ``A-Z a-z 0-9 . _ : / @ % + -``.
     """
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         raise LedgerError(

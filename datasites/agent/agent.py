@@ -223,9 +223,8 @@ class Agent:
     # --- warm sandboxes --------------------------------------------------------------------
 
     def _keep_warm(self) -> None:
-        for submission in self._plans.all():
+        for submission, approval in self._plans.intact():
             sha = submission.bundle.sha256
-            approval = self._plans.approval(sha)
             profile = None
             if approval is not None and self._usable(approval):
                 at = self._starter.circumstances(submission.bundle, sender="", sender_key="")

@@ -12,6 +12,7 @@ from datasites.answers import (
     Answer,
     PlanDecision,
     ReleasedReport,
+    Status,
     WithheldNotice,
 )
 from datasites.desk import Desk, Item, ItemKind, ItemState
@@ -45,8 +46,7 @@ class Outbox:
 
     def send_decisions(self) -> None:
         """Send each complete decision on a plan once; a revocation is one more."""
-        for submission in self._plans.all():
-            approval = self._plans.approval(submission.bundle.sha256)
+        for submission, approval in self._plans.intact():
             if approval is None or self._undecided(approval):
                 continue
             state = "revoked" if approval.revoked else approval.decision
@@ -68,10 +68,10 @@ class Outbox:
                 files |= self._desk.files(item)
                 self._desk.mark_sent(item)
             else:
-                withheld = answer.model_copy(
-                    update={"status": "refused", "reason": Reason.WITHHELD_BY_OWNER}
+                answer = answer.model_copy(
+                    update={"status": Status.REFUSED, "reason": Reason.WITHHELD_BY_OWNER}
                 )
-                files = {ANSWER_FILE: withheld.model_dump_json().encode()}
+                files = {ANSWER_FILE: answer.model_dump_json().encode()}
                 self._desk.mark_sent(item)
         self._link.set_status(
             sender=request.sender,

@@ -15,6 +15,7 @@ from datasites.plans import Plan
 from datasites.sandbox import JobFolder, Limits, SandboxProcess, require_sandbox
 from datasites.site import TEST, TRAIN, Site
 from datasites.worker.protocol import Profile
+from models import find_model
 
 
 def next_profile(plan: Plan, *, rounds_started: int, has_generator: bool) -> Profile | None:
@@ -81,7 +82,8 @@ class WarmSandboxes:
         if profile is Profile.REPORT:
             mounts = {TEST: self._site.shard(TEST)}
             if self._site.settings.report_model:
-                mounts["llama"] = Path(self._site.settings.report_model)
+                # From the Hub it is fetched here, outside: a sandbox has no network.
+                mounts["llama"] = find_model(self._site.settings.report_model).folder
         else:
             mounts = {TRAIN: self._site.shard(TRAIN)}
         if profile is Profile.TRAIN:

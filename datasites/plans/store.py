@@ -7,9 +7,10 @@ believed only with the site's own signature; a file that was altered is refused,
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-from datasites.errors import PlanError, Reason, RefusedError
+from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
 from datasites.plans.approval import APPROVED, Approval, sign_approval, verify_approval
 from datasites.plans.bundle import Bundle, open_bundle
 from datasites.plans.plan import MODEL_FILE, PLAN_FILE
@@ -63,6 +64,15 @@ class PlanStore:
         found = [self.get(path.parent.name) for path in self._plans.glob("*/submission.json")]
         return sorted(found, key=lambda submission: submission.received)
 
+    def intact(self) -> list[tuple[Submission, Approval | None]]:
+        """Every submission with its decision, without altered ones: they stop nobody else's."""
+        found = []
+        for path in sorted(self._plans.glob("*/submission.json")):
+            with suppress(DatasitesError):
+                submission = self.get(path.parent.name)
+                found.append((submission, self.approval(submission.bundle.sha256)))
+        return found
+
     def get(self, plan: str) -> Submission:
         """The submission whose hash is, or begins with, `plan` (at least 6 digits).
 
@@ -81,8 +91,10 @@ class PlanStore:
             for name in (PLAN_FILE, MODEL_FILE)
             if (folder / name).exists()
         }
-        bundle = open_bundle(files)
-        if bundle.sha256 != folder.name:
+        bundle = None
+        with suppress(PlanError):  # what arrived was a plan; what no longer is one was altered
+            bundle = open_bundle(files)
+        if bundle is None or bundle.sha256 != folder.name:
             raise RefusedError(
                 Reason.PLAN_CHANGED,
                 f"the bytes of plan {folder.name[:12]} in {folder} are not the received ones",

@@ -25,13 +25,16 @@ def take_output(folder: Path, name: str, *, max_bytes: int) -> bytes:
         descriptor = os.open(folder / name, flags)
     except OSError as error:
         raise OutputError(f"the job left no plain file {name!r}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        state = os.fstat(file.fileno())
+    try:
+        state = os.fstat(descriptor)  # before fdopen, which fails on a folder in its own way
         if not stat.S_ISREG(state.st_mode) or state.st_nlink != 1:
             raise OutputError(f"{name!r} is not a regular file with one name")
         if state.st_size > max_bytes:
             raise OutputError(f"{name!r} has {state.st_size} bytes; declared are {max_bytes}")
-        data = file.read(max_bytes + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > max_bytes:
         raise OutputError(f"{name!r} grew beyond its declared {max_bytes} bytes")
     return data

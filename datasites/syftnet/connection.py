@@ -81,7 +81,8 @@ class RelayConnection(SyftboxPlatformConnection):
             entry["public_encryption_bundle"] = public_encryption_bundle
         self.own_folder.mkdir(parents=True, exist_ok=True)
         temporary = self.own_folder / f".{PEERS_FILE}.{uuid.uuid4().hex}"
-        with temporary.open("w") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
             json.dump(peers, file, indent=2, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())

@@ -37,7 +37,7 @@ def parse_bundle(text: str | None, *, email: str) -> dict[str, Any]:
         raise PeerKeyError(f"{email} has published no key for us yet; ask them to run `pair` first")
     try:
         bundle = json.loads(text)["public_encryption_bundle"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PeerKeyError(f"what {email} published is not a key bundle: {error}") from error
     if not isinstance(bundle, dict):
         raise PeerKeyError(f"what {email} published is not a key bundle")

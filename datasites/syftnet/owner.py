@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import pydantic
 from syft.sync.events.file_change_event import FileChangeEvent, FileChangeEventsMessage
 from syft.sync.messages.proposed_filechange import (
     FileNameParseError,
@@ -238,9 +237,10 @@ class OwnerLink:
             packed = store.decrypt(peer, raw)
         except Exception as error:  # the extension module raises bare exceptions of its own
             raise MessageError("bad_signature", f"envelope not signed by {peer}") from error
+        plain = wire.unpack(packed)
         try:
-            message = ProposedFileChangesMessage.model_validate_json(wire.unpack(packed))
-        except (pydantic.ValidationError, ValueError) as error:
+            message = ProposedFileChangesMessage.model_validate_json(plain)
+        except Exception as error:  # syft's validators trip over what is not an object
             raise MessageError("malformed", f"not a syft message: {error}") from error
         return message
 

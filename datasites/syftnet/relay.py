@@ -48,6 +48,7 @@ class Relay:
 
     def put(self, path: str, data: bytes) -> str:
         """Write `data` to `path` (relative to the relay) atomically; returns `path`."""
+        self.check()  # or an unmounted relay would be made anew, on the wrong disk
         full = self._full(path)
         parent = posixpath.dirname(full)
         temporary = f"{parent}/{_TEMPORARY}{uuid.uuid4().hex}"
@@ -62,7 +63,10 @@ class Relay:
         return path
 
     def get(self, path: str, *, limit_bytes: int | None = None) -> bytes | None:
-        """The bytes at `path`, or None when nothing is there.
+        """The bytes at `path`, or None when no readable file is there.
+
+        What lies there is a peer's doing: a folder, a pipe or a looping link counts as nothing,
+        as long as the relay itself is there.
 
         Args:
             path: relative to the relay.
@@ -71,13 +75,16 @@ class Relay:
         """
 
         def read() -> bytes:
+            if self._fs.info(self._full(path))["type"] != "file":
+                raise FileNotFoundError(path)
             with self._fs.open(self._full(path), "rb") as file:
                 data: bytes = file.read() if limit_bytes is None else file.read(limit_bytes + 1)
             return data
 
         try:
             return self._call(read)
-        except FileNotFoundError:
+        except (FileNotFoundError, RelayError):
+            self.check()
             return None
 
     def names(self, path: str) -> list[str]:
@@ -85,6 +92,7 @@ class Relay:
         try:
             found = self._call(self._fs.ls, self._full(path), detail=False)
         except FileNotFoundError:
+            self.check()
             return []
         names = (posixpath.basename(entry.rstrip("/")) for entry in found)
         return sorted(name for name in names if not name.startswith("."))

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydantic
 from syft.sync.events.file_change_event import (
     FileChangeEventsMessage,
     FileChangeEventsMessageFileName,
@@ -105,7 +104,10 @@ class ResearcherLink:
             )
         pins = self._pins()
         pins[site] = fingerprint
-        self._pins_path.write_text(json.dumps(pins, indent=2, sort_keys=True))
+        with quiet():
+            partial = self._pins_path.with_name(".pinned.partial")
+            partial.write_text(json.dumps(pins, indent=2, sort_keys=True))
+            partial.replace(self._pins_path)
         self._connection._update_peer_state(site, "accepted", bundle)
         with quiet():
             self._client.load_peers()
@@ -216,9 +218,10 @@ class ResearcherLink:
             packed = store.decrypt(site, raw)
         except Exception as error:  # the extension module raises bare exceptions of its own
             raise MessageError("bad_signature", f"envelope not signed by {site}") from error
+        plain = wire.unpack(packed)
         try:
-            message = FileChangeEventsMessage.model_validate_json(wire.unpack(packed))
-        except (pydantic.ValidationError, ValueError) as error:
+            message = FileChangeEventsMessage.model_validate_json(plain)
+        except Exception as error:  # syft's validators trip over what is not an object
             raise MessageError("malformed", f"not a syft message: {error}") from error
         by_job: dict[str, dict[str, bytes]] = {}
         for event in message.events:
@@ -242,7 +245,7 @@ class ResearcherLink:
     def _keep(self, site: str, path: str, data: bytes) -> None:
         """Mirror results into the SyftBox, where syft's own tools show them; outputs once."""
         target = self._me.syftbox / site / path
-        once = "outputs" in target.parts
+        once = Path(path).parts[-2:-1] == ("outputs",) and target.name != wire.STATE_FILE
         if once and target.exists() and target.read_bytes() != data:
             raise MessageError("write_once", f"{site} sent {path} before with other contents")
         with quiet():

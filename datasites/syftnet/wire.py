@@ -26,7 +26,8 @@ CARD_PATH = PurePosixPath("public/dura/card.json")
 STATE_FILE = "state.yaml"
 
 _MEMBER = "proposed_file_changes.json"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# syft's permission files are names like any other to a path rule, so they are excluded by name.
+_PLAIN_NAME = re.compile(r"(?!(?i:syft\.pub\.yaml)$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CHUNK = 1024 * 1024
 
 
@@ -48,13 +49,14 @@ def unpack(data: bytes, *, limit_bytes: int = MAX_PLAIN_BYTES) -> bytes:
     """
     plain = _gunzip(data, limit_bytes)
     try:
-        with tarfile.open(fileobj=io.BytesIO(plain), mode="r:") as archive:
-            member = archive.extractfile(archive.getmember(_MEMBER))
-            if member is None:
-                raise MessageError("malformed", "the message's container holds no regular file")
-            return member.read()
-    except (tarfile.TarError, KeyError) as error:
+        # One header, read alone: tarfile's own walk follows links, sparse maps and header chains.
+        info = tarfile.TarInfo.frombuf(plain[: tarfile.BLOCKSIZE], "utf-8", "strict")
+    except (tarfile.TarError, ValueError) as error:
         raise MessageError("malformed", f"not a syft message container: {error}") from error
+    payload = plain[tarfile.BLOCKSIZE :][: max(info.size, 0)]
+    if (info.name, info.type, info.size) != (_MEMBER, tarfile.REGTYPE, len(payload)):
+        raise MessageError("malformed", "the message's container does not hold one whole file")
+    return payload
 
 
 def _gunzip(data: bytes, limit_bytes: int) -> bytes:

@@ -15,6 +15,8 @@ from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
 _CLASS_SETS: Final = (
     DEFAULT_CLASSES,
     DEFAULT_CLASSES,
+    DEFAULT_CLASSES,
+    DEFAULT_CLASSES,
     ("glioma", "no_tumor", "meningioma", "pituitary_tumor"),
     ("glioblastoma", "healthy"),
     ("atrophy", "lacune", "normal"),

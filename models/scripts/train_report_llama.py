@@ -66,7 +66,9 @@ def train(folder: Path, settings: Settings) -> Measured:
     started = time.process_time()
     rng = random.Random(settings.seed)  # noqa: S311 (data, not secrets)
     torch.manual_seed(settings.seed)
-    tokenizer = train_tokenizer([_pair(rng)[1] for _ in range(settings.tokenizer_texts)], settings)
+    tokenizer = train_tokenizer(
+        [_pair(rng, whole=True)[1] for _ in range(settings.tokenizer_texts)], settings
+    )
     model = LlamaForCausalLM(_config(tokenizer, settings))
     _fit(model, tokenizer, rng, settings)
     seconds = time.process_time() - started
@@ -127,10 +129,11 @@ def _config(tokenizer: PreTrainedTokenizerFast, settings: Settings) -> LlamaConf
     )
 
 
-def _pair(rng: random.Random) -> tuple[str, str]:
-    """A prompt and a body that the grammar wrote for it."""
+def _pair(rng: random.Random, *, whole: bool) -> tuple[str, str]:
+    """A prompt and what the grammar wrote for it: the whole body, or one section of it."""
     facts = sample_facts(rng)
-    return build_prompt(facts, "compact"), write_body(facts, rng)
+    prompt, body = build_prompt(facts, "compact"), write_body(facts, rng) + END
+    return prompt, body if whole else rng.choice(body.split("\n\n"))
 
 
 def _fit(
@@ -139,14 +142,20 @@ def _fit(
     rng: random.Random,
     settings: Settings,
 ) -> None:
-    """AdamW with a warm-up and a cosine to nothing."""
+    """AdamW with a warm-up and a cosine to nothing.
+
+    Every other step sees sections instead of bodies: with the prompt near, what a section owes to
+    the facts is learnt in a fraction of the time.
+    """
     model.train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=settings.rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=settings.rate, total_steps=settings.steps + 1, pct_start=0.1
     )
     for step in range(settings.steps):
-        ids, labels = _batch(tokenizer, rng, settings.batch)
+        whole = step % 2 == 1
+        pairs = [_pair(rng, whole=whole) for _ in range(settings.batch * (1 if whole else 4))]
+        ids, labels = _batch(tokenizer, pairs)
         loss = model(
             input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long(), labels=labels
         ).loss
@@ -155,19 +164,19 @@ def _fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if step % 100 == 0 or step + 1 == settings.steps:
-            print(f"step {step:5d} of {settings.steps}, loss {loss.item():.4f}", flush=True)
+        if step % 100 == 99 or step + 1 == settings.steps:
+            spent = time.process_time()
+            print(f"step {step + 1} of {settings.steps}, loss {loss.item():.4f}, {spent:.0f} s")
 
 
 def _batch(
-    tokenizer: PreTrainedTokenizerFast, rng: random.Random, size: int
+    tokenizer: PreTrainedTokenizerFast, pairs: list[tuple[str, str]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, int64 [size, longest]."""
+    """Ids and labels, int64 [pairs, longest]."""
     rows, targets = [], []
-    for _ in range(size):
-        prompt, body = _pair(rng)
+    for prompt, body in pairs:
         told = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        said = tokenizer(body + END, add_special_tokens=False)["input_ids"]
+        said = tokenizer(body, add_special_tokens=False)["input_ids"]
         rows.append(told + said)
         targets.append([IGNORED] * len(told) + said)
     longest = max(map(len, rows))

@@ -89,3 +89,17 @@ def at():
 @pytest.fixture
 def changed():
     return replace
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A new site with a real ledger: epsilon 8 at delta 1e-5."""
+    from datasites.settings import make_settings
+    from datasites.site import Site
+    from privacy import Budget
+
+    settings = make_settings(
+        name="A", email="owner@hospital-a.example", relay=f"file://{tmp_path}/relay"
+    )
+    budget = Budget(epsilon=8.0, delta=1e-5)
+    return Site.create(tmp_path / "site", settings, budget=budget, actor="owner")

@@ -123,7 +123,7 @@ class Shared:
 
     @property
     def holdout(self):
-        return self.root / "data" / "holdout"
+        return self.root / "data" / "researcher_test"
 
     @property
     def summary(self):
@@ -224,9 +224,6 @@ def _approve(study):
         until(f"the plan at {name}", lambda n=name: study.plan[:12] in must(
             "site", "requests", study.site(n)
         ))  # fmt: skip
-    study.said["run on no test set"] = dura(
-        "study", "run", study.study, "--test", study.root / "nowhere", "--out", study.out
-    )
     study.said["run undecided"] = dura(
         "study", "run", study.study, "--test", study.holdout, "--out", study.root / "undecided"
     )
@@ -242,6 +239,10 @@ def _approve(study):
 
 
 def _run_with_ctrl_c(study):
+    study.said["run on no test set"] = dura(
+        "study", "run", study.study, "--test", study.root / "nowhere", "--out", study.out,
+        "--wait-s", 60,
+    )  # fmt: skip
     # A shell may have told this process to ignore Ctrl-C; what it starts must not inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     run = subprocess.Popen(

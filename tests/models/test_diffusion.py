@@ -133,7 +133,7 @@ def test_a_trained_generator_draws_the_classes_it_was_shown() -> None:
     y = torch.arange(32) % 2
     x = (y.float() * 1.6 - 0.8)[:, None, None, None].expand(32, 1, 8, 8).contiguous()
     generator = _generator()
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         diffusion_losses(model, x, y, generator=generator).mean().backward()
         optimizer.step()

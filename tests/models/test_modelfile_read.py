@@ -60,6 +60,7 @@ NOT_THE_FORM = {
     + "return nn.ReLU()\ndef build(classes, image_size):\n    return nn.ReLU()",
     "wrong order": "def build(classes, image_size):\n    return nn.ReLU()\nfrom torch import nn",
     "another import": "import os\n" + HEAD + "return nn.ReLU()",
+    "import from elsewhere": HEAD.replace("from torch", "from os") + "return nn.ReLU()",
     "import star": "from torch import *\n" + HEAD + "return nn.ReLU()",
     "import as": "from torch import nn as nn2\n" + HEAD + "return nn.ReLU()",
     "relative import": "from .torch import nn\n" + HEAD + "return nn.ReLU()",

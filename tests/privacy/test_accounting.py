@@ -124,7 +124,7 @@ mechanisms = st.one_of(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(mechanisms, mechanisms)
 def test_composition_never_costs_less_and_never_more_than_the_sum(
     first: dp_event.DpEvent, second: dp_event.DpEvent
@@ -137,7 +137,7 @@ def test_composition_never_costs_less_and_never_more_than_the_sum(
     assert together == epsilon(compose([first, second]), delta=2 * DELTA)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(
     st.sampled_from([0.01, 0.1, 0.5, 1.0]),
     st.floats(0.5, 20.0),

@@ -12,7 +12,7 @@ from privacy.events import compose, gaussian, non_private, poisson_gaussian
 DELTA = 1e-5
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     st.sampled_from([0.02, 0.1, 0.5, 1.0]),
     st.integers(1, 300),

@@ -153,6 +153,22 @@ def test_another_key_is_found(lines: list[bytes], key: SigningKey, note: Note) -
     assert found([claimed], key) == (0, "its signature is wrong")
 
 
+def test_a_well_signed_line_in_the_wrong_place_is_found(
+    chain: list[SealedEntry], lines: list[bytes], key: SigningKey, note: Note
+) -> None:
+    right, wrong = chain[2].entry_hash, chain[1].entry_hash
+    for sequence, previous, reason in (
+        (4, right, "carries number 4"),
+        (2, right, "carries number 2"),
+        (3, wrong, "does not continue"),
+        (3, GENESIS_HASH, "does not continue"),
+    ):
+        line = encode_line(seal(note(), sequence=sequence, previous_hash=previous, key=key))
+        index, told = found([*lines[:3], line], key)
+        assert index == 3
+        assert reason in told
+
+
 def test_an_empty_ledger_is_not_one(key: SigningKey) -> None:
     assert found([], key)[0] == 0
 

@@ -75,16 +75,14 @@ def test_reserve_commit_and_refuse(ledger: Ledger) -> None:
     ledger.transact(
         lambda account: commit(account, reservation="a", event=ROUND, time=NOON, actor="agent")
     )
-    spent = 1
+    for number in range(5):
+        ledger.transact(asking(f"b{number}"))
     before = ledger.path.read_bytes()
-    with pytest.raises(BudgetExceededError):  # noqa: PT012
-        while True:
-            before = ledger.path.read_bytes()
-            ledger.transact(asking(f"b{spent}"))
-            spent += 1
+    with pytest.raises(BudgetExceededError):
+        ledger.transact(asking("too-much"))
     assert ledger.path.read_bytes() == before
     assert ledger.account().epsilon() <= 8.0
-    assert len(ledger.account().spends) == spent == 6
+    assert len(ledger.account().spends) == 6
 
 
 def test_an_impossible_entry_is_never_written(ledger: Ledger, note: Note) -> None:
@@ -151,7 +149,7 @@ def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> Non
     context = multiprocessing.get_context("spawn")
     go = tmp_path / "go"
     arguments = (str(ledger.path), str(tmp_path / "key.pem"))
-    racers = [context.Process(target=_compete, args=(*arguments, name, str(go))) for name in "abc"]
+    racers = [context.Process(target=_compete, args=(*arguments, name, str(go))) for name in "ab"]
     for racer in racers:
         racer.start()
     go.touch()
@@ -159,7 +157,7 @@ def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> Non
         racer.join(120)
         assert racer.exitcode == 0
     account = ledger.account()
-    assert account.entries == 2 + 3 * 12
+    assert account.entries == 2 + 2 * 12
     assert account.epsilon() <= 6.0
     assert len(account.spends) == 3
     verify_file(ledger.path, public_hex=key.public_hex, checkpoint=ledger.head())
@@ -263,9 +261,11 @@ def test_a_forged_entry_without_newline_is_not_kept(
     forger = SigningKey.generate()
     head = ledger.head()
     forged = seal(note(), sequence=2, previous_hash=head.entry_hash, key=forger)
-    ledger.path.write_bytes(ledger.path.read_bytes() + encode_line(forged)[:-1])
+    spoilt = ledger.path.read_bytes() + encode_line(forged)[:-1]
+    ledger.path.write_bytes(spoilt)
     with pytest.raises(LedgerTamperedError, match="another key"):
         ledger.account()
+    assert ledger.path.read_bytes() == spoilt
 
 
 def test_a_full_disk_records_nothing_and_spoils_nothing(

@@ -137,15 +137,16 @@ def test_missing_files_and_links(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_held_elsewhere_is_waited_for_and_then_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("held", ["LOCK_EX", "LOCK_SH"])
+def test_a_lock_held_elsewhere_is_waited_for_and_then_given_up(tmp_path: Path, held: str) -> None:
     path = tmp_path / "ledger"
     create_whole(path, b"first\n")
     holder = (
-        "import fcntl, sys; f = open(sys.argv[1], 'rb+'); fcntl.flock(f, fcntl.LOCK_EX);"
-        "print('held', flush=True); sys.stdin.read()"
+        "import fcntl, sys; f = open(sys.argv[1], 'rb+');"
+        "fcntl.flock(f, getattr(fcntl, sys.argv[2])); print('held', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", holder, str(path)],
+        [sys.executable, "-c", holder, str(path), held],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

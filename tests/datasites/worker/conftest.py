@@ -124,6 +124,7 @@ def make_files(tmp_path: Path, plan: Plan, weights: bytes, shard: Shard, test_sh
         files = {"job.json": job.model_dump_json().encode(), "weights.safetensors": weights}
         (root / "job" / "in").mkdir(parents=True)
         (root / "job" / "out").mkdir()
+        (root / "data").mkdir()
         for name, content in {**files, **(inputs or {})}.items():
             (root / "job" / "in" / name).write_bytes(content)
         save_shard(shard, root / "data" / "train")

@@ -125,9 +125,11 @@ def test_a_model_file_is_trained(make_files, output, train_task, plan):
 
 
 def test_a_model_that_mixes_images_is_refused(plan):
-    mixing = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Linear(1024, 2))
+    four = plan.model_copy(update={"classes": ("glioma", "meningioma", "notumor", "pituitary")})
+    mixing = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Linear(1024, 4))
     with pytest.raises(GradientError):
-        train.check_file_model(mixing, plan)
+        train.check_file_model(mixing, four)
+    train.check_file_model(nn.Sequential(nn.Flatten(), nn.Linear(1024, 4)), four)
 
 
 def test_a_task_of_another_kind_is_refused(make_files, generate_task):

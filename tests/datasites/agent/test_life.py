@@ -1,0 +1,49 @@
+"""The whole life of a plan at a hospital: real relay, real sandbox, real ledger.
+
+Proven: plan received, reviewed, approved; a train task is reserved, run, committed and answered
+with weights and a signed receipt; the next round follows; nothing that was sent twice is served
+twice.
+"""
+
+from __future__ import annotations
+
+import json
+
+from datasites.answers import Answer, PlanDecision, Status
+from privacy import sha256_hex, signed_receipt_from_json, verify_receipt
+
+
+def test_from_plan_to_weights_and_receipt(world, until):
+    world.submit_plan()
+    agent = world.start()
+    agent.step()
+    assert world.kinds()[-1] == "plan_received"
+    world.approve()
+    agent.step()
+    decision = PlanDecision.model_validate_json(world.answers("plan-1")["decision.json"])
+    assert decision.approved
+    assert decision.epsilon_plan > 0
+    assert world.link.card("a@hospital.example") is not None
+
+    world.ask(world.task("t1"))
+    until(agent, lambda: world.answer("t1"))
+    files = world.answers("t1")
+    answer = Answer.model_validate_json(files["answer.json"])
+    assert answer.status is Status.DONE
+    assert answer.timing.ended >= answer.timing.started
+    signed = signed_receipt_from_json(json.loads(answer.receipt))
+    verify_receipt(signed, public_hex=world.site.key.public_hex)
+    assert signed.receipt.outputs == {
+        "weights.safetensors": sha256_hex(files["weights.safetensors"])
+    }
+    assert (signed.receipt.round, signed.receipt.plan_sha256) == (1, world.bundle.sha256)
+    assert files["weights.safetensors"] != world.weights
+    assert b"internal words" not in b"".join(files.values())
+    ledger = world.kinds()
+    reserved = ledger.index("spend_reserved", ledger.index("plan_approved"))
+    assert reserved < ledger.index("spend_committed", reserved) < ledger.index("output_held")
+    assert ledger.index("output_held") < ledger.index("output_released")
+    spend = world.site.ledger.account().spends["t1"]
+    assert spend.state == "committed"
+    # One step was asked for of the two the plan allows, and one is what it cost.
+    assert spend.event.count == 1

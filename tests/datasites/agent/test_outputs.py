@@ -1,0 +1,198 @@
+"""What a job leaves, judged by a sandbox the test plays; then the desk, and what is sent.
+
+Proven: outputs that break the declaration are refused, nothing of them leaves, and the reservation
+stays spent; what was committed is the steps taken; held weights wait for the owner, withheld ones
+are refused without a word of why; reports leave one by one, signed; synthetic images stay.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+import numpy as np
+import pytest
+
+from datasites.answers import ReleasedReport, Status, WithheldNotice
+from datasites.desk import Desk, ItemState
+from datasites.errors import OutputError, Reason
+from datasites.plans import GenerateTask, ReportTask, make_bundle
+from datasites.worker.protocol import DraftReport, DraftReports
+from models import WeightsError, initial_weights, weights_to_bytes
+from privacy import canonical_bytes, sha256_hex, verify
+
+
+def _nan(weights: bytes) -> bytes:
+    return weights[:-4] + np.float32(np.nan).tobytes()
+
+
+def _wider(_weights: bytes) -> bytes:
+    return weights_to_bytes(
+        initial_weights("small_cnn", text=None, classes=3, image_size=32, seed=1)
+    )
+
+
+@pytest.mark.parametrize("spoil", [_nan, _wider, lambda data: data[:-1], lambda data: b""])
+def test_weights_that_are_not_the_models_are_refused(by_hand, spoil):
+    by_hand.begin(by_hand.world.task())
+    by_hand.result(1)
+    by_hand.write(weights__safetensors=spoil(by_hand.world.weights))
+    with pytest.raises(WeightsError):
+        by_hand.finish()
+    assert not Desk(by_hand.world.site).items()
+    assert by_hand.world.site.ledger.account().spends["t1"].state == "reserved"
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_steps_that_were_not_reserved_are_refused(by_hand, steps):
+    by_hand.begin(by_hand.world.task(steps=1))
+    by_hand.result(steps)
+    by_hand.write(weights__safetensors=by_hand.world.weights)
+    with pytest.raises(OutputError, match="steps"):
+        by_hand.finish()
+
+
+def test_a_job_without_result_weights_or_with_a_link_is_refused(by_hand):
+    by_hand.begin(by_hand.world.task())
+    with pytest.raises(OutputError, match="result"):
+        by_hand.finish()
+    by_hand.write(result__json=b"{}")
+    with pytest.raises(OutputError, match="malformed"):
+        by_hand.finish()
+    by_hand.result(1)
+    with pytest.raises(OutputError, match="weights"):
+        by_hand.finish()
+    os.symlink("/etc/hostname", by_hand.folder.outputs / "weights.safetensors")
+    with pytest.raises(OutputError):
+        by_hand.finish()
+
+
+def test_only_the_steps_taken_are_spent(by_hand):
+    by_hand.begin(by_hand.world.task(steps=2))
+    reserved = by_hand.world.site.ledger.account().epsilon()
+    by_hand.result(1)
+    by_hand.write(weights__safetensors=by_hand.world.weights)
+    assert by_hand.finish().status is Status.DONE
+    assert 0 < by_hand.world.site.ledger.account().epsilon() < reserved
+    assert not by_hand.folder.root.exists()
+
+
+@pytest.mark.parametrize("state", [ItemState.RELEASED, ItemState.WITHHELD])
+def test_held_weights_wait_for_the_owner(by_hand, state):
+    world = by_hand.world
+    by_hand.begin(world.task())
+    object.__setattr__(by_hand.job.approval, "standing_release", False)
+    by_hand.result(1)
+    by_hand.write(weights__safetensors=world.weights)
+    assert by_hand.finish().status is Status.HELD
+    by_hand.agent.step()
+    assert world.answer("t1") is None
+    item = Desk(world.site).items()[0]
+    Desk(world.site).decide(item.id, state=state, actor="ann", reason="internal words")
+    by_hand.agent.step()
+    files = world.answers("t1")
+    assert b"internal words" not in b"".join(files.values())
+    answer = world.answer("t1")
+    if state is ItemState.RELEASED:
+        assert answer.reason is None
+        assert files["weights.safetensors"] == world.weights
+    else:
+        assert (answer.status, answer.reason) == (Status.REFUSED, Reason.WITHHELD_BY_OWNER)
+        assert "weights.safetensors" not in files
+    sent = len(world.kinds())
+    by_hand.agent.step()
+    assert len(world.kinds()) == sent
+
+
+def _report_task(world) -> ReportTask:
+    return ReportTask(
+        request="rep",
+        plan_sha256=world.bundle.sha256,
+        weights_sha256=sha256_hex(world.weights),
+        rounds=1,
+        hospitals=1,
+    )
+
+
+def _drafts() -> bytes:
+    made = [
+        DraftReport(
+            name=name, kind=kind, text=f"text of {name}", facts="{}", source=source, attempts=1
+        )
+        for name, kind, source in (
+            ("case-1", "case", "llama"),
+            ("case-2", "case", "template"),
+            ("hospital", "hospital", "llama"),
+        )
+    ]
+    return DraftReports(reports=tuple(made)).model_dump_json().encode()
+
+
+def test_reports_leave_one_by_one_and_signed(by_hand):
+    world, desk = by_hand.world, Desk(by_hand.world.site)
+    by_hand.begin(_report_task(world))
+    by_hand.result(0)
+    by_hand.write(reports__json=_drafts())
+    assert by_hand.finish().status is Status.HELD
+    by_hand.agent.step()
+    assert set(world.answers("rep")) == {"answer.json"}
+    assert world.answer("rep").items == 3
+    assert "the template" in desk.get("rep-case-2").note
+    desk.decide("rep-case-1", state=ItemState.RELEASED, actor="ann", reason="internal words")
+    desk.decide("rep-hospital", state=ItemState.WITHHELD, actor="ann", reason="internal words")
+    by_hand.agent.step()
+    files = world.answers("rep")
+    assert set(files) == {"answer.json", "rep-case-1.report.json", "rep-hospital.withheld.json"}
+    report = ReleasedReport.model_validate_json(files["rep-case-1.report.json"])
+    assert report.text == "text of case-1"
+    payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
+    verify(public_hex=world.site.key.public_hex, signature_hex=report.signature, payload=payload)
+    notice = WithheldNotice.model_validate_json(files["rep-hospital.withheld.json"])
+    assert notice.reason is Reason.WITHHELD_BY_OWNER
+    assert b"internal words" not in b"".join(files.values())
+    assert world.site.ledger.account().disclosed_units == 1
+
+
+def test_reports_that_are_malformed_are_refused(by_hand):
+    by_hand.begin(_report_task(by_hand.world))
+    by_hand.result(0)
+    by_hand.write(reports__json=b"[]")
+    with pytest.raises(OutputError, match="malformed"):
+        by_hand.finish()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def generating(world, plan, generator):
+    """A world whose plan trains a generator."""
+    parts = {"generator": generator}
+    world.submit_plan(make_bundle(plan.model_copy(update=parts), None))
+    world.start().step()
+    world.approve()
+    return world
+
+
+def test_synthetic_images_are_checked_and_stay(generating, by_hand_in):
+    world, hand = generating, by_hand_in(generating)
+    task = GenerateTask(request="gen", plan_sha256=world.bundle.sha256)
+    hand.begin(task)
+    hand.result(1)
+    labels = _npy(np.array([0, 1]))
+    for wrong in (b"no array", _npy(np.zeros((2, 16, 16))), _npy(np.zeros((9, 16, 16), np.uint8))):
+        hand.write(synthetic_images__npy=wrong, synthetic_labels__npy=labels)
+        with pytest.raises(OutputError):
+            hand.finish()
+    assert not world.site.synthetic(world.bundle.sha256).exists()
+    images = np.zeros((2, 16, 16), np.uint8)
+    hand.write(synthetic_images__npy=_npy(images), synthetic_labels__npy=labels)
+    assert hand.finish().status is Status.DONE
+    hand.agent.step()
+    assert set(world.answers("gen")) == {"answer.json"}
+    assert (world.site.synthetic(world.bundle.sha256) / "synthetic_images.npy").exists()
+    again = world.refuse(GenerateTask(request="again", plan_sha256=world.bundle.sha256))
+    assert again.reason is Reason.DUPLICATE_REQUEST

@@ -1,0 +1,207 @@
+"""One sandbox, one job: waits, gets its job once, ends for good, and leaves no process behind.
+
+The sandboxes are real; the interpreter is replaced by shell scripts that behave as a job might.
+The last tests run Dura's own worker with this installation's interpreter.
+"""
+
+import dataclasses
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from datasites.errors import SandboxError
+from datasites.sandbox import (
+    Ending,
+    Installation,
+    JobFolder,
+    Limits,
+    SandboxProcess,
+    require_sandbox,
+)
+
+MEMORY = 4 * 1024**3
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a sandbox whose interpreter is a shell script; all are ended after the test."""
+    started = []
+
+    def begin(script, *, name="job", wall_s=30.0, program=None):
+        code = tmp_path / "code"
+        code.mkdir(exist_ok=True)
+        python = code / f"{name}.sh"
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        real = require_sandbox()
+        sandbox = SandboxProcess(
+            "train",
+            folder=JobFolder(tmp_path / name),
+            data={},
+            installation=program or Installation(real.bwrap, python, (code,)),
+            limits=Limits(wall_s=wall_s, memory_bytes=MEMORY),
+        )
+        started.append(sandbox)
+        return sandbox
+
+    yield begin
+    for sandbox in started:
+        sandbox.end()
+
+
+WORK = 'read line; test "$line" = go || exit 1; cat /job/in/task > /job/out/answer'
+
+
+def test_a_job_gets_its_inputs_and_its_output_comes_out(start):
+    sandbox = start(WORK)
+    assert sandbox.alive
+    assert sandbox.poll() is None
+    sandbox.dispatch({"task": b"what to do"})
+    assert sandbox.wait() is Ending.DONE
+    assert not sandbox.alive
+    assert (sandbox.folder.outputs / "answer").read_bytes() == b"what to do"
+    assert sandbox.profile == "train"
+
+
+def test_the_worker_is_asked_for_its_profile_in_isolated_mode(start):
+    sandbox = start('echo "$@"; read line')
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.DONE
+    assert sandbox.folder.log.read_text() == "-I -m datasites.worker train\n"
+
+
+def test_a_second_job_is_refused(start):
+    sandbox = start(WORK)
+    sandbox.dispatch({"task": b"first"})
+    with pytest.raises(SandboxError, match="one job already"):
+        sandbox.dispatch({"task": b"second"})
+    sandbox.wait()
+    with pytest.raises(SandboxError, match="one job already"):
+        sandbox.dispatch({"task": b"third"})
+    assert (sandbox.folder.outputs / "answer").read_bytes() == b"first"
+
+
+def test_a_job_that_fails_says_so_and_its_words_stay_in_its_log(start):
+    sandbox = start("read line; echo said; echo complained >&2; exit 3")
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.FAILED
+    assert sandbox.folder.log.read_text() == "said\ncomplained\n"
+
+
+def test_a_job_over_its_time_is_ended(start):
+    sandbox = start("read line; sleep 60", wall_s=0.3)
+    began = time.monotonic()
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.TIMED_OUT
+    assert time.monotonic() - began < 10
+    assert not sandbox.alive
+
+
+def test_waiting_without_a_job_costs_none_of_its_time(start):
+    sandbox = start(WORK, wall_s=5.0)
+    time.sleep(0.1)
+    assert sandbox.poll() is None
+    sandbox.dispatch({"task": b""})
+    assert sandbox.wait() is Ending.DONE
+
+
+def test_a_sandbox_that_died_before_its_job_takes_none(start):
+    sandbox = start("exec <&-; exit 1")
+    until(lambda: not sandbox.alive)
+    with pytest.raises(SandboxError, match="ended before its job came"):
+        sandbox.dispatch({"task": b"x"})
+    assert sandbox.poll() is Ending.FAILED
+    sandbox.end()
+
+
+def test_end_without_a_job_ends_it_and_may_be_called_twice(start):
+    sandbox = start("read line; sleep 60")
+    sandbox.end()
+    sandbox.end()
+    assert not sandbox.alive
+    assert sandbox.poll() is Ending.FAILED
+
+
+FAMILY = """
+beat() { while :; do echo x >> /job/out/$1; sleep 0.02; done; }
+trap '' TERM HUP INT
+setsid /bin/sh -c 'while :; do echo x >> /job/out/orphan; sleep 0.02; done' &
+(beat child &)
+beat parent
+"""
+
+
+def test_a_killed_sandbox_leaves_no_child_not_even_a_detached_one(start):
+    sandbox = start(FAMILY)
+    out = sandbox.folder.outputs
+    until(lambda: all((out / name).exists() for name in ("parent", "child", "orphan")))
+    assert processes_of(sandbox)
+    sandbox.end()
+    until(lambda: not processes_of(sandbox))
+    sizes = [path.stat().st_size for path in sorted(out.iterdir())]
+    time.sleep(0.2)
+    assert [path.stat().st_size for path in sorted(out.iterdir())] == sizes
+
+
+def test_a_job_that_ends_takes_its_children_with_it(start):
+    sandbox = start("setsid sh -c 'while :; do sleep 0.05; done' & read line; exit 0")
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.DONE
+    until(lambda: not processes_of(sandbox))
+
+
+def processes_of(sandbox):
+    """Host processes whose file system holds this job's folder (a mount of it), or name it."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes() + (process / "mountinfo").read_bytes()
+        except OSError:
+            continue
+        inside = process.name.isdigit() and f"{sandbox.folder.root.name}/out ".encode() in words
+        if inside and str(sandbox.folder.root.parent.name).encode() in words:
+            found.append(process.name)
+    return found
+
+
+def until(check, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_the_jobs_folder_is_private_and_new(start):
+    sandbox = start(WORK)
+    for folder in (sandbox.folder.root, sandbox.folder.inputs, sandbox.folder.outputs):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with pytest.raises(FileExistsError):
+        start(WORK)
+
+
+def test_a_program_that_cannot_be_started_is_a_sandbox_error(start, tmp_path):
+    missing = Installation(tmp_path / "no-bwrap", Path("/bin/sh"), ())
+    with pytest.raises(SandboxError, match="did not start"):
+        start("", program=missing)
+
+
+def test_an_interpreter_that_the_sandbox_cannot_see_fails_and_is_logged(start, tmp_path):
+    hidden = dataclasses.replace(require_sandbox(), code=())
+    sandbox = start("", program=dataclasses.replace(hidden, python=tmp_path / "code" / "job.sh"))
+    assert sandbox.wait() is Ending.FAILED
+    assert "No such file" in sandbox.folder.log.read_text()
+
+
+def test_duras_own_worker_starts_inside_and_refuses_an_unknown_profile(tmp_path):
+    sandbox = SandboxProcess(
+        "nonsense",
+        folder=JobFolder(tmp_path / "job"),
+        data={},
+        installation=require_sandbox(),
+        limits=Limits(wall_s=60),
+    )
+    assert sandbox.wait() is Ending.FAILED
+    assert "'nonsense' is not a valid Profile" in sandbox.folder.log.read_text()
+    sandbox.end()

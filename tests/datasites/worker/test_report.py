@@ -1,0 +1,146 @@
+"""The report job on the hospital's own test cases, with the LLaMa that ships.
+
+Proven: every draft left passes verification against its own facts; case names are pseudonyms that
+depend on the hospital's key and the image; one case a privacy unit; the cohort's figures are the
+noised ones; an infinite epsilon is stated as no guarantee; a global report is written only when
+scores came along and the plan asks for it; other kinds of job are refused.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from datasites.plans import GlobalScores, ReportPart, ReportTask
+from datasites.worker import report
+from datasites.worker.protocol import REPORTS_FILE, DraftReports
+from models import verify_report
+from models.facts import facts_from_json
+
+SCORES = GlobalScores(n_cases=20, accuracy=0.85, macro_f1=0.85, confusion=((8, 2), (1, 9)))
+
+
+@pytest.fixture(autouse=True)
+def _gradients():
+    before = torch.is_grad_enabled()
+    yield
+    torch.set_grad_enabled(before)
+
+
+@pytest.fixture
+def task() -> ReportTask:
+    return ReportTask(
+        request="rep", plan_sha256="a" * 64, weights_sha256="b" * 64, rounds=2, hospitals=3
+    )
+
+
+@pytest.fixture
+def probabilities(test_shard) -> np.ndarray:
+    """What a classifier that is right on every case gives."""
+    return np.where(np.eye(2)[test_shard.labels] == 1, 0.9, 0.1)
+
+
+def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
+    report.warm_up()
+    assert not torch.is_grad_enabled()
+    files = make_files(task.model_copy(update={"scores": SCORES}))
+    assert report.run(files) == 0
+    found = DraftReports.model_validate_json(output(files, REPORTS_FILE)).reports
+    assert [draft.kind for draft in found] == ["case", "case", "hospital", "global"]
+    assert len({draft.name for draft in found}) == len(found)
+    for draft in found:
+        facts = facts_from_json(draft.facts)
+        verify_report(draft.text, facts)
+        assert (facts.kind, facts.model_sha256, facts.epsilon) == (draft.kind, "b" * 64, 2.5)
+    assert "llama" in {draft.source for draft in found}
+
+
+@pytest.mark.parametrize("scores", [None, SCORES])
+def test_no_global_report_that_nobody_asked_for(make_files, output, task, plan, scores):
+    part = ReportPart(cases=0, metrics_noise_multiplier=0.5, write_global=scores is None)
+    quiet = plan.model_copy(update={"reports": part})
+    files = make_files(task.model_copy(update={"scores": scores}), plan=quiet)
+    report.run(files)
+    found = DraftReports.model_validate_json(output(files, REPORTS_FILE)).reports
+    assert [draft.kind for draft in found] == ["hospital"]
+
+
+def test_a_case_states_what_the_model_said(make_files, task, test_shard, probabilities):
+    job = make_files(task).job
+    cases = report._cases(job, job.plan.reports, task, test_shard, probabilities)
+    assert len(cases) == 2
+    for name, facts in cases:
+        index = next(
+            i for i in range(len(test_shard)) if report.pseudonym(job.pseudonym_key, test_shard, i)
+            == name
+        )  # fmt: skip
+        assert facts.predicted == test_shard.classes[test_shard.labels[index]]
+        assert facts.probabilities[facts.predicted] == pytest.approx(0.9)
+        assert (facts.case_id, facts.dataset_version) == (name, test_shard.version)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 0), (1, 1), (50, 4)])
+def test_one_case_a_unit_and_no_more_than_asked(
+    make_files, task, test_shard, probabilities, asked, given
+):
+    part = ReportPart(cases=asked, metrics_noise_multiplier=0.5)
+    cases = report._cases(make_files(task).job, part, task, test_shard, probabilities)
+    assert test_shard.unit_count == 4
+    assert len({name for name, _ in cases}) == given
+
+
+def test_the_cohorts_figures_are_noised(make_files, task, test_shard, probabilities):
+    job = make_files(task).job
+    # Noise this loud cannot leave the exact counts of four units; this quiet, it must.
+    seen = [
+        report._hospital(
+            job,
+            ReportPart(cases=0, metrics_noise_multiplier=noise),
+            task,
+            test_shard,
+            probabilities,
+        )
+        for noise in (1e4, 1e-6)
+    ]
+    assert all(facts.noised for facts in seen)
+    assert seen[0].n_cases != 4
+    assert seen[1].n_cases == 4
+    assert seen[1].accuracy == pytest.approx(1.0)
+    assert seen[1].confusion == {
+        "glioma": {"glioma": 2.0, "notumor": 0.0},
+        "notumor": {"glioma": 0.0, "notumor": 2.0},
+    }
+
+
+def test_the_global_report_states_the_researchers_figures(make_files, task):
+    facts = report._global(make_files(task).job, task, SCORES)
+    assert facts.accuracy == pytest.approx(17 / 20)
+    assert (facts.kind, facts.name, facts.noised) == ("global", "study", False)
+
+
+def test_no_guarantee_is_no_epsilon(make_files, task, test_shard, probabilities):
+    job = make_files(task, epsilon=1.0).job
+    endless = job.model_copy(update={"claim": job.claim.model_copy(update={"epsilon": math.inf})})
+    for given, stated in ((job, 1.0), (endless, None)):
+        assert report._global(given, task, SCORES).epsilon == stated
+        for _, facts in report._cases(given, job.plan.reports, task, test_shard, probabilities):
+            assert facts.epsilon == stated
+
+
+def test_a_pseudonym_depends_on_key_and_image(test_shard):
+    one = report.pseudonym("00ff", test_shard, 0)
+    assert one == report.pseudonym("00ff", test_shard, 0)
+    assert one.startswith("case-")
+    assert one != report.pseudonym("00fe", test_shard, 0)
+    assert one != report.pseudonym("00ff", test_shard, 1)
+
+
+def test_other_jobs_are_refused(make_files, train_task, task, plan):
+    with pytest.raises(TypeError, match="report"):
+        report.run(make_files(train_task()))
+    without = plan.model_copy(update={"reports": None})
+    with pytest.raises(TypeError, match="report"):
+        report.run(make_files(task, plan=without))

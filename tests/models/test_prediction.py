@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.classifiers import normalise
+from models.prediction import predict
+
+
+def _images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (count, 16, 16), np.uint8)
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 3))
+
+
+def test_probabilities_are_float64_and_sum_to_one() -> None:
+    p = predict(_model(), _images(5))
+    assert p.shape == (5, 3)
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 100])
+def test_the_batch_size_changes_nothing(batch: int) -> None:
+    np.testing.assert_allclose(
+        predict(_model(), _images(7), batch=batch), predict(_model(), _images(7)), atol=1e-6
+    )
+
+
+def test_dropout_is_off_and_images_are_normalised() -> None:
+    model, images = _model(), _images(4)
+    with torch.no_grad():
+        x = normalise(torch.from_numpy(images)).flatten(1)
+        wanted = torch.softmax(model[2](x).double(), dim=1)  # type: ignore[index]
+    np.testing.assert_allclose(predict(model, images), wanted.numpy(), atol=1e-6)
+
+
+def test_no_gradient_is_kept() -> None:
+    model = _model()
+    predict(model, _images(2))
+    assert all(p.grad is None for p in model.parameters())

@@ -1,0 +1,305 @@
+"""Rounds go on without hospitals that refuse, lie, poison or stay silent, and resume asks anew.
+
+Hospitals are simulated here (`conftest.SimulatedHospital`), because a real one cannot be made to
+poison its update; receipts, hashes and signatures are real, and so is everything that checks them.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasites import ANSWER_FILE, Answer, Status, Timing
+from datasites.errors import Reason
+from models import weights_from_bytes, weights_to_bytes
+from orchestrator.errors import QuorumError
+from orchestrator.rounds import covered_s
+from orchestrator.runstate import RunState
+from privacy import Checkpoint, SigningKey, Unit
+
+A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"
+WEIGHTS = "weights.safetensors"
+
+
+def weights_that(change):
+    """An answer whose weights are `change`d global ones, properly signed."""
+
+    def make(hospital, task, data):
+        weights = weights_from_bytes(data)
+        return hospital.answer(task, {WEIGHTS: weights_to_bytes(change(weights))})
+
+    return make
+
+
+def raw(data):
+    return lambda hospital, task, _: hospital.answer(task, {WEIGHTS: data})
+
+
+def first(weights, value):
+    name = next(name for name, tensor in weights.items() if tensor.is_floating_point())
+    return weights | {name: value(weights[name])}
+
+
+def test_a_study_of_honest_hospitals(world):
+    weights = world.train()
+    state = world.folder.load()
+    assert (state.rounds_done, state.generators_done) == (2, True)
+    assert not state.refusals
+    assert [score.round for score in state.scores] == [0, 1, 2]
+    assert [timing.round for timing in state.timings] == [0, 1, 2]
+    assert {line.hospital for line in state.contributions} == {A, B, C}
+    start, _ = world.folder.checkpoint(0)
+    name = next(iter(start))
+    torch.testing.assert_close(weights[name], start[name] + 0.02)
+    # Receipts of the generator and of each round are kept.
+    assert len(list(world.folder.root.glob("receipts/*/*.json"))) == 9
+    assert ("begin", "round 2", 3) in world.told.events
+
+
+POISONS = {
+    "nan": (weights_that(lambda w: first(w, lambda t: t * float("nan"))), "bad_weights"),
+    "infinity": (weights_that(lambda w: first(w, lambda t: t + float("inf"))), "bad_weights"),
+    "shape": (weights_that(lambda w: first(w, lambda t: t[:1])), "bad_weights"),
+    "dtype": (weights_that(lambda w: first(w, lambda t: t.double())), "bad_weights"),
+    "a tensor more": (weights_that(lambda w: w | {"extra": torch.ones(1)}), "bad_weights"),
+    "not weights": (raw(b"\x80\x04pickle"), "bad_weights"),
+    "a header of 8 EiB": (raw(b"\xff" * 8 + b"{}"), "bad_weights"),
+    "huge": (weights_that(lambda w: first(w, lambda t: t + 1e6)), "norm_too_large"),
+    "no weights": (lambda h, task, _: h.answer(task, {}), "no_weights"),
+    "no receipt": (
+        lambda h, task, _: {
+            ANSWER_FILE: Answer(request=task.request, status=Status.DONE)
+            .model_dump_json()
+            .encode(),
+            WEIGHTS: b"x",
+        },
+        "no_weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_a_poisoned_update_is_left_out(world, poison):
+    make, reason = POISONS[poison]
+    world.researcher.study = world.study.model_copy(
+        update={"strategy": world.study.strategy.model_copy(update={"max_update_norm": 100.0})}
+    )
+    world.hospitals[C].answers["r0001"] = make
+    weights = world.train()
+    state = world.folder.load()
+    assert state.refusals == {C: [reason]}
+    assert [line.hospital for line in state.contributions] == [A, B, A, B, C]
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def _receipt_with(**changed):
+    def make(hospital, task, data):
+        outputs = {WEIGHTS: data}
+        return hospital.answer(task, outputs, receipt=hospital.receipt(task, outputs, **changed))
+
+    return make
+
+
+def _signed_by_another(hospital, task, data):
+    return replace(hospital, key=SigningKey.generate()).answer(task, {WEIGHTS: data})
+
+
+def _swapped(hospital, task, data):
+    return hospital.answer(task, {WEIGHTS: data}) | {WEIGHTS: data + b" "}
+
+
+def _edited(hospital, task, data):
+    files = hospital.answer(task, {WEIGHTS: data})
+    answer = json.loads(files[ANSWER_FILE])
+    receipt = json.loads(answer["receipt"])
+    receipt["receipt"]["epsilon_total"] = 0.001
+    answer["receipt"] = json.dumps(receipt)
+    return files | {ANSWER_FILE: json.dumps(answer).encode()}
+
+
+LIES = {
+    "signed by another key": _signed_by_another,
+    "weights swapped after signing": _swapped,
+    "epsilon edited after signing": _edited,
+    "of another site": _receipt_with(site=A),
+    "of another plan": _receipt_with(plan_sha256="f" * 64),
+    "of another request": _receipt_with(request="tumours-other-r0001"),
+    "no receipt at all": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[]"),
+    "nested without end": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[" * 100_000),
+    "an answer to something else": lambda h, t, w: h.answer(
+        t, {WEIGHTS: w}, request="../../../escaped"
+    ),
+    "an answer that is none": lambda *_: {ANSWER_FILE: b"{"},
+    "an unknown field": lambda *_: {ANSWER_FILE: b'{"request":"x","status":"done","patient":1}'},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lying_hospital_is_given_up_for_the_round_only(world, lie):
+    world.hospitals[B].answers["r0001"] = LIES[lie]
+    world.train()
+    state = world.folder.load()
+    assert state.refusals == {B: ["bad_receipt"]}
+    assert [line.hospital for line in state.contributions] == [A, C, A, B, C]
+    assert not list(world.folder.root.parent.rglob("*escaped*"))
+
+
+def test_a_silent_hospital_is_waited_for_and_given_up(world):
+    world.hospitals[B].answers["r0001"] = lambda *_: None
+    world.train()
+    assert world.folder.load().refusals == {B: ["timed_out"]}
+    assert ("answered", B, "timed_out") in world.told.events
+
+
+def test_a_quorum_missed_and_resumed(world):
+    """Only those who said no are asked again; nobody trains a round twice."""
+    for site, reason in ((A, Reason.BUDGET_EXCEEDED), (B, Reason.JOB_FAILED)):
+        world.hospitals[site].answers["r0002"] = lambda h, t, w, r=reason: h.no(t, r)
+    with pytest.raises(QuorumError, match="1 usable updates, the quorum is 2") as caught:
+        world.train()
+    assert (caught.value.needed, caught.value.received, caught.value.exit_code) == (2, 1, 5)
+    state = world.folder.load()
+    assert state.rounds_done == 1
+    assert state.refusals == {A: ["budget_exceeded"], B: ["job_failed"]}
+    before = {site: list(world.hospitals[site].asked) for site in (A, B, C)}
+    world.hospitals[A].answers.clear()
+    world.train()
+    again = {site: world.hospitals[site].asked[len(before[site]) :] for site in (A, B, C)}
+    assert again[C] == []
+    assert [job.rsplit("r0002")[1] for job in (*again[A], *again[B])] == ["-2", "-2"]
+    assert world.folder.load().rounds_done == 2
+
+
+def test_a_hospital_that_says_no_thrice_is_asked_with_fresh_ids(world):
+    for site in (A, B):
+        world.hospitals[site].answers["r0001"] = lambda h, t, w: h.no(t, Reason.NOT_APPROVED)
+    for _ in range(3):
+        with pytest.raises(QuorumError):
+            world.train()
+    rounds = [job for job in world.hospitals[A].asked if "r0001" in job]
+    assert len(set(rounds)) == len(rounds) == 3
+
+
+@pytest.mark.parametrize("step", ["generator", "r0001", "r0002", "reports"])
+def test_ctrl_c_anywhere_and_resume_asks_nobody_twice(world, step):
+    world.researcher.link.interrupt_on = step
+    with pytest.raises(KeyboardInterrupt):
+        _whole(world)
+    weights = _whole(world)
+    state = world.folder.load()
+    assert state.rounds_done == 2
+    assert state.reports_asked
+    assert not state.refusals
+    assert [score.round for score in state.scores] == [0, 1, 2]
+    assert [(line.round, line.hospital) for line in state.contributions] == [
+        (number, site) for number in (1, 2) for site in (A, B, C)
+    ]
+    for hospital in world.hospitals.values():
+        assert len(hospital.asked) == 4
+    start, _ = world.folder.checkpoint(0)
+    name = next(iter(start))
+    torch.testing.assert_close(weights[name], start[name] + 0.02)
+
+
+def _whole(world):
+    run = world.run()
+    weights = run.train(world.folder.checkpoint(0)[0] if _started(world) else _first())
+    run.ask_reports(weights, _evaluation())
+    return weights
+
+
+def _started(world):
+    return (world.folder.root / "checkpoints").exists()
+
+
+def _first():
+    from models import initial_weights
+
+    return initial_weights("small_cnn", text=None, classes=4, image_size=64, seed=0)
+
+
+def _evaluation():
+    import numpy as np
+
+    from models import evaluate
+
+    return evaluate(np.full((4, 4), 0.25), np.arange(4), ("a", "b", "c", "d"))
+
+
+def test_reports_are_asked_once_and_one_hospital_writes_the_global_one(world):
+    run = world.run()
+    weights = run.train(_first())
+    run.ask_reports(weights, _evaluation())
+    run.ask_reports(weights, _evaluation())
+    assert [sum("reports" in job for job in h.asked) for h in world.hospitals.values()] == [1] * 3
+    assert set(world.folder.load().report_requests) == {A, B, C}
+
+
+def test_request_ids_are_the_same_until_one_is_spent(world):
+    run = world.run(
+        RunState(
+            study="tumours",
+            plan_sha256="a",
+            test="",
+            nonce="0123abcd",
+            spent_requests={A: ["tumours-0123abcd-r0001", "tumours-0123abcd-r0001-2"]},
+        )
+    )
+    assert run.request_id("r0001", B) == "tumours-0123abcd-r0001"
+    assert run.request_id("r0001", A) == "tumours-0123abcd-r0001-3"
+    assert run.request_id("r0002", A) == "tumours-0123abcd-r0002"
+
+
+def test_the_receipt_of_an_unlimited_disclosure_is_usable(world):
+    """A released case makes epsilon infinite; that is the truth and no reason to drop an update."""
+    world.hospitals[A].answers["r0001"] = lambda h, t, w: h.answer(
+        t,
+        {WEIGHTS: w},
+        receipt=h.receipt(
+            t,
+            {WEIGHTS: w},
+            epsilon_total=float("inf"),
+            unit=Unit.PATIENT,
+            checkpoint=Checkpoint(sequence=9, entry_hash="b" * 64),
+        ),
+    )
+    world.train()
+    state = world.folder.load()
+    assert not state.refusals
+    assert state.contributions[0].epsilon == float("inf")
+
+
+times = st.floats(0, 100)
+spans = st.lists(
+    st.tuples(times, times).map(lambda t: Timing(started=min(t), ended=max(t))), max_size=6
+)
+
+
+@given(spans, times, times)
+def test_covered_time_lies_between_nothing_and_all(found, one, other):
+    started, ended = min(one, other), max(one, other)
+    total = covered_s(found, started=started, ended=ended)
+    assert 0 <= total <= ended - started + 1e-9
+    inside = [max(0.0, min(s.ended, ended) - max(s.started, started)) for s in found]
+    assert max(inside, default=0.0) - 1e-9 <= total <= sum(inside) + 1e-9
+
+
+@given(spans)
+def test_covered_time_does_not_count_twice(found):
+    once = covered_s(found, started=0, ended=100)
+    assert covered_s(found * 2, started=0, ended=100) == pytest.approx(once)
+    assert covered_s([Timing(started=0, ended=100), *found], started=0, ended=100) == 100
+
+
+@given(spans, times)
+def test_covered_time_adds_up_over_halves(found, middle):
+    whole = covered_s(found, started=0, ended=100)
+    halves = covered_s(found, started=0, ended=middle) + covered_s(found, started=middle, ended=100)
+    assert halves == pytest.approx(whole)
+
+
+def test_a_clock_that_runs_backwards_adds_nothing():
+    assert covered_s([Timing(started=9, ended=1)], started=0, ended=10) == 0

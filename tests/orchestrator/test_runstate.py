@@ -1,0 +1,133 @@
+"""A run on disk is there whole or not at all, and goes on where it was."""
+
+import json
+
+import pytest
+import torch
+
+from orchestrator.contribution import Contribution
+from orchestrator.curves import RoundScore
+from orchestrator.errors import StudyError
+from orchestrator.runstate import STATE_FILE, RoundTiming, RunFolder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def state(folder, tmp_path):
+    return folder.start(study="tumours", plan_sha256="a" * 64, test=tmp_path)
+
+
+def test_a_state_comes_back_as_it_was(folder, state):
+    state.rounds_done = 1
+    state.generators_done = True
+    state.refusals = {"a": ["budget_exceeded"]}
+    state.spent_requests = {"a": ["tumours-r0001"]}
+    state.scores.append(RoundScore(round=1, loss=1.0, accuracy=0.5, macro_f1=0.25))
+    state.contributions.append(
+        Contribution(
+            round=1,
+            hospital="a",
+            units=3.5,
+            update_norm=1.0,
+            cosine_to_aggregate=None,
+            epsilon=float("inf"),
+            delta=1e-5,
+            wall_s=1.0,
+        )
+    )
+    state.timings.append(RoundTiming(round=1, wall_s=3.0, work_s=2.0))
+    folder.save(state)
+    found = folder.load()
+    assert found.model_dump(exclude={"contributions"}) == state.model_dump(
+        exclude={"contributions"}
+    )
+    assert found.contributions[0].hospital == "a"
+
+
+def test_an_infinite_epsilon_survives_the_disk(folder, state):
+    """After a case report left, a hospital's epsilon is infinite; the run must still resume."""
+    state.contributions.append(
+        Contribution(
+            round=1,
+            hospital="a",
+            units=3.5,
+            update_norm=1.0,
+            cosine_to_aggregate=0.5,
+            epsilon=float("inf"),
+            delta=1e-5,
+            wall_s=1.0,
+        )
+    )
+    folder.save(state)
+    assert folder.load().contributions[0].epsilon == float("inf")
+
+
+def test_two_runs_never_share_request_ids(tmp_path):
+    states = [
+        RunFolder(tmp_path / str(n)).start(study="s", plan_sha256="a", test=tmp_path)
+        for n in range(20)
+    ]
+    assert len({state.nonce for state in states}) == 20
+
+
+def test_a_run_is_not_started_over_another(folder, state, tmp_path):
+    before = (folder.root / STATE_FILE).read_bytes()
+    with pytest.raises(StudyError, match="study resume"):
+        folder.start(study="other", plan_sha256="b" * 64, test=tmp_path)
+    assert (folder.root / STATE_FILE).read_bytes() == before
+    assert state.study == "tumours"
+
+
+def test_no_run_is_said_to_be_none(folder):
+    with pytest.raises(StudyError, match="holds no run"):
+        folder.load()
+
+
+@pytest.mark.parametrize("damage", ["cut", "field", "nonce", "empty"])
+def test_a_damaged_state_is_refused(folder, state, damage):
+    path = folder.root / STATE_FILE
+    values = json.loads(path.read_text())
+    if damage == "field":
+        path.write_text(json.dumps(values | {"more": 1}))
+    elif damage == "nonce":
+        path.write_text(json.dumps(values | {"nonce": "../../.."}))
+    else:
+        path.write_text(path.read_text()[:40] if damage == "cut" else "")
+    with pytest.raises(StudyError, match="damaged"):
+        folder.load()
+    assert state.version == 1
+
+
+def test_a_write_that_fails_leaves_the_old_file(folder, state):
+    folder.write("file", b"old")
+    (folder.root / ".file.partial").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        folder.write("file", b"new")
+    assert (folder.root / "file").read_bytes() == b"old"
+    assert state.rounds_done == 0
+
+
+def test_no_partial_file_stays(folder, state):
+    folder.save(state)
+    folder.save_receipt("a@hospital.example", "r1", "{}")
+    folder.save_keys({"a": "00"})
+    assert not list(folder.root.rglob("*.partial"))
+    assert (folder.root / "receipts/a@hospital.example/r1.json").read_text() == "{}"
+    assert json.loads((folder.root / "keys.json").read_text()) == {"a": "00"}
+
+
+def test_checkpoints_are_exact(folder):
+    weights = {"w": torch.randn(3, 2), "n": torch.tensor(3)}
+    folder.save_checkpoint(7, weights, {"m": torch.ones(2)})
+    found, strategy = folder.checkpoint(7)
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert torch.equal(strategy["m"], torch.ones(2))
+
+
+@pytest.mark.parametrize(("wall", "work", "over"), [(3.0, 2.0, 1.0), (1.0, 2.0, 0.0)])
+def test_overhead_is_what_is_not_training(wall, work, over):
+    assert RoundTiming(round=1, wall_s=wall, work_s=work).overhead_s == over

@@ -1,0 +1,141 @@
+"""`study.toml`: every mistake is named, and a plan costs at most the epsilon that was asked."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datasites import plan_events
+from orchestrator.errors import StudyError
+from orchestrator.office import draft_bundle
+from orchestrator.study import (
+    GeneratorSpec,
+    PrivacySpec,
+    ReportSpec,
+    Study,
+    read_study,
+    study_plan,
+)
+from privacy import epsilon
+
+
+def test_the_template_is_a_study(write_study):
+    study = read_study(write_study())
+    assert study.quorum == 2
+    assert len(study.hospitals) == 3
+    assert study.strategy.settings().name == "fedavg"
+
+
+def test_no_study_says_how_to_make_one(tmp_path):
+    with pytest.raises(StudyError, match="dura study init"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4])
+def test_a_half_written_study(tmp_path, study_text, share):
+    (tmp_path / "study.toml").write_text(study_text[: int(len(study_text) * share)])
+    with pytest.raises(StudyError, match=r"study\.toml"):
+        read_study(tmp_path)
+
+
+def test_a_study_that_is_no_text(tmp_path):
+    (tmp_path / "study.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("seed = 0", "sede = 0", "sede"),
+        ("[reports]", "[report]", "report"),
+        ("quorum = 2", "quorum = 4", "quorum 4 of 3"),
+        ("quorum = 2", "quorum = 0", "quorum"),
+        ("quorum = 2", 'quorum = "2"', "quorum"),
+        ("seed = 0", "seed = -1", "seed"),
+        ("learning_rate = 0", "learning_rate = 90", "learning_rate"),
+        ('name = "fedavg"', 'name = "fedsum"', "fedsum"),
+        ('name = "fedavg"', 'name = "fedavg"\nproximal_mu = 0.1', "proximal_mu"),
+        ('name = "fedavg"', 'name = "krum"', "quorum of at least 5"),
+        ('name = "fedavg"', 'name = "fedprox"', "proximal_mu"),
+        ("epsilon = 7.8", "epsilon = 0.0", "privacy.epsilon"),
+        ("epsilon = 7.8", "epsilon = inf", "privacy.epsilon"),
+        ("epsilon = 7.8", "epsilon = nan", "privacy.epsilon"),
+        ("delta = 1e-05", "delta = 1.0", "privacy.delta"),
+        ("b@hospital.example", "a@hospital.example", "named twice"),
+        ("b@hospital.example", "../../etc", "hospitals"),
+        ('name = "tumours"', 'name = "../tumours"', "name"),
+        ("version = 1", "version = 2", "version"),
+        ('relay = "file:///nowhere"', 'relay = ""', "relay"),
+    ],
+)
+def test_every_mistake_is_named(write_study, old, new, named):
+    folder = write_study((old, new))
+    with pytest.raises(StudyError, match=named):
+        read_study(folder)
+
+
+def test_strategy_settings_reach_the_plan(write_study):
+    folder = write_study(('name = "fedavg"', 'name = "fedprox"\nproximal_mu = 0.25'))
+    plan = study_plan(_bare(read_study(folder)))
+    assert plan.train.proximal_mu.high == 0.25
+
+
+def test_parts_that_are_left_out_cost_nothing(paper):
+    study, bundle = paper
+    plan = study_plan(_bare(study))
+    assert plan.generator is None
+    assert plan.reports is None
+    assert [output.kind for output in plan.outputs] == ["weights"]
+    # What the parts do not use, training may: it needs less noise.
+    assert plan.train.noise_multiplier < bundle.plan.train.noise_multiplier
+
+
+def test_synthetic_images_without_a_generator_are_refused(paper):
+    study, _ = paper
+    with pytest.raises(StudyError, match="generator"):
+        study_plan(study.model_copy(update={"generator": None}))
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    target=st.floats(0.5, 20.0),
+    rounds=st.integers(1, 5),
+    steps=st.integers(1, 20),
+    rate=st.floats(0.05, 0.9),
+    parts=st.booleans(),
+)
+def test_a_plan_costs_at_most_what_was_asked(target, rounds, steps, rate, parts):
+    study = _study(target=target, rounds=rounds, steps=steps, rate=rate, parts=parts)
+    plan = study_plan(study)
+    assert 0.9 * target < epsilon(plan_events(plan), delta=1e-5) <= target
+
+
+def test_a_model_of_ones_own_is_read_from_the_studys_folder(write_study):
+    folder = write_study(('name = "small_cnn"', 'name = "model.py"'))
+    study = read_study(folder)
+    with pytest.raises(StudyError, match=r"model\.py"):
+        draft_bundle(folder, study)
+
+
+def _bare(study):
+    train = study.train.model_copy(update={"synthetic_weight": 0.0})
+    return study.model_copy(update={"generator": None, "reports": None, "train": train})
+
+
+def _study(*, target, rounds, steps, rate, parts):
+    return Study.model_validate(
+        {
+            "name": "s",
+            "researcher": "r@university.example",
+            "relay": "file:///nowhere",
+            "hospitals": ["a@hospital.example"],
+            "quorum": 1,
+            "classes": ["a", "b"],
+            "rounds": rounds,
+            "model": {"name": "small_cnn", "image_size": 64},
+            "train": {"steps": steps, "sampling_rate": rate},
+            "privacy": PrivacySpec(epsilon=target).model_dump(),
+            "generator": GeneratorSpec(steps=3).model_dump() if parts else None,
+            "reports": ReportSpec(cases=1).model_dump() if parts else None,
+        }
+    )
