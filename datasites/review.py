@@ -230,5 +230,4 @@ def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:
 
 def list_submissions(site: Site) -> list[tuple[Submission, Approval | None]]:
     """Every plan with its decision, oldest first."""
-    store = PlanStore(site)
-    return [(item, store.approval(item.bundle.sha256)) for item in store.all()]
+    return PlanStore(site).intact()

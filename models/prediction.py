@@ -10,7 +10,9 @@ from torch import nn
 from models.classifiers import normalise
 
 
-def predict(model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256) -> NDArray[np.float64]:
+def predict(
+    model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256
+) -> NDArray[np.float64]:
     """Softmax probabilities float64 [N, C] for images uint8 [N, S, S], in evaluation mode."""
     model.eval()
     parts = []

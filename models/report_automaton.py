@@ -1,53 +1,51 @@
-"""Which character may come next in a report's body, whatever model writes it. Pure.
+"""Which character may come next in a section's prose, whatever model writes it. Pure.
 
 The automaton reads characters, so it does not care how a tokenizer cuts them. It admits
 
-- each section's opening, letter by letter, and nothing else until it is complete;
 - words of the report vocabulary, capitals at the start of a sentence only;
 - `{{name}}` where `name` is a reference of these facts, never across a line;
-- single spaces, sentence ends, commas, colons, brackets, list items ("- ...").
+- single spaces, sentence ends, commas, colons, brackets, list items ("- ..."), single line breaks;
+- an empty line, which ends the section.
 
 No digit and no class name is in the vocabulary, so neither can be written outside a reference.
 Sentences and sections have a greatest length; past it the automaton only lets them end. That makes
-every body finite, whatever the model's probabilities are. It cannot make a body true: that is for
-`models.verify`, which shares the vocabulary and the layout with this module and nothing else.
+every section finite, whatever the model's probabilities are. It cannot make a section true: that is
+for `models.verify`, which shares the vocabulary with this module and nothing else.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from models.report_words import VOCABULARY
 
-MAX_SENTENCES: Final = 9
-MAX_PIECES: Final = 45
+MAX_SENTENCES: Final = 7
+MAX_PIECES: Final = 40
 
 
 class Mode(Enum):
     """Where in the text the next character stands."""
 
-    OPENING = auto()  # inside a section's opening; `partial` is what is still to come
     LINE = auto()  # at the start of a line
     DASH = auto()  # after a list item's dash
     START = auto()  # at the start of a sentence or list item
     WORD = auto()  # inside a word; `partial` is what stands so far
     REFERENCE = auto()  # inside braces; `partial` is what stands so far
     WHOLE = auto()  # after a complete reference or a closing bracket
-    COMMA = auto()  # after , ; or :
+    COMMA = auto()  # after , ; or : ; `partial` is which
     GAP = auto()  # after a space inside a sentence
     BRACKET = auto()  # after an opening bracket
     END = auto()  # after a full stop
-    DONE = auto()  # after the last section
+    DONE = auto()  # after the section
 
 
 class State(NamedTuple):
     """What the automaton remembers.
 
     Attributes:
-        section: index of the section.
         mode: where the next character stands.
         partial: what `mode` says it is.
         opens: whether the word in `partial` opens a sentence.
@@ -58,7 +56,6 @@ class State(NamedTuple):
         full: the section must end.
     """
 
-    section: int
     mode: Mode
     partial: str = ""
     opens: bool = False
@@ -70,34 +67,26 @@ class State(NamedTuple):
 
 
 class Automaton:
-    """The admitted bodies for one set of section openings and reference names."""
+    """The prose that one report's sections may hold."""
 
     def __init__(
-        self,
-        openings: Sequence[str],
-        names: Iterable[str],
-        *,
-        items: int,
-        vocabulary: Iterable[str] = VOCABULARY,
+        self, names: Iterable[str], *, items: int, vocabulary: Iterable[str] = VOCABULARY
     ) -> None:
         """Prepare the word lists.
 
         Args:
-            openings: what each section starts with, in order.
             names: names of the references that exist.
             items: how many list items a section may need beyond its sentences.
             vocabulary: words as they stand in the middle of a sentence.
         """
-        self.openings = tuple(openings)
         self.max_sentences = MAX_SENTENCES + items
         self.max_pieces = MAX_PIECES + 4 * items
         words = frozenset(vocabulary)
         self._inside = _Prefixes(words)
         self._opening = _Prefixes(words | {word[:1].upper() + word[1:] for word in words})
         self._references = _Prefixes(f"{{{{{name}}}}}" for name in names)
-        self.key = (self.openings, self._references.words, items)
+        self.key = self._references.words
         self._steps: Mapping[Mode, Callable[[State, str], State | None]] = {
-            Mode.OPENING: self._in_opening,
             Mode.LINE: self._at_line,
             Mode.DASH: self._after_dash,
             Mode.START: self._at_start,
@@ -111,32 +100,24 @@ class Automaton:
             Mode.DONE: self._after_all,
         }
 
-    @property
-    def start(self) -> State:
-        """Before the first character."""
-        return State(0, Mode.OPENING, self.openings[0])
+    def start(self, opening: str) -> State:
+        """After a section's opening: on a new line, or behind a sentence."""
+        return State(Mode.LINE if opening.endswith("\n") else Mode.END)
 
     def accepts(self, state: State) -> bool:
-        """Whether the body may end here."""
-        last = state.section == len(self.openings) - 1
-        ended = state.mode is Mode.END or (state.mode is Mode.LINE and state.content)
-        return state.mode is Mode.DONE or (last and ended)
+        """Whether the section may end here."""
+        if state.mode in (Mode.END, Mode.LINE):
+            return state.content
+        whole = state.mode is Mode.WHOLE or (state.mode is Mode.WORD and self._is_word(state))
+        return state.mode is Mode.DONE or (whole and state.item and not state.bracket)
 
     def advance(self, state: State, char: str) -> State | None:
         """The state after one more character; None where it may not come."""
         return self._steps[state.mode](state, char)
 
-    def _in_opening(self, state: State, char: str) -> State | None:
-        if not state.partial.startswith(char):
-            return None
-        rest = state.partial[1:]
-        if rest:
-            return state._replace(partial=rest)
-        return state._replace(partial="", mode=Mode.LINE if char == "\n" else Mode.END)
-
     def _at_line(self, state: State, char: str) -> State | None:
         if char == "\n" and state.content:
-            return self._next_section(state)
+            return State(Mode.DONE)
         if state.full:
             return None
         if char == "-":
@@ -168,12 +149,14 @@ class Automaton:
             return None
         return state._replace(mode=Mode.WORD, partial=char, opens=opens)
 
+    def _is_word(self, state: State) -> bool:
+        return (self._opening if state.opens else self._inside).holds(state.partial)
+
     def _in_word(self, state: State, char: str) -> State | None:
-        words = self._opening if state.opens else self._inside
         longer = state.partial + char
-        if words.leads(longer):
+        if (self._opening if state.opens else self._inside).leads(longer):
             return state._replace(partial=longer)
-        if not words.holds(state.partial):
+        if not self._is_word(state):
             return None
         return self._after_piece(state._replace(partial="", opens=False), char)
 
@@ -214,11 +197,6 @@ class Automaton:
 
     def _new_line(self, state: State) -> State:
         return state._replace(mode=Mode.LINE, partial="", item=False)
-
-    def _next_section(self, state: State) -> State:
-        if state.section + 1 == len(self.openings):
-            return State(state.section, Mode.DONE)
-        return State(state.section + 1, Mode.OPENING, self.openings[state.section + 1])
 
 
 class _Prefixes:

@@ -123,7 +123,10 @@ class Follow(StoppingCriteria):
         """Whether to stop, bool [1]."""
         token = int(input_ids[0, -1])
         ended = token in self._ends
-        if not ended:
+        if ended:
+            self._tracker.end()
+        else:
             self._tracker.take(token)
-            ended = not self._tracker.next_tokens()
+            ended = not self._tracker.next_tokens() and not (self._ends and self._tracker.may_end)
+            ended = ended or self._tracker.finished
         return torch.tensor([ended], device=input_ids.device)

@@ -4,7 +4,7 @@ A token is admitted when the automaton admits all its characters, one after anot
 sorted by their text, so that all that share a beginning are judged together: a step costs as much
 as there are admitted beginnings, not as there are tokens. Answers are remembered by state.
 
-Tokens whose text holds a character that no body can hold (a non-ASCII letter, half of a UTF-8
+Tokens whose text holds a character that no prose can hold (a non-ASCII letter, half of a UTF-8
 sequence) are left out from the start, and so are control tokens. Digits stay, because names of
 references hold them; the automaton keeps them out of prose.
 """
@@ -25,7 +25,7 @@ _Known = dict[tuple[State, tuple[int, int, int]], tuple[int, ...]]
 
 
 class TokenTable:
-    """The tokens of one tokenizer that a report's body may hold.
+    """The tokens of one tokenizer that a report's prose may hold.
 
     Attributes:
         texts: text of each usable token by id.
@@ -75,28 +75,34 @@ class TokenTable:
 
 
 class Tracker:
-    """Follows one body token by token, from its first character on.
+    """Follows one section's prose token by token.
 
     Attributes:
-        automaton: the rules. table: the tokens. text: the body so far. state: where it stands.
+        automaton: the rules. table: the tokens. text: the prose so far. state: where it stands.
+        finished: whether the prose was ended where it may end.
     """
 
-    def __init__(self, automaton: Automaton, table: TokenTable) -> None:
+    def __init__(self, automaton: Automaton, table: TokenTable, *, opening: str) -> None:
         self.automaton = automaton
         self.table = table
         self.text = ""
-        self.state = automaton.start
+        self.state = automaton.start(opening)
+        self.finished = False
         self._pieces = 0
         self._sentences = 0
 
     @property
     def may_end(self) -> bool:
-        """Whether the body may end here."""
+        """Whether the prose may end here."""
         return self.automaton.accepts(self.state)
 
     def next_tokens(self) -> tuple[int, ...]:
         """Ids of the tokens that may come next."""
         return self.table.admitted(self.automaton, self.state)
+
+    def end(self) -> None:
+        """Note that the model ended the prose here."""
+        self.finished = self.may_end
 
     def take(self, token: int) -> None:
         """Go on by one admitted token.
@@ -114,6 +120,7 @@ class Tracker:
             state = following
         self.text += text
         # Limits take effect between tokens, so that what a token may be does not hang on counts.
+        self.finished = state.mode is Mode.DONE
         self.state = state._replace(
             long=self._pieces >= self.automaton.max_pieces,
             full=self._sentences >= self.automaton.max_sentences,
@@ -121,9 +128,7 @@ class Tracker:
 
     def _count(self, before: State, after: State) -> None:
         """Pieces of the sentence and sentences of the section, from how the state changes."""
-        if after.section != before.section:
-            self._sentences = self._pieces = 0
-        elif after.mode is not before.mode:
+        if after.mode is not before.mode:
             if after.mode in (Mode.WORD, Mode.REFERENCE):
                 self._pieces += 1
             elif after.mode is Mode.END or (after.mode is Mode.LINE and before.item):

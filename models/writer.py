@@ -27,7 +27,7 @@ from models.prompt import COMPACT_CLASSES, build_prompt, chat_messages
 from models.render import render
 from models.report import Report
 from models.report_automaton import Automaton
-from models.report_errors import RenderError, ReportCheckError, WriterError
+from models.report_errors import ReportCheckError, WriterError
 from models.report_layout import Source, compose, section_openings
 from models.report_llm import Follow, OnlyAdmitted, end_tokens, load_files, token_texts
 from models.report_source import files_sha256, find_model
@@ -39,7 +39,7 @@ __all__ = ["Report", "ReportWriter"]
 
 _TEMPERATURE: Final = 0.7
 _TOP_P: Final = 0.9
-_TOKENS_PER_REPORT: Final = 500
+_TOKENS_PER_SECTION: Final = 160
 _TOKENS_PER_CLASS: Final = 60
 
 
@@ -122,12 +122,13 @@ class ReportWriter:
         rejected: list[str] = []
         for attempt in range(attempts if self._covers(facts) else 0):
             body = self._draft(facts, seed + attempt)
+            if body is None:
+                rejected.append("unfinished")
+                continue
             try:
                 return self._finish(facts, body, seed=seed, rejected=rejected)
             except ReportCheckError as error:
                 rejected.append(", ".join(sorted({found.kind for found in error.findings})))
-            except RenderError:
-                rejected.append("reference")
         return self._finish(facts, None, seed=seed, rejected=rejected)
 
     def _finish(self, facts: Facts, body: str | None, *, seed: int, rejected: list[str]) -> Report:
@@ -154,43 +155,57 @@ class ReportWriter:
         """The shipped model has no words for the thirteenth class."""
         return not self._compact or len(facts.ranked) <= COMPACT_CLASSES
 
-    def _draft(self, facts: Facts, seed: int) -> str:
-        """One body, drawn under the automaton; unfinished where the model found no end."""
+    def _draft(self, facts: Facts, seed: int) -> str | None:
+        """One body, drawn section by section; None where the model did not finish a section."""
         unwanted = "class" if self._compact else "rank"
         names = [row.name for row in references(facts).values() if row.naming != unwanted]
-        automaton = Automaton(section_openings(facts), names, items=len(facts.ranked))
-        tracker = Tracker(automaton, self._table)
-        prompt = self._prompt_ids(facts)
-        with torch.no_grad(), torch.random.fork_rng(devices=_devices(prompt)):
+        automaton = Automaton(names, items=len(facts.ranked))
+        prompt, body = self._prompt(facts), ""
+        with torch.no_grad(), torch.random.fork_rng(devices=_devices(self._model.device)):
             torch.manual_seed(seed)
-            self._model.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                generation_config=self._settings(prompt.shape[1], len(facts.ranked)),
-                logits_processor=LogitsProcessorList([OnlyAdmitted(tracker, self._ends)]),
-                stopping_criteria=StoppingCriteriaList([Follow(tracker, self._ends)]),
-            )
-        return tracker.text
+            for opening in section_openings(facts):
+                # The shipped model was trained on sections, others do better with all before it.
+                context = prompt + opening if self._compact else prompt + body + opening
+                tracker = Tracker(automaton, self._table, opening=opening)
+                self._continue(context, tracker, classes=len(facts.ranked))
+                if not tracker.finished:
+                    return None
+                body += f"{opening}{tracker.text.rstrip()}\n\n"
+        return body
 
-    def _prompt_ids(self, facts: Facts) -> torch.Tensor:
-        """The prompt's token ids, int64 [1, length], on the model's device."""
+    def _continue(self, context: str, tracker: Tracker, *, classes: int) -> None:
+        """Let the model go on after a context, within what the tracker admits."""
+        ids = self._tokenizer(context, add_special_tokens=self._adds_special)["input_ids"]
+        prompt = torch.tensor([ids], dtype=torch.int64, device=self._model.device)
+        self._model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            generation_config=self._settings(prompt.shape[1], classes),
+            logits_processor=LogitsProcessorList([OnlyAdmitted(tracker, self._ends)]),
+            stopping_criteria=StoppingCriteriaList([Follow(tracker, self._ends)]),
+        )
+
+    def _prompt(self, facts: Facts) -> str:
+        """What stands before the body, in the dialect of the model."""
         if self._compact:
-            text, special = build_prompt(facts, "compact"), False
-        elif self._tokenizer.chat_template:
-            turns = [{"role": turn.role, "content": turn.content} for turn in chat_messages(facts)]
-            # LLaMa's templates tell the day unless told otherwise; the day is not in the facts.
-            text = self._tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, date_string=""
-            )
-            special = False
-        else:
-            text, special = build_prompt(facts, "text"), True
-        ids = self._tokenizer(text, add_special_tokens=special)["input_ids"]
-        return torch.tensor([ids], dtype=torch.int64, device=self._model.device)
+            return build_prompt(facts, "compact")
+        if not self._tokenizer.chat_template:
+            return build_prompt(facts, "text")
+        turns = [{"role": turn.role, "content": turn.content} for turn in chat_messages(facts)]
+        # LLaMa's templates tell the day unless told otherwise; the day is not in the facts.
+        prompt: str = self._tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, date_string=""
+        )
+        return prompt
+
+    @property
+    def _adds_special(self) -> bool:
+        """Whether the tokenizer must add what starts a text; templates bring it along."""
+        return not self._compact and not self._tokenizer.chat_template
 
     def _settings(self, prompt_tokens: int, classes: int) -> GenerationConfig:
         """Sampling settings; what a model's own files ask for is set back."""
-        wanted = _TOKENS_PER_REPORT + _TOKENS_PER_CLASS * classes
+        wanted = _TOKENS_PER_SECTION + _TOKENS_PER_CLASS * classes
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room is not None and room < prompt_tokens + wanted:
             wanted = room - prompt_tokens
@@ -213,6 +228,6 @@ class ReportWriter:
         )
 
 
-def _devices(tensor: torch.Tensor) -> list[int]:
+def _devices(device: torch.device) -> list[int]:
     """The accelerators whose generators a draft will move."""
-    return [tensor.device.index or 0] if tensor.device.type == "cuda" else []
+    return [device.index or 0] if device.type == "cuda" else []

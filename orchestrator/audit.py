@@ -69,7 +69,7 @@ def verify_run(folder: Path, *, key: str | None = None) -> list[LedgerFinding]:
     root = folder.parent if folder.is_file() else folder
     findings = [_verify(path, root, keys, checkpoints) for path in ledgers]
     seen = {finding.hospital for finding in findings}
-    missing = [] if key is not None else sorted(set(keys) - seen)
+    missing = sorted(set(checkpoints) - seen)
     return findings + [LedgerFinding(site, "", 0, "", "the ledger is missing") for site in missing]
 
 

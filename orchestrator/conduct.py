@@ -141,7 +141,7 @@ class Conductor:
             {
                 site: self.researcher.card(site).public_key
                 for site in self.study.hospitals
-                if site in hospitals
+                if self.researcher.link.card(site) is not None
             }
         )
         run = StudyRun(

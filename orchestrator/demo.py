@@ -65,6 +65,8 @@ class Demo:
 
     def run(self) -> None:
         """Go through the whole study."""
+        # Whoever ends the demonstration ends the agents it started as well.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with ExitStack() as ending:
             ending.callback(self._end_agents)
             self._prepare_data()
@@ -217,9 +219,7 @@ class Demo:
         raise OrchestratorError(f"no plan reached {name}; see {self.out / 'logs'}")
 
     def _train(self) -> None:
-        self._tell(
-            "researcher", "runs the rounds; hospitals check, reserve, train, commit"
-        )
+        self._tell("researcher", "runs the rounds; hospitals check, reserve, train, commit")
         holdout = self.out / "data" / "researcher_test"
         words = ["study", "run", self._study, "--test", str(holdout)]
         words += ["--out", str(self.out), "--wait-s", "120"]

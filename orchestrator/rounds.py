@@ -169,7 +169,8 @@ class StudyRun:
         }
         outcome = self._step("generator", tasks, None)
         self._state.timings.append(outcome.timing)
-        self._state.generators_done = True
+        # Those that failed are asked again by `resume`; the others have answered already.
+        self._state.generators_done = len(outcome.replies) == len(self._hospitals)
         self._folder.save(self._state)
 
     def _round(
@@ -229,7 +230,7 @@ class StudyRun:
             name = self._bundle.plan.weights_output.name
             receipt = reply.receipt
             if receipt is None or name not in reply.files:
-                self._give_up(site, "no_weights")
+                self._give_up(site, "no_weights", request=reply.answer.request)
                 continue
             try:
                 update = Update(
@@ -247,10 +248,10 @@ class StudyRun:
                     max_norm=self._study.strategy.max_update_norm,
                 )
             except UpdateRefusedError as error:
-                self._give_up(site, error.reason_code)
+                self._give_up(site, error.reason_code, request=reply.answer.request)
                 continue
             except WeightsError:
-                self._give_up(site, "bad_weights")
+                self._give_up(site, "bad_weights", request=reply.answer.request)
                 continue
             updates.append(update)
         return updates

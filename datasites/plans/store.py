@@ -133,11 +133,13 @@ class PlanStore:
 
     def last_approved(self, study: str, *, before: str) -> Bundle | None:
         """The last approved bundle of a study other than `before`, to show differences from."""
-        approved = []
-        for submission in self.all():
-            sha = submission.bundle.sha256
-            approval = self.approval(sha)
-            same = sha != before and submission.bundle.plan.study == study
-            if same and approval is not None and approval.decision == APPROVED:
-                approved.append((approval.decided, submission.bundle))
+        approved = [
+            (approval.decided, submission.bundle)
+            for submission, approval in self.intact()
+            if submission.bundle.sha256 != before
+            and submission.bundle.plan.study == study
+            and approval is not None
+            and approval.decision == APPROVED
+            and not approval.revoked
+        ]
         return max(approved, key=lambda pair: pair[0])[1] if approved else None

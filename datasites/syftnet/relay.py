@@ -7,6 +7,7 @@ that names the relay and says what to do. The relay is not trusted with anything
 
 from __future__ import annotations
 
+import os
 import posixpath
 import uuid
 from typing import Any
@@ -59,7 +60,12 @@ class Relay:
                 file.write(data)
             self._fs.mv(temporary, full)
 
-        self._call(write)
+        # Participants may be different users of one shared folder; what lies here is encrypted.
+        mask = os.umask(0o002)
+        try:
+            self._call(write)
+        finally:
+            os.umask(mask)
         return path
 
     def get(self, path: str, *, limit_bytes: int | None = None) -> bytes | None:

@@ -224,6 +224,7 @@ class ResearcherLink:
         except Exception as error:  # syft's validators trip over what is not an object
             raise MessageError("malformed", f"not a syft message: {error}") from error
         by_job: dict[str, dict[str, bytes]] = {}
+        accepted: list[tuple[str, bytes]] = []
         for event in message.events:
             if event.datasite_email != site or event.is_deleted:
                 raise MessageError("foreign_event", f"{site} sent an event of another datasite")
@@ -234,12 +235,18 @@ class ResearcherLink:
             path = str(event.path_in_datasite)
             if path == str(wire.CARD_PATH):
                 by_job.setdefault("", {})["card.json"] = data
-                self._keep(site, path, data)
+                accepted.append((path, data))
                 continue
             job, name = wire.inbound_result_file(path, recipient=self._me.email)
-            self._keep(site, path, data)
+            if not (
+                self._me.syftbox / site / str(wire.inbox_prefix(self._me.email)) / job
+            ).is_dir():
+                raise MessageError("unknown_job", f"{site} answers {job}; we never asked")
+            accepted.append((path, data))
             if name != wire.STATE_FILE:
                 by_job.setdefault(job, {})[name] = data
+        for path, data in accepted:
+            self._keep(site, path, data)
         return [Delivery(site, job, files) for job, files in by_job.items()]
 
     def _keep(self, site: str, path: str, data: bytes) -> None:

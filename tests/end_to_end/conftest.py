@@ -115,7 +115,8 @@ class Shared:
 
     @property
     def out(self):
-        return self.root
+        """The run's folder; like a demonstration's, it holds the sites that take part."""
+        return self.root / "run"
 
     @property
     def relay(self):
@@ -130,7 +131,8 @@ class Shared:
         return json.loads((self.out / "summary.json").read_text())
 
     def site(self, name):
-        return self.root / "sites" / name
+        # C takes no part, and an audit of the run would not know its key.
+        return (self.root if name == "C" else self.out) / "sites" / name
 
     def desk(self, name):
         """Rows of a hospital's release desk: item, kind, ..., state."""

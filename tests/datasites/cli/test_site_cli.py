@@ -359,3 +359,16 @@ def test_the_program_says_one_line(tmp_path, command):
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("dura: ")
     assert "dura site init" in done.stderr
+
+
+def test_a_served_site_ends_when_told(site):
+    program = [sys.executable, "-m", "orchestrator.cli", "site", "serve", str(site)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as agent:
+        try:
+            assert b"is served" in agent.stdout.readline()
+            second = subprocess.run(program, capture_output=True, check=False, timeout=120)
+            assert (second.returncode, b"another agent" in second.stderr) == (2, True)
+            agent.terminate()
+            assert agent.wait(timeout=60) == 0
+        finally:
+            agent.kill()

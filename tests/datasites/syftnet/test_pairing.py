@@ -57,6 +57,21 @@ def test_a_key_swapped_before_the_site_approves_is_refused(new_net):
     assert BOB not in new_net.links[B].paired()
 
 
+def test_a_swapped_key_that_the_site_saw_first_is_not_the_one_it_pairs_with(new_net):
+    new_net.join(EVE)
+    new_net.links[BOB].request(B)
+    good = published(new_net, BOB, B).read_bytes()
+    swap(new_net, BOB, B, EVE)
+    assert len(new_net.links[B].pending_peers()) == 1
+    assert new_net.fetch(B) == []  # loads the peers, with the swapped key
+    published(new_net, BOB, B).write_bytes(good)
+    new_net.links[B].approve_peer(BOB, new_net.links[BOB].fingerprint)
+    assert new_net.links[B].paired()[BOB] == new_net.links[BOB].fingerprint
+    new_net.links[BOB].pin(B, new_net.links[B].fingerprint)
+    new_net.links[BOB].submit(site=B, job="job", files={})
+    assert [job.sender for job in new_net.fetch(B)] == [BOB]
+
+
 def test_a_key_swapped_before_the_researcher_pins_is_refused(new_net):
     new_net.links[BOB].request(B)
     new_net.links[B].approve_peer(BOB, new_net.links[BOB].fingerprint)

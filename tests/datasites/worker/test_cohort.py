@@ -20,7 +20,9 @@ _ROWS = st.lists(
 
 
 def _matrix(rows: list[tuple[int, int, int]]) -> np.ndarray:
-    labels, predicted, units = (np.array(column, dtype=np.int64) for column in zip(*rows))
+    labels, predicted, units = (
+        np.array(column, dtype=np.int64) for column in zip(*rows, strict=True)
+    )
     return unit_confusion(labels=labels, predicted=predicted, units=units, classes=3)
 
 

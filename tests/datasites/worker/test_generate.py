@@ -1,4 +1,4 @@
-"""The generator's job: declared arrays and nothing else are left; another kind of job is refused."""
+"""The generator's job: the declared arrays and nothing else are left; other jobs are refused."""
 
 from __future__ import annotations
 
