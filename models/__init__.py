@@ -10,16 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.augment import AugmentSettings, build_augment
+    from models.augment import build_augment
     from models.build import build_model, initial_weights
     from models.classes import DEFAULT_CLASSES
     from models.classifiers import build_classifier, classifier_names, normalise
-    from models.diffusion import (
-        GeneratorSettings,
-        build_generator,
-        diffusion_losses,
-        sample_images,
-    )
+    from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
@@ -29,22 +24,18 @@ if TYPE_CHECKING:
     from models.prediction import predict
     from models.report_errors import ReportError
     from models.report_source import find_model
+    from models.settings import AugmentSettings, GeneratorSettings
     from models.verify import verify_report
     from models.weightrules import check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
     from models.writer import Report, ReportWriter
 
 _HOMES = {
-    "models.augment": ("AugmentSettings", "build_augment"),
+    "models.augment": ("build_augment",),
     "models.build": ("build_model", "initial_weights"),
     "models.classes": ("DEFAULT_CLASSES",),
     "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
-    "models.diffusion": (
-        "GeneratorSettings",
-        "build_generator",
-        "diffusion_losses",
-        "sample_images",
-    ),
+    "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.facts": ("CaseFacts", "ClassScores", "CohortFacts", "Facts"),
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
@@ -54,6 +45,7 @@ _HOMES = {
     "models.prediction": ("predict",),
     "models.report_errors": ("ReportError",),
     "models.report_source": ("find_model",),
+    "models.settings": ("AugmentSettings", "GeneratorSettings"),
     "models.verify": ("verify_report",),
     "models.weightrules": ("check_weights",),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),

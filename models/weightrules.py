@@ -2,7 +2,8 @@
 
 A safetensors file: eight bytes of header length, a JSON header, raw tensors. Checked first are
 the sizes and the header, then names, shapes and dtypes against a reference file, then that every
-number is finite. No tensor is made from a file whose header does not add up.
+number is finite. No tensor is made from a file whose header does not add up. An update carries
+no metadata: free text would be a way out past the declared tensors.
 """
 
 from __future__ import annotations
@@ -14,13 +15,27 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from models.errors import WeightsError
 
 MAX_HEADER_BYTES = 1024 * 1024
-_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
-          "BOOL": 1}
+MAX_TENSORS = 4096
+MAX_DIMENSIONS = 8
+MAX_SIDE = 2**40
+_SIZES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -31,8 +46,13 @@ class TensorInfo:
     shape: tuple[int, ...]
 
 
-def read_header(data: bytes, *, max_bytes: int) -> dict[str, TensorInfo]:
+def read_header(data: bytes, *, max_bytes: int, metadata: bool = True) -> dict[str, TensorInfo]:
     """The tensors a safetensors file holds, by name.
+
+    Args:
+        data: the file.
+        max_bytes: size allowed.
+        metadata: whether it may carry texts beside its tensors.
 
     Raises:
         WeightsError: the file is too large, or its header is malformed or does not describe
@@ -46,12 +66,14 @@ def read_header(data: bytes, *, max_bytes: int) -> dict[str, TensorInfo]:
     if length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise WeightsError(f"the header claims {length} bytes, more than there are or may be")
     try:
-        header = json.loads(data[8 : 8 + length])
+        header = json.loads(data[8 : 8 + length].decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise WeightsError("the header is not a JSON object")
-    header.pop("__metadata__", None)
+    _check_metadata(header.pop("__metadata__", {}), allowed=metadata)
+    if len(header) > MAX_TENSORS:
+        raise WeightsError(f"the header names {len(header)} tensors; at most {MAX_TENSORS}")
     spans = []
     infos = {}
     for name, entry in header.items():
@@ -72,10 +94,14 @@ def check_weights(data: bytes, *, like: bytes, max_bytes: int) -> None:
     Raises:
         WeightsError: names the tensor and what is wrong with it.
     """
-    found = read_header(data, max_bytes=max_bytes)
+    found = read_header(data, max_bytes=max_bytes, metadata=False)
     wanted = read_header(like, max_bytes=len(like))
     check_same(found, wanted)
-    for name, array in load(data).items():
+    try:
+        arrays = load(data)
+    except SafetensorError as error:  # a rule of the library that the header's check lacks
+        raise WeightsError(f"the weights cannot be read: {error}") from error
+    for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WeightsError(f"tensor {name!r} holds NaN or infinity")
 
@@ -93,13 +119,33 @@ def check_same(found: dict[str, TensorInfo], wanted: dict[str, TensorInfo]) -> N
             )
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two parsers could each take another of two entries of one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _check_metadata(metadata: Any, *, allowed: bool) -> None:
+    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if not texts:
+        raise WeightsError("the metadata is not a table of texts")
+    if metadata and not allowed:
+        raise WeightsError(
+            f"the weights carry metadata: {sorted(metadata)[:3]}; an update has none"
+        )
+
+
 def _tensor(name: str, entry: Any) -> tuple[TensorInfo, tuple[int, int]]:
     try:
         dtype, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as error:
         raise WeightsError(f"tensor {name!r} is not described properly") from error
-    numbers = [*shape, start, end] if isinstance(shape, list) else [None]
-    if not all(type(number) is int and number >= 0 for number in numbers) or dtype not in _SIZES:
+    if len(entry) != 3 or not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
+        raise WeightsError(f"tensor {name!r} is not described properly")
+    whole = all(type(n) is int and 0 <= n < MAX_SIDE for n in [*shape, start, end])
+    if not whole or not isinstance(dtype, str) or dtype not in _SIZES:
         raise WeightsError(f"tensor {name!r} has dtype {dtype!r} and shape {shape!r}")
     size = _SIZES[dtype]
     for side in shape:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from models.errors import WeightsError
@@ -50,7 +51,10 @@ def weights_from_bytes(
     found = read_header(data, max_bytes=max_bytes)
     if like is not None:
         check_same(found, {name: _info(tensor) for name, tensor in like.items()})
-    state = load(data)
+    try:
+        state = load(data)
+    except SafetensorError as error:  # a rule of the library that the header's check lacks
+        raise WeightsError(f"the weights cannot be read: {error}") from error
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"tensor {name!r} holds NaN or infinity")

@@ -21,7 +21,6 @@ from models import (
     AugmentSettings,
     build_augment,
     build_model,
-    draw_phantoms,
     normalise,
     weights_from_bytes,
     weights_to_bytes,
@@ -91,6 +90,8 @@ def check_file_model(model: nn.Module, plan: Plan) -> None:
     Raises:
         privacy.GradientError: its layers mix images, or a gradient differs from the truth.
     """
+    from models import draw_phantoms
+
     drawn = draw_phantoms(counts=dict.fromkeys(plan.classes, 1), size=plan.model.image_size, seed=0)
     images, labels = normalise(as_tensor(drawn.images)), as_tensor(drawn.labels)
 
