@@ -109,9 +109,11 @@ def test_a_states_change_travels_and_its_reason_with_it(net, job):
 
 
 def test_a_state_exists_even_for_a_job_that_syft_never_saw(net, job):
+    net.links[ANN].submit(site=A, job=job, files={})  # still on its way
     net.links[A].set_status(sender=ANN, job=job, status="rejected", reason="not_approved")
     net.links[A].publish(recipient=ANN, job=job, files={})
     net.links[ANN].collect()
+    net.fetch(A)
     mirrored = net.participant(ANN).syftbox / A / f"app_data/job/review/{ANN}/v1/{job}"
     assert "not_approved" in (mirrored / "state.yaml").read_text()
 
@@ -362,7 +364,24 @@ def test_hospital_b_cannot_write_into_the_results_of_a(net):
     assert net.links[ANN].received(A, "job") == {}
 
 
+def asked(net, job, *sites):
+    """Sites answer only what was submitted to them, so submit it, and let them take it."""
+    for site in sites:
+        net.links[ANN].submit(site=site, job=job, files={})
+        net.fetch(site)
+
+
+def test_an_answer_to_what_was_never_asked_is_refused(net, job):
+    net.links[ANN].refused.clear()
+    net.links[A].publish(recipient=ANN, job=job, files={"out.bin": b"surprise"})
+    assert net.links[ANN].collect() == []
+    assert [one.code for one in net.links[ANN].refused] == ["unknown_job"]
+    assert net.links[ANN].received(A, job) == {}
+    net.links[ANN].refused.clear()
+
+
 def test_what_a_site_released_it_cannot_change(net, job):
+    asked(net, job, A)
     for data in (b"first", b"first", b"second"):
         net.links[A].publish(recipient=ANN, job=job, files={"out.bin": data})
     assert len(net.links[ANN].collect()) == 2
@@ -372,6 +391,7 @@ def test_what_a_site_released_it_cannot_change(net, job):
 
 def test_a_job_or_a_folder_called_outputs_has_states_that_change(outputs_net):
     net = outputs_net
+    asked(net, "outputs", A)
     for status in ("running", "done"):
         net.links[A].set_status(sender=ANN, job="outputs", status=status)
         net.links[A].publish(recipient=ANN, job="outputs", files={})
@@ -381,6 +401,7 @@ def test_a_job_or_a_folder_called_outputs_has_states_that_change(outputs_net):
 
 @pytest.mark.timeout(30)
 def test_a_bad_site_delays_no_other_and_no_good_message_of_its_own(net, job, monkeypatch):
+    asked(net, job, A, B)
     box = net.outbox(A, ANN)
     stem = "syfteventsmessagev3_1.0_00000000-0000-0000-0000-00000000000"
     (box / f"{stem}1.tar.gz").write_bytes(b"garbage")
