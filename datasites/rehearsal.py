@@ -72,7 +72,16 @@ def rehearse(bundle: Bundle, weights: bytes) -> list[Rehearsal]:
         root = Path(folder)
         _mock_shard(bundle, root / "train")
         (root / "synthetic").mkdir()
-        return [_run(task, bundle, weights, root) for task in tasks]
+        # All warm up side by side; the jobs follow one another.
+        sandboxes = [_start(task, root) for task in tasks]
+        try:
+            return [
+                _run(task, bundle, weights, sandbox)
+                for task, sandbox in zip(tasks, sandboxes, strict=True)
+            ]
+        finally:
+            for sandbox in sandboxes:
+                sandbox.end()
 
 
 def _mock_shard(bundle: Bundle, folder: Path) -> None:
@@ -90,14 +99,17 @@ def _mock_shard(bundle: Bundle, folder: Path) -> None:
     save_shard(shard, folder)
 
 
-def _run(task: Task, bundle: Bundle, weights: bytes, root: Path) -> Rehearsal:
-    sandbox = SandboxProcess(
+def _start(task: Task, root: Path) -> SandboxProcess:
+    return SandboxProcess(
         Profile(task.kind),
         folder=JobFolder(root / f"job-{task.kind}"),
         data={"train": root / "train", "synthetic": root / "synthetic"},
         installation=require_sandbox(),
         limits=Limits(),
     )
+
+
+def _run(task: Task, bundle: Bundle, weights: bytes, sandbox: SandboxProcess) -> Rehearsal:
     job = Job(
         plan=bundle.plan,
         task=task,
@@ -109,11 +121,8 @@ def _run(task: Task, bundle: Bundle, weights: bytes, root: Path) -> Rehearsal:
     inputs = {JOB_FILE: job.model_dump_json().encode(), WEIGHTS_FILE: weights}
     if MODEL_FILE in bundle.files:
         inputs[MODEL_FILE] = bundle.files[MODEL_FILE]
-    try:
-        sandbox.dispatch(inputs)
-        ending = sandbox.wait()
-    finally:
-        sandbox.end()
+    sandbox.dispatch(inputs)
+    ending = sandbox.wait()
     if ending is not Ending.DONE:
         tail = sandbox.folder.log.read_bytes()[-1500:].decode(errors="replace")
         raise SandboxError(f"the {task.kind} job {ending} on mock data; it printed:\n{tail}")
