@@ -323,7 +323,7 @@ def test_a_ledger_cut_after_the_last_receipt_is_not_provable_but_before_it_is(co
         json.loads(path.read_text())["receipt"]
         for path in (shared.out / "receipts" / mail("A")).iterdir()
     ]
-    reach = max(receipt["checkpoint"]["sequence"] for receipt in receipts)
+    reach = max(receipt["ledger"]["sequence"] for receipt in receipts)
     path = ledger(copy, "A")
     lines = _lines(path)
     path.write_bytes(b"".join(lines[: reach + 1]))
@@ -424,7 +424,7 @@ def test_no_unreleased_report_left_a_hospital(shared, outside):
             for line in [line for line in draft.text.splitlines() if len(line) > 60]:
                 if item.state is ItemState.RELEASED:
                     assert line[:50].encode() in outside
-                elif item.kind is ItemKind.CASE:
+                elif item.kind is ItemKind.CASE_REPORT:
                     checked += 1
                     assert line.encode() not in outside
     assert checked > 0
