@@ -29,6 +29,7 @@ from models.report_claims import (
     denial_findings,
     figure_findings,
     finding,
+    repetition_findings,
     says,
 )
 from models.report_comparisons import comparison_findings
@@ -145,6 +146,7 @@ def case_findings(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[F
         yield from _class_findings(facts, sentence)
         yield from comparison_findings(facts, sentence)
         yield from _word_findings(facts, sentence)
+    yield from repetition_findings(sentences, section="Probabilities", default="probability")
     yield from _missing(facts, sentences)
 
 

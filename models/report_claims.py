@@ -6,7 +6,8 @@ medical text costs more.
 
     figures       a figure belongs to the class named just after it ("5.0 % for X"), else to the
                   class named last before it in the sentence, and to the measure named last before
-                  it; both must be those of the facts
+                  it; both must be those of the facts. What follows a measure is a figure of it.
+                  A figure of no class does not stand in a sentence about one
     denials       "not", "no", "without" stand under Limits only, and never beside a class or figure
     degrees       "high", "narrow" and the like are the word that the facts' rule gives
     comparisons   see `models.report_case_claims` and `models.report_cohort_claims`
@@ -15,7 +16,7 @@ medical text costs more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from models.facts import Reference
@@ -86,9 +87,31 @@ def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
         if not fitting:
             owners = sorted({f"{row.subject} {row.measure}".strip() for row in token.facts})
             yield finding("number", token, f"the facts give this figure for {owners} only")
+        elif sentence.of("class") and not any(_of_classes(row) for row in fitting):
+            yield finding("number", token, "the facts give this figure for no class")
+    for index in range(len(sentence.tokens)):
+        measure = _measure_at(sentence, index)
+        figure = next((t for t in sentence.tokens[index + 1 :] if t.kind == "figure"), None)
+        if measure and figure and not any(row.measure == measure for row in figure.facts):
+            yield finding("number", figure, f"this is not a figure of {measure}")
     told = [says(sentence, name) for name in ("epsilon", "delta", "privacy_unit")]
     if any(told) and not all(told):
         yield finding("number", sentence, "epsilon, its delta and its unit stand together only")
+
+
+def repetition_findings(
+    sentences: Sequence[Sentence], *, section: str, default: str
+) -> Iterator[Finding]:
+    """Figures of a class that its list gives twice."""
+    given: set[tuple[str, str]] = set()
+    for sentence in sentences:
+        if sentence.section != section:
+            continue
+        for token, fitting in bound_figures(sentence, default):
+            told = {(row.subject, row.measure) for row in fitting if row.subject}
+            if told & given:
+                yield finding("number", token, "the list gives this figure twice")
+            given |= told
 
 
 def denial_findings(sentence: Sentence) -> Iterator[Finding]:
@@ -119,14 +142,22 @@ def degree_findings(
         yield finding("claim", sentence, f"{about} is {right!r} by the facts, not {sorted(used)}")
 
 
+def _of_classes(figure: Reference) -> bool:
+    """Whether a figure may stand in a sentence about classes."""
+    return bool(figure.subject) or figure.name in ("margin", "top_confusion")
+
+
 def _measure_before(sentence: Sentence, index: int) -> str:
-    for place in range(index - 1, -1, -1):
-        token = sentence.tokens[place]
-        measure = _MEASURES.get(token.text.lower()) if token.kind == "word" else None
-        if measure is not None:
-            before = sentence.tokens[place - 1].text.lower() if place else ""
-            return f"macro {measure}" if before == "macro" else measure
-    return ""
+    found = (_measure_at(sentence, place) for place in range(index - 1, -1, -1))
+    return next((measure for measure in found if measure), "")
+
+
+def _measure_at(sentence: Sentence, index: int) -> str:
+    """The measure that the word at this place names; "" for none."""
+    token = sentence.tokens[index]
+    measure = _MEASURES.get(token.text.lower(), "") if token.kind == "word" else ""
+    before = sentence.tokens[index - 1].text.lower() if index else ""
+    return f"macro {measure}" if measure and before == "macro" else measure
 
 
 def _subject(sentence: Sentence, index: int) -> str:

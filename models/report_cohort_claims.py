@@ -30,6 +30,7 @@ from models.report_claims import (
     denial_findings,
     figure_findings,
     finding,
+    repetition_findings,
     says,
 )
 from models.report_errors import Finding
@@ -78,6 +79,7 @@ def cohort_findings(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterat
         yield from degree_findings(sentence, scale=MARGINS, about="", right="")
         yield from _class_findings(facts, sentence)
         yield from _word_findings(facts, sentence)
+    yield from repetition_findings(sentences, section="Class scores", default="")
     yield from _missing(facts, sentences)
 
 

@@ -23,7 +23,7 @@ from models.report_words import in_vocabulary, kind_of_unknown
 MAX_CHARACTERS: Final = 20_000
 
 _PIECES: Final = re.compile(
-    r"(?P<number>\S*\d\S*)|(?P<word>[A-Za-z]+(?:['-][A-Za-z]+)*)|(?P<space> +)"
+    r"(?P<number>[^\s\d]{0,30}\d\S*)|(?P<word>[A-Za-z]+(?:['-][A-Za-z]+)*)|(?P<space> +)"
     r"|(?P<stop>\.)|(?P<punctuation>[,;:()])|(?P<other>.)",
     re.DOTALL,
 )

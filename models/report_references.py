@@ -152,7 +152,7 @@ def _cohort(facts: CohortFacts) -> Iterator[Reference]:
     yield Reference("accuracy", facts.accuracy, percent(facts.accuracy), "figure", "accuracy")
     if facts.accuracy_low is not None and facts.accuracy_high is not None:
         ends = f"{percent(facts.accuracy_low)} to {percent(facts.accuracy_high)}"
-        yield Reference("accuracy_interval", None, f"95 % interval {ends}", "figure")
+        yield Reference("accuracy_interval", None, f"95 % interval {ends}", "figure", "accuracy")
     text = percent(facts.macro_f1)
     yield Reference("macro_f1", facts.macro_f1, text, "figure", "macro F-score")
     yield _word("level", facts.level)

@@ -37,7 +37,7 @@ from models.verify import verify_report
 
 __all__ = ["Report", "ReportWriter"]
 
-_TEMPERATURE: Final = 0.7
+_TEMPERATURE: Final = 0.6
 _TOP_P: Final = 0.9
 _TOKENS_PER_SECTION: Final = 160
 _TOKENS_PER_CLASS: Final = 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ class Measured:
         reports: written for the measurement. first: passed at the first draft.
         template: written by the template. failed: final texts that failed verification.
         median_s: processor seconds a report. worst_s: of the slowest one.
-        memory_bytes: peak of the process.
         training_s: processor seconds of training.
     """
 
@@ -37,7 +35,6 @@ class Measured:
     failed: int
     median_s: float
     worst_s: float
-    memory_bytes: int
     training_s: float
 
 
@@ -68,7 +65,6 @@ def measure(folder: Path, reports: int, *, seed: int, training_s: float) -> Meas
         failed=failed,
         median_s=times[len(times) // 2],
         worst_s=times[-1],
-        memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         training_s=training_s,
     )
 
@@ -114,8 +110,7 @@ diagnosis. Wrong drafts happen; they are caught by `models.verify`, not by the m
 On {measured.reports} facts drawn with another seed, on one core: {share:.1f} % of the reports
 passed verification at the first draft, {fallback:.1f} % were left to the template after three
 drafts, and {measured.failed} final texts failed. Processor seconds a report:
-{measured.median_s:.2f} (median), {measured.worst_s:.2f} (slowest). Peak memory of the process,
-torch and transformers included: {measured.memory_bytes / 2**20:.0f} MiB. Training took
+{measured.median_s:.2f} (median), {measured.worst_s:.2f} (slowest). Training took
 {measured.training_s:.0f} processor seconds.
 
 The facts of this measurement are drawn by the same generator as those of the training; names and

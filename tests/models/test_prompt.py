@@ -20,7 +20,7 @@ from models.scripts.synthetic_facts import sample_case, sample_cohort, sample_fa
 @given(st.integers(0, 2**32))
 def test_the_compact_prompt_holds_tags_and_references_and_no_value(seed: int) -> None:
     facts = sample_facts(random.Random(seed))
-    pieces = re.findall(r"<[a-z]+>|\{\{[a-z0-9_.]+\}\}", build_prompt(facts))
+    pieces = re.findall(r"<[a-z_+-]+>|\{\{[a-z0-9_.]+\}\}", build_prompt(facts))
     assert "".join(pieces) == build_prompt(facts)
     assert {p for p in pieces if p[0] == "<"} <= set(COMPACT_TAGS)
     named = {p[2:-2] for p in pieces if p[0] == "{"}

@@ -118,6 +118,12 @@ CASE_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
         swap("pituitary with a probability of 91.3 %", "pituitary with a probability of 5.0 %"),
         "number",
     ),
+    ("class listed twice", swap("- glioma: 3.1 %", "- glioma: 3.1 %\n- glioma: 3.1 %"), "number"),
+    (
+        "privacy of a class",
+        after("Limits", "For pituitary it is epsilon 3.00 at delta 1e-05 per patient."),
+        "number",
+    ),
     # classes
     ("another class assigned", swap("study to pituitary", "study to glioma"), "class"),
     (
@@ -279,6 +285,18 @@ COHORT_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     (
         "macro score as class score",
         swap("The macro F-score is 80.5 %", "The F-score is 80.5 %"),
+        "number",
+    ),
+    (
+        "interval of another measure",
+        after("Result", "The macro F-score has a 95 % interval 78.0 % to 86.0 %."),
+        "number",
+    ),
+    ("count as a score", after("Result", "The accuracy is 340 cases."), "number"),
+    ("cases of one class", after("Result", "It saw 340 cases of glioma."), "number"),
+    (
+        "class listed twice",
+        after("Class scores", "\n- glioma: precision 90.0 %, recall 70.0 %, F-score 78.8 %"),
         "number",
     ),
     ("another study", swap("Study: Trial B", "Study: Trial C"), "layout"),
