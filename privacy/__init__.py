@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from privacy.budget import SpendDecision as SpendDecision
     from privacy.budget import check_spend as check_spend
     from privacy.calibration import calibrate_noise as calibrate_noise
+    from privacy.canaries import CanaryRun as CanaryRun
+    from privacy.canaries import Subject as Subject
+    from privacy.canaries import train_with_canaries as train_with_canaries
     from privacy.canonical import JsonValue as JsonValue
     from privacy.canonical import canonical_bytes as canonical_bytes
     from privacy.canonical import digest as digest
@@ -76,6 +79,9 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger as Ledger
     from privacy.ledger import read_file as read_file
     from privacy.ledger import verify_file as verify_file
+    from privacy.onerun import Guesses as Guesses
+    from privacy.onerun import LowerBound as LowerBound
+    from privacy.onerun import audit_scores as audit_scores
     from privacy.randomness import os_generator as os_generator
     from privacy.randomness import os_rng as os_rng
     from privacy.receipts import Receipt as Receipt
@@ -98,6 +104,7 @@ _NAMES = {
     "accounts": ("Account", "Spend", "SpendState", "account_from"),
     "budget": ("Budget", "SpendDecision", "check_spend"),
     "calibration": ("calibrate_noise",),
+    "canaries": ("CanaryRun", "Subject", "train_with_canaries"),
     "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
     "chain": ("ChainSummary", "Checkpoint", "SealedEntry", "decode_line", "verify_chain"),
     "counts": ("counts_event", "noised_counts", "unit_counts"),
@@ -136,6 +143,7 @@ _NAMES = {
     "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger", "read_file", "verify_file"),
+    "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "randomness": ("os_generator", "os_rng"),
     "receipts": (
         "Receipt",
