@@ -20,9 +20,11 @@ if TYPE_CHECKING:
         Timing,
     )
     from datasites.card import DataCard
+    from datasites.cli.text import findings_text
     from datasites.errors import DatasitesError, PlanError, RelayError
     from datasites.ingest import IngestError
     from datasites.labelled import read_labelled
+    from datasites.modelcheck import bundle_facts
     from datasites.plans import (
         TASK_FILE,
         WEIGHTS_FILE,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         Task,
         TrainPart,
         TrainTask,
+        check_assumptions,
         make_bundle,
         open_bundle,
         parse_model,
@@ -65,7 +68,9 @@ _HOMES = {
     "datasites.card": ("DataCard",),
     "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
+    "datasites.cli.text": ("findings_text",),
     "datasites.labelled": ("read_labelled",),
+    "datasites.modelcheck": ("bundle_facts",),
     "datasites.plans": (
         "TASK_FILE",
         "WEIGHTS_FILE",
@@ -83,6 +88,7 @@ _HOMES = {
         "Task",
         "TrainPart",
         "TrainTask",
+        "check_assumptions",
         "make_bundle",
         "open_bundle",
         "parse_model",
@@ -132,7 +138,10 @@ __all__ = [
     "Timing",
     "TrainPart",
     "TrainTask",
+    "bundle_facts",
+    "check_assumptions",
     "explain",
+    "findings_text",
     "make_bundle",
     "open_bundle",
     "parse_model",

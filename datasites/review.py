@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from datasites.errors import PlanError
+from datasites.modelcheck import bundle_facts
 from datasites.plans import (
     APPROVED,
     REJECTED,
     Approval,
     Bundle,
     Cost,
+    Finding,
+    Severity,
     add_vote,
+    check_assumptions,
     difference,
     plan_cost,
-    warnings,
+    voids,
 )
 from datasites.plans.store import PlanStore, Submission
 from datasites.runtime import runtime_sha256
@@ -35,14 +39,23 @@ class Review:
         approval: the decision so far.
         cost: of the whole plan here.
         difference: from the last approved version of the same study, a unified diff.
-        warnings: what to look at twice.
+        findings: how every assumption that epsilon rests on stands, the worst first.
     """
 
     submission: Submission
     approval: Approval | None
     cost: Cost
     difference: str
-    warnings: list[str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to look at twice, in words."""
+        return [
+            f"{finding.what}; {finding.do}" if finding.do else finding.what
+            for finding in self.findings
+            if finding.severity is not Severity.HOLDS
+        ]
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,9 @@ def review(site: Site, plan: str) -> Review:
         approval=store.approval(bundle.sha256),
         cost=plan_cost(bundle.plan, budget=account.required_budget(), spent=account.spent_events()),
         difference=difference(bundle, store.last_approved(bundle.plan.study, before=bundle.sha256)),
-        warnings=warnings(bundle.plan, units_published=site.card().units),
+        findings=check_assumptions(
+            bundle.plan, units_published=site.card().units, model=bundle_facts(bundle)
+        ),
     )
 
 
@@ -83,12 +98,13 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     """One reviewer's yes, signed by the site.
 
     Raises:
-        PlanError: unknown plan, unknown or repeated reviewer, decided otherwise before, or the
-            plan does not fit this site or its budget.
+        PlanError: unknown plan, unknown or repeated reviewer, decided otherwise before, the plan
+            voids epsilon, or it does not fit this site or its budget.
     """
     seen = review(site, plan)
     bundle = seen.submission.bundle
     _must_be_reviewer(site, reviewer)
+    _must_hold(seen.findings)
     _must_fit(site, bundle, seen.cost)
     moment = now_utc()
     days = terms.days if terms.days is not None else site.settings.approval_days
@@ -214,6 +230,13 @@ def _must_be_reviewer(site: Site, reviewer: str) -> None:
         raise PlanError("say who decides: --as NAME")
     if allowed and reviewer not in allowed:
         raise PlanError(f"{reviewer!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+
+
+def _must_hold(findings: tuple[Finding, ...]) -> None:
+    broken = voids(findings)
+    if broken:
+        texts = "; ".join(f"{finding.what} [{finding.code}]" for finding in broken)
+        raise PlanError(f"epsilon would be fiction, so the plan cannot be approved: {texts}")
 
 
 def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:

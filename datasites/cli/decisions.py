@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import amount, say, table
+from datasites.cli.text import amount, findings_text, say, table
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
 ItemArg = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")]
@@ -34,7 +34,7 @@ def requests(site: SiteArg) -> None:
 
 @app.command()
 def show(site: SiteArg, plan: PlanArg) -> None:
-    """Show a plan for review: every byte that will run, its cost here, what changed, warnings."""
+    """Show a plan for review: every byte that will run, its cost here, changes, assumptions."""
     from datasites.review import review
     from datasites.runtime import runtime_sha256
     from datasites.site import Site
@@ -51,8 +51,8 @@ def show(site: SiteArg, plan: PlanArg) -> None:
         say(data.decode().rstrip())
     say("\n--- difference from the last approved version")
     say(seen.difference)
-    say("\n--- warnings")
-    for line in seen.warnings or ["none"]:
+    say("\n--- what epsilon rests on")
+    for line in findings_text(seen.findings):
         say(line)
     say("\n--- privacy, computed here")
     unit = opened.card().unit

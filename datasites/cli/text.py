@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from datasites.plans import Finding
 
 
 def say(line: str = "") -> None:
@@ -25,3 +29,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         say("  ".join(cells).rstrip())
+
+
+def findings_text(findings: Iterable[Finding]) -> list[str]:
+    """How the assumptions behind epsilon stand, one a line; what to do in a line below."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.severity.value:8s}{finding.code.value}: {finding.what}")
+        if finding.do:
+            lines.append(f"        -> {finding.do}")
+    return lines

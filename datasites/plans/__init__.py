@@ -10,6 +10,14 @@ from datasites.plans.approval import (
     sign_approval,
     verify_approval,
 )
+from datasites.plans.assumptions import (
+    Assumption,
+    Finding,
+    ModelFacts,
+    Severity,
+    check_assumptions,
+    voids,
+)
 from datasites.plans.bundle import Bundle, make_bundle, open_bundle
 from datasites.plans.costs import plan_events, task_event, train_event
 from datasites.plans.plan import (
@@ -26,7 +34,7 @@ from datasites.plans.plan import (
     parse_model,
     parse_plan,
 )
-from datasites.plans.review import Cost, difference, plan_cost, warnings
+from datasites.plans.review import Cost, difference, plan_cost
 from datasites.plans.tasks import (
     TASK_FILE,
     WEIGHTS_FILE,
@@ -47,24 +55,29 @@ __all__ = [
     "TASK_FILE",
     "WEIGHTS_FILE",
     "Approval",
+    "Assumption",
     "AugmentPart",
     "Bundle",
     "Circumstances",
     "Cost",
     "DeclaredOutput",
+    "Finding",
     "GenerateTask",
     "GeneratorPart",
     "GlobalScores",
+    "ModelFacts",
     "ModelPart",
     "Plan",
     "Range",
     "ReportPart",
     "ReportTask",
+    "Severity",
     "Task",
     "TrainPart",
     "TrainTask",
     "add_vote",
     "authorise",
+    "check_assumptions",
     "difference",
     "make_bundle",
     "open_bundle",
@@ -78,5 +91,5 @@ __all__ = [
     "task_event",
     "train_event",
     "verify_approval",
-    "warnings",
+    "voids",
 ]

@@ -1,4 +1,4 @@
-"""What a reviewer is shown before deciding: cost, differences, warnings. Pure."""
+"""What a reviewer is shown before deciding: cost and differences. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasites.plans.bundle import Bundle
 from datasites.plans.costs import plan_events
-from datasites.plans.plan import MODEL_FILE, Plan
+from datasites.plans.plan import Plan
 
 if TYPE_CHECKING:
     from privacy import Budget, DpEvent, SpendDecision
@@ -60,30 +60,3 @@ def difference(new: Bundle, last_approved: Bundle | None) -> str:
         )
     ]
     return "\n".join(parts) or "none"
-
-
-def warnings(plan: Plan, *, units_published: float) -> list[str]:
-    """What a reviewer should look at twice."""
-    found = []
-    if plan.model.name == MODEL_FILE:
-        found.append(
-            "the model comes as model.py: it is interpreted from an allow-list of layers, "
-            "never executed; read it all the same"
-        )
-    expected = plan.train.sampling_rate * units_published
-    if expected < 8:
-        found.append(
-            f"only about {expected:.0f} units enter a step: the noise will drown the signal"
-        )
-    if plan.train.noise_multiplier < 0.5:
-        found.append(
-            f"the noise multiplier is {plan.train.noise_multiplier}: below 0.5 little is hidden"
-        )
-    if plan.generator is not None and plan.generator.noise_multiplier < 0.5:
-        found.append(f"the generator's noise multiplier is {plan.generator.noise_multiplier}")
-    if plan.reports is not None and plan.reports.cases > 0:
-        found.append(
-            f"up to {plan.reports.cases} case reports will be drafted; releasing one is a "
-            "non-private disclosure of that case"
-        )
-    return found

@@ -91,7 +91,7 @@ def pair(
 @app.command()
 def check(study: StudyArg) -> None:
     """Check the study, show what it costs, and rehearse its jobs on mock data in the sandbox."""
-    from datasites import plan_events, rehearse
+    from datasites import bundle_facts, check_assumptions, findings_text, plan_events, rehearse
     from models import initial_weights, weights_to_bytes
     from orchestrator.office import draft_bundle
     from orchestrator.study import read_study
@@ -104,6 +104,12 @@ def check(study: StudyArg) -> None:
     typer.echo(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
     typer.echo(f"noise multiplier {plan.train.noise_multiplier} (training)")
     typer.echo(f"costs epsilon {cost:.3f} at delta {spec.privacy.delta} per privacy unit")
+    # Hospitals publish their own counts; here the smallest one that is no warning is assumed.
+    findings = check_assumptions(
+        plan, units_published=8 / plan.train.sampling_rate, model=bundle_facts(bundle)
+    )
+    for line in findings_text(findings):
+        typer.echo(line)
     weights = weights_to_bytes(
         initial_weights(
             plan.model.name,

@@ -69,6 +69,7 @@ def test_the_check_rehearsed_and_said_what_it_costs(shared):
     assert 7.0 < cost <= 7.8
     for kind in ("generate", "train"):
         assert f"rehearsed {kind}" in shared.said["check"]
+    assert "holds   sampler:" in shared.said["check"]
 
 
 def test_where_hospitals_stand(shared):

@@ -132,8 +132,8 @@ def _plan(**fields: object) -> Plan:
 
 @pytest.fixture
 def submit(site: Path):
-    def keep(plan: Plan) -> str:
-        bundle = make_bundle(plan, None)
+    def keep(plan: Plan, model_text: str | None = None) -> str:
+        bundle = make_bundle(plan, model_text)
         PlanStore(Site.open(site)).add(
             Submission(bundle, RESEARCHER, "0000", "plan-1", "2026-01-01T00:00:00.000Z")
         )
@@ -170,6 +170,8 @@ def test_a_plan_is_shown_approved_and_revoked(site, submit):
     assert "no plan of this study was approved here before" in shown
     assert "this plan alone: epsilon" in shown
     assert "left " in shown
+    assert "warning unnoised_output: up to 1 case reports" in shown
+    assert "holds   shared_seed: a plan has no word for a seed" in shown
     said = run("approve", site, sha[:8], "--as", "ann", "--days", "3", "--max-rounds", "1")
     assert "approved by ann" in said
     assert "at most 1 rounds" in said
@@ -179,6 +181,15 @@ def test_a_plan_is_shown_approved_and_revoked(site, submit):
     assert "revoked by ann" in run("requests", site)
     entries = [sealed.entry.kind.value for sealed in Site.open(site).ledger.entries()]
     assert entries[-2:] == ["plan_approved", "approval_revoked"]
+
+
+def test_a_plan_that_voids_epsilon_cannot_be_approved(site, submit):
+    sha = submit(_plan(model=ModelPart(name="model.py", image_size=32)), "import os\n")
+    assert "void    per_sample_gradient: a per-sample gradient is wrong" in run("show", site, sha)
+    refusal = str(fail("approve", site, sha, "--as", "ann"))
+    assert "epsilon would be fiction" in refusal
+    assert "[per_sample_gradient]" in refusal
+    assert "waits for a decision" in run("requests", site)
 
 
 def test_what_changed_since_the_last_approval_is_shown(site, submit):

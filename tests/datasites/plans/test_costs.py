@@ -1,4 +1,4 @@
-"""What a plan costs and what a reviewer is shown: each part's own event, and every warning."""
+"""What a plan costs and what a reviewer is shown: each part's own event, and every changed byte."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from datasites.plans import (
     plan_cost,
     plan_events,
     task_event,
-    warnings,
 )
 from datasites.plans.costs import generator_event, metrics_event
 from privacy import Budget, epsilon, gaussian, poisson_gaussian
@@ -61,21 +60,6 @@ def test_what_was_spent_before_counts(plan):
     late = plan_cost(plan, budget=exact, spent=plan_events(plan))
     assert late.decision is None
     assert late.refusal
-
-
-def test_a_reviewer_is_warned(plan):
-    assert [line[:9] for line in warnings(plan, units_published=1000.0)] == ["up to 2 c"]
-    weak = plan.model_copy(
-        update={
-            "model": ModelPart(name="model.py", image_size=64),
-            "train": plan.train.model_copy(update={"noise_multiplier": 0.4}),
-            "generator": plan.generator.model_copy(update={"noise_multiplier": 0.3}),
-        }
-    )
-    found = warnings(weak, units_published=10.0)
-    for word in ("model.py", "about 3 units", "multiplier is 0.4", "multiplier is 0.3"):
-        assert any(word in line for line in found)
-    assert warnings(plan.model_copy(update={"reports": None}), units_published=1000.0) == []
 
 
 def test_every_changed_byte_is_shown(plan, bundle):

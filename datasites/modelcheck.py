@@ -1,0 +1,66 @@
+"""Looking at the model of a bundle: it is built, and its gradients are compared on random images.
+
+The edge of `datasites.plans.assumptions`: it needs PyTorch and takes seconds, so only a `model.py`
+is looked at; classifiers of the registry are compared by the test suite.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from datasites.plans import MODEL_FILE, Bundle, ModelFacts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from datasites.plans import Plan
+
+
+def bundle_facts(bundle: Bundle) -> ModelFacts | None:
+    """What looking at a bundle's `model.py` found; None for a classifier of the registry."""
+    if bundle.plan.model.name != MODEL_FILE:
+        return None
+    from models import ModelsError, build_model
+
+    plan = bundle.plan
+    try:
+        model = build_model(
+            plan.model.name,
+            text=bundle.model_text,
+            classes=len(plan.classes),
+            image_size=plan.model.image_size,
+        )
+    except ModelsError as error:
+        return ModelFacts(gradient_problem=f"it cannot be built: {error}")
+    return model_facts(model, plan)
+
+
+def model_facts(model: nn.Module, plan: Plan) -> ModelFacts:
+    """What looking at a built model found; only random images go through it."""
+    from datasites.worker.train import check_file_model
+    from privacy import PrivacyError
+
+    problem = ""
+    try:
+        check_file_model(model.train(), plan)
+    except PrivacyError as error:
+        problem = str(error)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        problem = f"it fails on random images: {error}"
+    return ModelFacts(
+        batch_statistics=_layers(model, "track_running_stats"),
+        checkpointing=_layers(model, "gradient_checkpointing"),
+        gradient_problem=problem,
+    )
+
+
+def _layers(model: nn.Module, mark: str) -> tuple[str, ...]:
+    """Names of layers that bear a mark; a layer without running statistics may use a batch's."""
+    from torch import nn
+
+    batch = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) if "running" in mark else ()
+    return tuple(
+        f"{name or 'the model'} ({type(layer).__name__})"
+        for name, layer in model.named_modules()
+        if getattr(layer, mark, False) or isinstance(layer, batch)
+    )

@@ -1,0 +1,295 @@
+"""What epsilon rests on, checked for one plan. Pure.
+
+The accountant's figure is true only if training is what its event says: Poisson sampling of units,
+a clipped gradient of each unit by itself, noise nobody can subtract, and nothing else that leaves.
+`check_assumptions` goes through every known way to break that and says for each how it stands:
+
+- ``void``: epsilon would be fiction. Such a plan cannot be approved.
+- ``warning``: epsilon holds, but a reviewer should know something.
+- ``holds``: either looked at here, or impossible by construction; the text says by which, and
+  `tests/datasites/plans/test_assumptions.py` pins that construction.
+
+A plan is data with a closed vocabulary, so most breaches have no words in it. The checks look for
+the words all the same: a field added to plans later must not open what was shut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from datasites.plans.plan import MODEL_FILE, Plan
+
+FEWEST_UNITS = 8
+LEAST_NOISE = 0.5
+_NOISED_OR_HELD = ("weights", "evaluation", "report")
+
+
+class Severity(StrEnum):
+    """What a finding means for epsilon."""
+
+    VOID = "void"
+    WARNING = "warning"
+    HOLDS = "holds"
+
+
+class Assumption(StrEnum):
+    """What is checked."""
+
+    BATCH_STATISTICS = "batch_statistics"
+    PER_SAMPLE_GRADIENT = "per_sample_gradient"
+    GRADIENT_CHECKPOINTING = "gradient_checkpointing"
+    SAMPLER = "sampler"
+    WEIGHTED_SAMPLING = "weighted_sampling"
+    TINY_BATCH = "tiny_batch"
+    SHARED_SEED = "shared_seed"
+    LITTLE_NOISE = "little_noise"
+    GENERATOR_WITHOUT_DP = "generator_without_dp"
+    PUBLIC_DATA = "public_data"
+    UNNOISED_OUTPUT = "unnoised_output"
+    MODEL_FILE = "model_file"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one assumption stands.
+
+    Attributes:
+        code: the assumption. severity: what it means.
+        what: what was found. do: what a reviewer can do about it; empty if nothing is to be done.
+    """
+
+    code: Assumption
+    severity: Severity
+    what: str
+    do: str = ""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What looking at a built model found (`datasites.modelcheck`).
+
+    Attributes:
+        batch_statistics: layers that normalise over, or remember, several images.
+        checkpointing: layers with gradient checkpointing.
+        gradient_problem: why a per-sample gradient is wrong; empty if all are right.
+    """
+
+    batch_statistics: tuple[str, ...] = ()
+    checkpointing: tuple[str, ...] = ()
+    gradient_problem: str = ""
+
+
+def check_assumptions(
+    plan: Plan, *, units_published: float, model: ModelFacts | None
+) -> tuple[Finding, ...]:
+    """Every finding about a plan, the worst first.
+
+    Args:
+        plan: what is to be approved.
+        units_published: the hospital's published, noised count of units.
+        model: what looking at a `model.py` found; None for a classifier of the registry, whose
+            gradients the test suite compares with one unit at a time.
+    """
+    found = [
+        *_model(plan, model),
+        *_sampling(plan),
+        *_sizes(plan, units_published),
+        *_synthetic(plan),
+        *_outputs(plan),
+    ]
+    order = list(Severity)
+    return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
+
+
+def voids(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings that forbid approval."""
+    return tuple(finding for finding in findings if finding.severity is Severity.VOID)
+
+
+def _model(plan: Plan, model: ModelFacts | None) -> Iterator[Finding]:
+    if plan.model.name == MODEL_FILE:
+        yield Finding(
+            Assumption.MODEL_FILE,
+            Severity.WARNING,
+            "the model comes as model.py: it is interpreted from an allow-list of layers, never "
+            "executed",
+            "read it all the same",
+        )
+    if plan.model.name == MODEL_FILE and model is None:
+        yield Finding(
+            Assumption.PER_SAMPLE_GRADIENT,
+            Severity.VOID,
+            "the layers of model.py were not looked at",
+            "run the check where PyTorch is installed",
+        )
+        return
+    facts = model or ModelFacts()
+    by = (
+        "a classifier of the registry: GroupNorm only, its gradients compared by the test suite "
+        "with one unit at a time"
+        if model is None
+        else "looked at here: built, and compared on random images with one unit at a time"
+    )
+    yield _layers(
+        Assumption.BATCH_STATISTICS,
+        facts.batch_statistics,
+        "use statistics of several images, so that clipping bounds nobody",
+        by,
+    )
+    yield _layers(
+        Assumption.GRADIENT_CHECKPOINTING,
+        facts.checkpointing,
+        "recompute activations, and per-sample hooks see them twice",
+        by,
+    )
+    if facts.gradient_problem:
+        yield Finding(
+            Assumption.PER_SAMPLE_GRADIENT,
+            Severity.VOID,
+            f"a per-sample gradient is wrong: {facts.gradient_problem}"[:600],
+            "ask for a model of plain layers",
+        )
+    else:
+        yield Finding(Assumption.PER_SAMPLE_GRADIENT, Severity.HOLDS, by)
+
+
+def _layers(code: Assumption, layers: tuple[str, ...], why: str, by: str) -> Finding:
+    if not layers:
+        return Finding(code, Severity.HOLDS, by)
+    names = ", ".join(layers[:5])
+    return Finding(code, Severity.VOID, f"{names} {why}", "ask for GroupNorm, without checkpoints")
+
+
+_WORDS: Mapping[Assumption, tuple[tuple[str, ...], str]] = {
+    Assumption.SAMPLER: (
+        ("sampler", "shuffle", "batch_size"),
+        "a plan has no word for a sampler: `privacy.dpsgd` alone draws, each unit by its own coin",
+    ),
+    Assumption.WEIGHTED_SAMPLING: (
+        ("class_weight", "sample_weight", "weighted", "oversample"),
+        "a plan has no word for weights of units or classes: one rate holds for all",
+    ),
+    Assumption.SHARED_SEED: (
+        ("seed",),
+        "a plan has no word for a seed: noise and sampling are drawn from the operating system",
+    ),
+}
+
+
+def _sampling(plan: Plan) -> Iterator[Finding]:
+    fields = list(_fields(plan.model_dump(serialize_as_any=True)))
+    for code, (words, construction) in _WORDS.items():
+        named = [name for name in fields if any(word in name for word in words)]
+        if named:
+            yield Finding(
+                code,
+                Severity.VOID,
+                f"the plan sets {', '.join(named)}; the accountant knows nothing of it",
+                "ask for a plan without it",
+            )
+        else:
+            yield Finding(code, Severity.HOLDS, construction)
+
+
+def _sizes(plan: Plan, units_published: float) -> Iterator[Finding]:
+    parts = {"training": plan.train, "the generator": plan.generator}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        expected = part.sampling_rate * units_published
+        few = expected < FEWEST_UNITS
+        yield Finding(
+            Assumption.TINY_BATCH,
+            Severity.WARNING if few else Severity.HOLDS,
+            f"about {expected:.0f} units enter a step of {name}; sums are divided by this expected "
+            "number, never by how many came",
+            "the noise will drown the signal: ask for a higher sampling rate" if few else "",
+        )
+        weak = not part.noise_multiplier >= LEAST_NOISE
+        yield Finding(
+            Assumption.LITTLE_NOISE,
+            Severity.WARNING if weak else Severity.HOLDS,
+            f"the noise multiplier of {name} is {part.noise_multiplier}",
+            f"below {LEAST_NOISE} little is hidden in a step" if weak else "",
+        )
+
+
+def _synthetic(plan: Plan) -> Iterator[Finding]:
+    part = plan.generator
+    noise = getattr(part, "noise_multiplier", 0.0)
+    if part is not None and not (isinstance(noise, float) and 0 < noise < math.inf):
+        yield Finding(
+            Assumption.GENERATOR_WITHOUT_DP,
+            Severity.VOID,
+            "the generator is trained without noise: its images carry patients out",
+            "ask for a noise multiplier",
+        )
+    elif part is None and plan.train.synthetic_weight > 0:
+        yield Finding(
+            Assumption.GENERATOR_WITHOUT_DP,
+            Severity.VOID,
+            "synthetic images are mixed in that no accounted generator made",
+            "ask for a generator in the plan",
+        )
+    else:
+        text = "no synthetic image is used"
+        if part is not None:
+            text = "the generator is trained by `privacy.dpsgd`; its event is part of the cost"
+        yield Finding(Assumption.GENERATOR_WITHOUT_DP, Severity.HOLDS, text)
+    named = [
+        n
+        for n in _fields(plan.model_dump(serialize_as_any=True))
+        if "public" in n or "pretrained" in n
+    ]
+    if named:
+        yield Finding(
+            Assumption.PUBLIC_DATA,
+            Severity.WARNING,
+            f"the plan sets {', '.join(named)}: what is called public costs nothing",
+            "make sure that no patient of this hospital is in it; nobody can check that here",
+        )
+    else:
+        text = (
+            "a plan has no word for public data: losses without noise see the global weights and "
+            "the hospital's own DP-synthetic images only"
+        )
+        yield Finding(Assumption.PUBLIC_DATA, Severity.HOLDS, text)
+
+
+def _outputs(plan: Plan) -> Iterator[Finding]:
+    unknown = [output for output in plan.outputs if output.kind not in _NOISED_OR_HELD]
+    for output in unknown:
+        yield Finding(
+            Assumption.UNNOISED_OUTPUT,
+            Severity.VOID,
+            f"{output.name} is of kind {output.kind!r}, which nothing adds noise to",
+            "ask for a plan without it",
+        )
+    if plan.reports is not None and plan.reports.cases > 0:
+        yield Finding(
+            Assumption.UNNOISED_OUTPUT,
+            Severity.WARNING,
+            f"up to {plan.reports.cases} case reports will be drafted; releasing one is a "
+            "non-private disclosure: no epsilon holds for that case any more",
+            "every one is held for a decision; withhold what need not leave",
+        )
+    elif not unknown:
+        yield Finding(
+            Assumption.UNNOISED_OUTPUT,
+            Severity.HOLDS,
+            "every declared output is a function of noised sums alone",
+        )
+
+
+def _fields(value: object) -> Iterator[str]:
+    """Every field name in a nested document; names that people choose are not among them."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _fields(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _fields(inner)

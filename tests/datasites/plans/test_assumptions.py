@@ -1,0 +1,219 @@
+"""What epsilon rests on: every check fires, and what cannot happen is pinned to why.
+
+Each assumption has a plan that breaks it. Where a plan has no words to break one, the check is made
+to fire with a plan that has them (built past the parser), and the construction it names is proven:
+the vocabulary of plans, the sampler of `privacy`, noise that no seed repeats.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from pydantic import ConfigDict
+from torch import nn
+
+from datasites.errors import PlanError
+from datasites.modelcheck import bundle_facts, model_facts
+from datasites.plans import (
+    Assumption,
+    ModelFacts,
+    ModelPart,
+    Severity,
+    check_assumptions,
+    make_bundle,
+    parse_plan,
+    voids,
+)
+from datasites.plans.plan import (
+    AugmentPart,
+    DeclaredOutput,
+    GeneratorPart,
+    Plan,
+    Range,
+    ReportPart,
+    TrainPart,
+)
+
+
+def _found(plan, code, *, units=1000.0, model=None):
+    findings = check_assumptions(plan, units_published=units, model=model)
+    return [finding for finding in findings if finding.code is code]
+
+
+def _severities(plan, code, **options):
+    return {finding.severity for finding in _found(plan, code, **options)}
+
+
+def _train(plan, **changes):
+    return plan.model_copy(update={"train": plan.train.model_copy(update=changes)})
+
+
+def _own(plan):
+    return plan.model_copy(update={"model": ModelPart(name="model.py", image_size=64)})
+
+
+def test_a_sound_plan_holds_in_everything_and_says_why(plan):
+    findings = check_assumptions(
+        plan.model_copy(update={"reports": None}), units_published=1000.0, model=None
+    )
+    assert {finding.severity for finding in findings} == {Severity.HOLDS}
+    assert all(finding.what for finding in findings)
+    assert {f.code for f in findings} == set(Assumption) - {Assumption.MODEL_FILE}
+
+
+@pytest.mark.parametrize(
+    ("code", "facts"),
+    [
+        (Assumption.BATCH_STATISTICS, ModelFacts(batch_statistics=("1 (BatchNorm2d)",))),
+        (Assumption.GRADIENT_CHECKPOINTING, ModelFacts(checkpointing=("block (Net)",))),
+        (Assumption.PER_SAMPLE_GRADIENT, ModelFacts(gradient_problem="mixes images")),
+    ],
+)
+def test_a_model_that_voids_epsilon(plan, code, facts):
+    assert _severities(_own(plan), code, model=facts) == {Severity.VOID}
+    assert _severities(_own(plan), code, model=ModelFacts()) == {Severity.HOLDS}
+
+
+def test_a_model_file_that_nobody_looked_at_is_void(plan):
+    assert _severities(_own(plan), Assumption.PER_SAMPLE_GRADIENT) == {Severity.VOID}
+    assert _severities(_own(plan), Assumption.MODEL_FILE) == {Severity.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [
+        (Assumption.SAMPLER, "sampler"),
+        (Assumption.SAMPLER, "batch_size"),
+        (Assumption.WEIGHTED_SAMPLING, "class_weights"),
+        (Assumption.SHARED_SEED, "noise_seed"),
+    ],
+)
+def test_a_plan_that_names_what_the_accountant_does_not_know_is_void(plan, code, field):
+    class Wider(TrainPart):
+        model_config = ConfigDict(extra="allow")
+
+    wider = Wider.model_construct(**dict(plan.train), **{field: 1})
+    broken = plan.model_copy(update={"train": wider})
+    assert _severities(broken, code) == {Severity.VOID}
+    assert _severities(plan, code) == {Severity.HOLDS}
+    # The construction: such a plan does not parse.
+    document = json.loads(plan.model_dump_json())
+    document["train"][field] = 1
+    with pytest.raises(PlanError, match=field):
+        parse_plan(json.dumps(document).encode())
+
+
+def test_the_vocabulary_of_plans_holds_no_such_word():
+    parts = (Plan, TrainPart, GeneratorPart, ReportPart, AugmentPart, DeclaredOutput, ModelPart)
+    words = ("sampler", "shuffle", "batch", "seed", "class_weight", "sample_weight", "oversample")
+    for part in (*parts, Range):
+        assert part.model_config["extra"] == "forbid"
+        for name in part.model_fields:
+            assert not any(word in name for word in words), name
+
+
+@pytest.mark.parametrize(("units", "severity"), [(10.0, "warning"), (1000.0, "holds")])
+def test_few_units_in_a_step(plan, units, severity):
+    found = _found(plan, Assumption.TINY_BATCH, units=units)
+    assert {finding.severity.value for finding in found} == {severity}
+    assert len(found) == 2
+    assert all("never by how many came" in finding.what for finding in found)
+
+
+def test_little_noise(plan):
+    assert _severities(plan, Assumption.LITTLE_NOISE) == {Severity.HOLDS}
+    weak = _train(plan, noise_multiplier=0.4)
+    assert Severity.WARNING in _severities(weak, Assumption.LITTLE_NOISE)
+    part = plan.generator.model_copy(update={"noise_multiplier": 0.3})
+    weak = plan.model_copy(update={"generator": part})
+    assert Severity.WARNING in _severities(weak, Assumption.LITTLE_NOISE)
+
+
+@pytest.mark.parametrize("noise", [0.0, float("inf"), float("nan")])
+def test_a_generator_without_noise_is_void(plan, noise):
+    part = GeneratorPart.model_construct(**{**dict(plan.generator), "noise_multiplier": noise})
+    broken = plan.model_copy(update={"generator": part})
+    assert _severities(broken, Assumption.GENERATOR_WITHOUT_DP) == {Severity.VOID}
+
+
+def test_synthetic_images_of_no_generator_are_void(plan):
+    broken = _train(plan, synthetic_weight=0.5).model_copy(update={"generator": None})
+    assert _severities(broken, Assumption.GENERATOR_WITHOUT_DP) == {Severity.VOID}
+    without = _train(plan, synthetic_weight=0.0).model_copy(update={"generator": None})
+    assert _severities(without, Assumption.GENERATOR_WITHOUT_DP) == {Severity.HOLDS}
+
+
+def test_public_data_that_may_not_be_is_shown(plan):
+    class Wider(TrainPart):
+        model_config = ConfigDict(extra="allow")
+
+    wider = Wider.model_construct(**dict(plan.train), pretrained="hub/model")
+    broken = plan.model_copy(update={"train": wider})
+    assert _severities(broken, Assumption.PUBLIC_DATA) == {Severity.WARNING}
+    assert _severities(plan, Assumption.PUBLIC_DATA) == {Severity.HOLDS}
+
+
+def test_outputs_without_noise(plan):
+    (finding,) = _found(plan, Assumption.UNNOISED_OUTPUT)
+    assert finding.severity is Severity.WARNING
+    assert "up to 2 case reports" in finding.what
+    odd = DeclaredOutput.model_construct(name="dump.bin", kind="raw", max_bytes=10)
+    broken = plan.model_copy(update={"outputs": (*plan.outputs, odd)})
+    assert Severity.VOID in _severities(broken, Assumption.UNNOISED_OUTPUT)
+    assert voids(check_assumptions(broken, units_published=1e3, model=None))
+
+
+def test_the_worst_comes_first(plan):
+    findings = check_assumptions(_own(plan), units_published=1.0, model=None)
+    order = [list(Severity).index(finding.severity) for finding in findings]
+    assert order == sorted(order)
+    assert findings[0].severity is Severity.VOID
+
+
+# --- the edge: looking at models -----------------------------------------------------------------
+
+
+def test_layers_that_see_several_images_are_found(plan):
+    small = plan.model_copy(update={"model": ModelPart(name="model.py", image_size=16)})
+    classes = len(plan.classes)
+    bad = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+    facts = model_facts(bad, small)
+    assert facts.batch_statistics == ("2 (BatchNorm1d)",)
+    assert "BatchNorm1d" in facts.gradient_problem
+    bad[2] = nn.Identity()
+    bad[1].gradient_checkpointing = True
+    facts = model_facts(bad, small)
+    assert facts.checkpointing == ("1 (Linear)",)
+    assert "checkpointing" in facts.gradient_problem
+
+
+def test_a_model_that_mixes_images_by_hand_is_found(plan):
+    class Mixing(nn.Sequential):
+        def forward(self, x):
+            out = super().forward(x)
+            return out + out.mean(dim=0, keepdim=True)
+
+    small = plan.model_copy(update={"model": ModelPart(name="model.py", image_size=16)})
+    facts = model_facts(Mixing(nn.Flatten(), nn.Linear(256, len(plan.classes))), small)
+    assert "wrong" in facts.gradient_problem
+
+
+def test_only_model_files_are_looked_at_and_good_ones_pass(plan, bundle):
+    assert bundle_facts(bundle) is None
+    own = _own(plan)
+    assert bundle_facts(make_bundle(own, "import os\n")).gradient_problem.startswith("it cannot be")
+
+
+# --- constructions ------------------------------------------------------------------------------
+
+
+def test_noise_and_sampling_are_not_seeded_by_anything():
+    from privacy import os_generator
+
+    draws = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        draws.append(torch.rand(4, generator=os_generator()).tolist())
+    assert len({tuple(draw) for draw in draws}) == 3
