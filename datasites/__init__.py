@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from datasites.card import DataCard
     from datasites.cli.text import findings_text
+    from datasites.durable import write_file
     from datasites.errors import DatasitesError, PlanError, RelayError
     from datasites.ingest import IngestError
     from datasites.labelled import read_labelled
@@ -66,6 +67,7 @@ _HOMES = {
         "Timing",
     ),
     "datasites.card": ("DataCard",),
+    "datasites.durable": ("write_file",),
     "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
     "datasites.cli.text": ("findings_text",),
@@ -149,6 +151,7 @@ __all__ = [
     "read_labelled",
     "rehearse",
     "task_bytes",
+    "write_file",
 ]
 
 

@@ -24,7 +24,7 @@ from datasites.plans import (
     plan_cost,
     voids,
 )
-from datasites.plans.store import PlanStore, Submission
+from datasites.plans.store import PlanStore, Seen, Submission
 from datasites.runtime import runtime_sha256
 from datasites.site import Site, now_utc, stamp
 from privacy import EntryKind
@@ -253,4 +253,10 @@ def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:
 
 def list_submissions(site: Site) -> list[tuple[Submission, Approval | None]]:
     """Every plan with its decision, oldest first."""
-    return PlanStore(site).intact()
+    found = PlanStore(site).intact()
+    return sorted(found, key=lambda pair: pair[0].received)
+
+
+def altered_submissions(site: Site) -> list[Seen]:
+    """Plans that are no longer what was received, or whose decision this site did not sign."""
+    return [seen for seen in PlanStore(site).seen() if seen.problem]

@@ -9,17 +9,19 @@
       card.json               the published data card
       plans/SHA/              received bundles, byte for byte, with who sent them
       approvals/SHA.json      signed decisions
-      jobs/REQUEST.json       what was asked, and how far it is; scratch/ holds sandboxes
+      jobs/REQUEST.json       what was asked, and how far it is; beside it its .files and .results
+      scratch/                the sandboxes that run or wait now
+      sent/                   what was sent to whom
+      agent.lock              held by the agent that serves the site
       desk/ITEM/              held outputs and the decisions on them
       syftbox/                what syft sees: job inbox, job states, mock data, nothing private
 
-Files are written whole or not at all.
+Files are written whole or not at all, and durably (`datasites.durable`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasites.card import DataCard
+from datasites.durable import write_file
 from datasites.errors import SettingsError
 from datasites.plans import parse_model
 from datasites.settings import SiteSettings, read_settings, write_settings
@@ -36,6 +39,8 @@ from privacy import Entry, EntryKind, SigningKey, create_key, load_key
 
 if TYPE_CHECKING:
     from privacy import Budget, JsonValue, Ledger
+
+__all__ = ["TEST", "TRAIN", "Site", "now_utc", "stamp", "write_file", "write_json"]
 
 TRAIN = "train"
 TEST = "test"
@@ -49,22 +54,6 @@ def now_utc() -> datetime:
 def stamp(moment: datetime) -> str:
     """A UTC time as it is written to records: ISO 8601 with a Z."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that it is there whole, or not at all, after any crash."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from datasites import Bundle
+from datasites import Bundle, write_file
 from models import Evaluation, initial_weights, save_model_file
 from orchestrator.errors import QuorumError, StudyError
 from orchestrator.office import Office
@@ -56,9 +56,14 @@ class Conductor:
         self._approved(bundle)
         # Before the run's folder is: a wrong --test must not leave a run that cannot be ended.
         self._test_set(test, bundle)
-        state = RunFolder(out).start(study=self.study.name, plan_sha256=bundle.sha256, test=test)
-        (self.folder / LAST_RUN).write_text(json.dumps({"out": str(out.absolute())}))
-        return self._go(out, state, bundle, watcher)
+        folder = RunFolder(out)
+        folder.must_be_free()
+        with folder.alone():
+            # Before the state: a run that `resume` does not find could be neither ended nor begun.
+            last = json.dumps({"out": str(out.absolute())}).encode()
+            write_file(self.folder / LAST_RUN, last, mode=0o644)
+            state = folder.start(study=self.study.name, plan_sha256=bundle.sha256, test=test)
+            return self._go(out, state, bundle, watcher)
 
     def resume(self, watcher: Watcher) -> Evaluation:
         """Take the last run to its end.
@@ -67,8 +72,13 @@ class Conductor:
             StudyError: there is none, or it was of another plan.
         """
         out = self.last_run()
-        state = RunFolder(out).load()
+        folder = RunFolder(out)
+        folder.load()  # or there is none, and no folder for a lock
         bundle = self.office.submitted()
+        with folder.alone():
+            return self._resume(out, folder.load(), bundle, watcher)
+
+    def _resume(self, out: Path, state: RunState, bundle: Bundle, watcher: Watcher) -> Evaluation:
         if state.plan_sha256 != bundle.sha256:
             raise StudyError(
                 f"the run in {out} was of plan {state.plan_sha256[:12]}, but {bundle.sha256[:12]} "

@@ -4,7 +4,8 @@ One round: every hospital that approved gets the global weights; answers are awa
 are there or the time is over; each update is checked (receipt, hashes, names, shapes, finite,
 norm) and a bad one is left out, named; with at least a quorum the strategy makes the new global
 weights; they are written before anything else happens. A hospital that refuses or fails is out
-of that round, its coded reason is kept, and it is asked again in the next one.
+of that round, its coded reason is kept, and it is asked again in the next one. What a death at any
+point leaves behind, and how a resumed run goes on from it, is said in `orchestrator.runstate`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from datasites import (
     GenerateTask,
     GlobalScores,
     PlanError,
+    RelayError,
     ReportTask,
     Status,
     Task,
@@ -259,18 +261,20 @@ class StudyRun:
     # --- asking and waiting -----------------------------------------------------------------
 
     def _step(self, what: str, tasks: Mapping[str, Task], weights: bytes | None) -> Outcome:
-        """Ask each hospital, then wait until all have answered or the time is over."""
+        """Ask each hospital, then wait until all have answered or the time is over.
+
+        A relay that is away is tried again until then. Waiting is measured by the machine's
+        running time: a clock that is set neither ends a round early nor keeps it open.
+        """
         self._watcher.begin(what, len(tasks))
-        started = time.time()
-        for site, task in tasks.items():
-            if not self._researcher.answered(site, task.request):
-                self._researcher.ask(site, task, weights)
+        started, begun = time.time(), time.monotonic()
+        unasked = dict(tasks)
         waiting = dict(tasks)
         replies: dict[str, Reply] = {}
         waited: dict[str, float] = {}
         spans: list[Timing] = []
-        while waiting and time.time() - started < self._study.round_timeout_s:
-            self._researcher.collect()
+        while waiting and time.monotonic() - begun < self._study.round_timeout_s:
+            self._talk(unasked, weights)
             for site, task in list(waiting.items()):
                 try:
                     reply = self._researcher.reply(site, task.request, bundle=self._bundle)
@@ -282,7 +286,7 @@ class StudyRun:
                 if reply is None:
                     continue
                 del waiting[site]
-                waited[site] = time.time() - started
+                waited[site] = time.monotonic() - begun
                 if reply.answer.timing is not None:
                     spans.append(reply.answer.timing)
                 if self._usable(site, reply):
@@ -291,10 +295,20 @@ class StudyRun:
                 time.sleep(POLL_S)
         for site in waiting:
             self._give_up(site, "timed_out")
-        ended = time.time()
-        work = covered_s(spans, started=started, ended=ended)
-        timing = RoundTiming(round=0, wall_s=ended - started, work_s=work)
-        return Outcome(replies, waited, timing)
+        wall_s = time.monotonic() - begun
+        work_s = covered_s(spans, started=started, ended=started + wall_s)
+        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
+
+    def _talk(self, unasked: dict[str, Task], weights: bytes | None) -> None:
+        """Ask those who were not asked yet, and take what arrived, if the relay is there."""
+        try:
+            for site, task in list(unasked.items()):
+                if not self._researcher.answered(site, task.request):
+                    self._researcher.ask(site, task, weights)
+                del unasked[site]
+            self._researcher.collect()
+        except RelayError as error:
+            log.warning("%s", error)
 
     def _usable(self, site: str, reply: Reply) -> bool:
         if reply.answer.status in (Status.REFUSED, Status.FAILED):

@@ -4,17 +4,24 @@
     OUT/checkpoints/ROUND.safetensors, ROUND.strategy.safetensors
     OUT/receipts/HOSPITAL/REQUEST.json
     OUT/keys.json               the hospitals' ledger keys, as pinned by their data cards
+    OUT/.lock                   held by the orchestrator that conducts the run
 
-Request ids are written before anything is sent. After any interruption `resume` reads the state,
-sends again what may not have been sent (hospitals serve each id once) and goes on waiting.
+Request ids follow from the state, which is written before anything is sent. A round counts once
+its state is written, after its checkpoint. After any interruption `resume` reads the state, sends
+again what may not have been sent (hospitals serve each id once), reads the answers that are here
+already, and goes on: a round that was not counted is aggregated anew from the checkpoint before it,
+so no update is ever in the global weights twice. All files are written whole or not at all, and
+durably. One orchestrator conducts a run: a second one is refused.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +29,7 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from datasites import write_file
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -86,8 +94,8 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def start(self, *, study: str, plan_sha256: str, test: Path) -> RunState:
-        """A new run's state.
+    def must_be_free(self) -> None:
+        """Refuse to start a run where one is.
 
         Raises:
             StudyError: a run is here already.
@@ -97,6 +105,14 @@ class RunFolder:
                 f"{self.root} holds a run already; continue it with `dura study resume`, "
                 "or choose another --out"
             )
+
+    def start(self, *, study: str, plan_sha256: str, test: Path) -> RunState:
+        """A new run's state.
+
+        Raises:
+            StudyError: a run is here already.
+        """
+        self.must_be_free()
         state = RunState(
             study=study,
             plan_sha256=plan_sha256,
@@ -105,6 +121,25 @@ class RunFolder:
         )
         self.save(state)
         return state
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one who works on this run; the lock goes with its holder.
+
+        Raises:
+            StudyError: another orchestrator conducts it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise StudyError(
+                f"another `dura study` conducts the run in {self.root}; wait for it, or end it"
+            ) from error
+        finally:
+            os.close(descriptor)
 
     def load(self) -> RunState:
         """The state of the run that is here.
@@ -129,13 +164,7 @@ class RunFolder:
     def write(self, name: str, data: bytes) -> Path:
         """Write a file below the run's folder, whole or not at all."""
         path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_file(path, data, mode=0o644, folder_mode=0o755)
         return path
 
     def save_checkpoint(

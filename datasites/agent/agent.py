@@ -1,9 +1,12 @@
 """The agent's loop: one step looks at everything once and never waits for a job.
 
-A step, in order: take what arrived; send decisions, answers and released reports that are due;
-finish the running job if it ended, else start the next queued request; keep a warm sandbox for
-what comes next. A relay that fails is tried again at the next step; nothing is lost by it. One
-agent serves a site: a second one is refused.
+A step, in order: take what arrived; finish the running job if it ended, else start the next queued
+request; send cards, decisions, answers and released reports that are due; keep a warm sandbox for
+what comes next. A relay that fails stops only what needs it, and is tried again at the next step.
+
+An agent may be killed at any point, and its disk may fill up at any write. It begins by settling
+what its predecessor left open (`datasites.agent.recovery`); a step that failed is treated as such
+a death, so the next one begins in the same way. One agent serves a site: a second one is refused.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from datasites.agent.endings import Endings
 from datasites.agent.finish import Finisher
 from datasites.agent.inbound import Inbox
 from datasites.agent.outbox import Outbox
+from datasites.agent.recovery import Course, course
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
-from datasites.answers import Answer, Status
 from datasites.desk import Desk
 from datasites.errors import (
     DatasitesError,
@@ -40,9 +44,13 @@ from datasites.site import Site, now_utc, stamp
 from datasites.syftnet import OwnerLink
 from datasites.syftnet.client import Participant
 from models import WeightsError
-from privacy import EntryKind, PrivacyError
+from privacy import EntryKind, LedgerBusyError, LedgerWriteError, PrivacyError
 
 log = logging.getLogger("dura.agent")
+
+# What passes by itself: storage that is away, a disk that is full, a ledger that is in use.
+_PASSING = (RelayError, OSError, LedgerWriteError, LedgerBusyError)
+_LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -79,27 +87,58 @@ class Agent:
         self._desk = Desk(site)
         self._inbox = Inbox(site, self._plans, self._book)
         self._starter = Starter(site, self._plans, self._book)
-        self._finisher = Finisher(site, self._desk)
+        self._endings = Endings(site, self._book)
+        self._finisher = Finisher(site, self._desk, self._book)
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
         self._warm = WarmSandboxes(site)
         self._running: _Running | None = None
+        self._book.clean()
+        self._unsettled = True
         self._recover()
 
     def serve(self, *, stopped: Callable[[], bool]) -> None:
-        """Step until `stopped()`; then end every sandbox."""
+        """Step until `stopped()`; then end every sandbox.
+
+        What passes by itself is logged and tried again, at ever longer intervals.
+        """
         try:
+            pause_s = self._site.settings.poll_s
             while not stopped():
                 try:
                     self.step()
-                except RelayError as error:
-                    log.warning("%s", error)
-                time.sleep(self._site.settings.poll_s)
+                    pause_s = self._site.settings.poll_s
+                except _PASSING as error:
+                    log.error("nothing was lost, trying again: %s", error)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                time.sleep(pause_s)
         finally:
             self.close()
 
     def step(self) -> None:
-        """Look at everything once."""
+        """Look at everything once.
+
+        Raises:
+            RelayError: the relay failed; all that does not need it was done.
+            OSError, LedgerWriteError, LedgerBusyError: the disk failed; the next step settles it.
+        """
+        if self._unsettled:
+            self._recover()
+        self._unsettled = True
         paired = self._link.paired()
+        away: RelayError | None = None
+        try:
+            self._receive(paired)
+        except RelayError as error:
+            away = error
+        self._advance(paired)
+        if away is None:
+            self._send(paired)
+        self._keep_warm()
+        self._unsettled = False
+        if away is not None:
+            raise away
+
+    def _receive(self, paired: dict[str, str]) -> None:
         for inbound in self._link.fetch():
             refusal = self._inbox.take(inbound, sender_key=paired[inbound.sender])
             if refusal is not None:
@@ -108,15 +147,15 @@ class Agent:
                     job=inbound.name,
                     files={"answer.json": refusal.model_dump_json().encode()},
                 )
+
+    def _send(self, paired: dict[str, str]) -> None:
         if self._site.has_data:
             self._outbox.send_cards(paired)
         self._outbox.send_decisions()
         self._outbox.send_reports()
-        self._advance(paired)
         for request in self._book.all():
             if request.answer and not request.answered:
                 self._outbox.send_answer(request, self._book)
-        self._keep_warm()
 
     def close(self) -> None:
         """End every sandbox and give the site free."""
@@ -138,10 +177,15 @@ class Agent:
             if request.state is RequestState.QUEUED:
                 self._running = self._start(request, paired.get(request.sender, ""))
             if self._running is not None:
+                self._link.set_status(sender=request.sender, job=request.job, status="running")
                 return
 
     def _start(self, request: Request, sender_key: str) -> _Running | None:
-        """Check, have a sandbox, reserve, and only then hand over the job and the data."""
+        """Check, have a sandbox, reserve, and only then hand over the job and the data.
+
+        Raises:
+            OSError, LedgerWriteError, LedgerBusyError: see `step`; no sandbox is left behind.
+        """
         sandbox: SandboxProcess | None = None
         try:
             checked = self._starter.check(request, sender_key=sender_key)
@@ -149,19 +193,19 @@ class Agent:
             job = self._starter.reserve(checked)
             request = self._book.change(request, state=RequestState.RUNNING)
             sandbox.dispatch(job.inputs)
+        except _PASSING:
+            _drop(sandbox)
+            raise
         except RefusedError as error:
-            self._refuse(request, error.code, str(error))
+            self._endings.refuse(request, error.code, str(error))
         except SandboxError as error:
-            self._fail(request, Reason.NO_SANDBOX, str(error))
+            self._endings.fail(request, Reason.NO_SANDBOX, str(error))
         except (DatasitesError, PrivacyError) as error:
-            self._refuse(request, Reason.MALFORMED_REQUEST, str(error))
+            self._endings.refuse(request, Reason.MALFORMED_REQUEST, str(error))
         else:
-            self._link.set_status(sender=request.sender, job=request.job, status="running")
             log.info("running %s for %s", request.id, request.sender)
             return _Running(job, sandbox)
-        if sandbox is not None:
-            sandbox.end()
-            shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+        _drop(sandbox)
         return None
 
     def _finish(self, running: _Running, ending: Ending) -> None:
@@ -169,56 +213,58 @@ class Agent:
         folder = running.sandbox.folder
         if ending is not Ending.DONE:
             tail = folder.log.read_bytes()[-2000:].decode(errors="replace")
-            self._fail(request, Reason.JOB_FAILED, f"the job {ending}; it printed: {tail}")
+            message = f"the job {ending}; it printed: {tail}"
+            self._endings.fail(request, Reason.JOB_FAILED, message)
         else:
             try:
-                answer = self._finisher.finish(running.job, folder)
+                self._finisher.collect(running.job, folder)
             except (OutputError, WeightsError) as error:
-                self._fail(request, Reason.OUTPUT_REFUSED, str(error))
-            except (DatasitesError, PrivacyError) as error:
-                self._fail(request, Reason.JOB_FAILED, str(error))
+                self._endings.fail(request, Reason.OUTPUT_REFUSED, str(error))
             else:
-                self._book.change(request, state=RequestState.DONE, answer=answer.model_dump_json())
-                log.info("finished %s: %s", request.id, answer.status.value)
+                self._settle(request, running.job)
         shutil.rmtree(folder.root, ignore_errors=True)
 
-    def _refuse(self, request: Request, code: Reason, message: str) -> None:
-        log.warning("refused %s: %s (%s)", request.id, code.value, message)
-        self._site.log(
-            EntryKind.RUN_REFUSED,
-            actor=request.sender,
-            action="run",
-            resource=request.id,
-            reason=code.value,
-        )
-        self._close_request(request, RequestState.REFUSED, Status.REFUSED, code)
-
-    def _fail(self, request: Request, code: Reason, message: str) -> None:
-        log.error("failed %s: %s (%s)", request.id, code.value, message)
-        self._site.log(
-            EntryKind.JOB_FAILED,
-            actor="agent",
-            action="run",
-            resource=request.id,
-            reason=code.value,
-        )
-        self._close_request(request, RequestState.FAILED, Status.FAILED, code)
-
-    def _close_request(
-        self, request: Request, state: RequestState, status: Status, code: Reason
-    ) -> None:
-        answer = Answer(request=request.id, status=status, reason=code)
-        self._book.change(request, state=state, reason=code, answer=answer.model_dump_json())
+    def _settle(self, request: Request, job: ReadyJob | None = None) -> None:
+        """From collected outputs to a closed record; again after a crash, if need be."""
+        kept = self._book.results(request.id)
+        try:
+            job = job or self._starter.reopen(request)
+            answer = self._finisher.settle(job, kept or {})
+        except (LedgerWriteError, LedgerBusyError):
+            raise
+        except (DatasitesError, PrivacyError) as error:
+            self._endings.fail(request, Reason.JOB_FAILED, str(error))
+        else:
+            self._book.change(request, state=RequestState.DONE, answer=answer.model_dump_json())
+            log.info("finished %s: %s", request.id, answer.status.value)
 
     def _recover(self) -> None:
+        """Settle what was left open by a death, or by a step that failed."""
         self._desk.reconcile()
-        for request in self._book.all():
-            if request.state is RequestState.RUNNING:
-                self._fail(
-                    request,
-                    Reason.JOB_INTERRUPTED,
-                    "the agent ended while the job ran; what was reserved for it stays spent",
-                )
+        ours = "" if self._running is None else self._running.job.request.id
+        left = {one.id: one for one in self._book.all() if one.is_open}
+        spends = self._site.ledger.account().spends if left else {}
+        endings = self._endings.recorded(set(left))
+        for name, request in left.items():
+            way = course(
+                ended=name in endings,
+                collected=self._book.results(name) is not None,
+                reserved=name in spends,
+            )
+            if way is Course.CLOSE:
+                kind, code = endings[name]
+                self._endings.close(request, kind, code)
+            elif name == ours:
+                continue  # its sandbox is here, and says how it ends
+            elif way is Course.FINISH:
+                self._settle(request)
+            elif way is Course.FAIL:
+                message = "the agent ended while the job ran; its reservation stays spent"
+                self._endings.fail(request, Reason.JOB_INTERRUPTED, message)
+        if ours in endings:
+            _drop(self._running.sandbox if self._running else None)
+            self._running = None
+        self._unsettled = False
 
     # --- warm sandboxes --------------------------------------------------------------------
 
@@ -252,6 +298,12 @@ class Agent:
         self._site.log(
             EntryKind.RUN_REFUSED, actor=peer, action="send message", resource="inbox", reason=code
         )
+
+
+def _drop(sandbox: SandboxProcess | None) -> None:
+    if sandbox is not None:
+        sandbox.end()
+        shutil.rmtree(sandbox.folder.root, ignore_errors=True)
 
 
 def _lock(site: Site) -> int:

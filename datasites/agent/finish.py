@@ -1,20 +1,27 @@
 """From an ended sandbox to a committed spend and outputs on the desk.
 
-Order: the result and every declared output are taken from the sandbox and checked; the spend is
-**committed** with the steps actually taken; then outputs go to the desk (or, for the generator,
-into the hospital's private store), and those with standing leave are released. A job that broke
-a rule leaves nothing, and what was reserved for it stays spent.
+Two halves, so that a crash in between loses nothing:
+
+- `collect` takes the result and every declared output from the sandbox, checks them, and keeps
+  them beside the request's record. A job that broke a rule leaves nothing, and what was reserved
+  for it stays spent;
+- `settle` goes on from what was kept: the spend is **committed** with the steps actually taken;
+  then outputs go to the desk (or, for the generator, into the hospital's private store), and those
+  with standing leave are released; then a receipt is signed. Called again after a crash at any
+  point, it finds done what is done: one commit, one release, and one receipt that leaves, the one
+  that the request's record holds in the end.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pydantic
 
+from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
 from datasites.answers import Answer, Status, Timing
 from datasites.desk import Desk, Item, ItemKind, ItemState
@@ -35,6 +42,7 @@ from models import check_weights
 from privacy import (
     DpEvent,
     Receipt,
+    SpendState,
     Unit,
     canonical_bytes,
     commit,
@@ -52,18 +60,19 @@ STANDING = "standing leave for DP weights"
 class Finisher:
     """Takes ended jobs to answers."""
 
-    def __init__(self, site: Site, desk: Desk) -> None:
+    def __init__(self, site: Site, desk: Desk, book: RequestBook) -> None:
         self._site = site
         self._desk = desk
+        self._book = book
 
-    def finish(self, job: ReadyJob, folder: JobFolder) -> Answer:
-        """Collect, commit, hold or release.
+    def collect(self, job: ReadyJob, folder: JobFolder) -> None:
+        """Take what the job left, check it, and keep it.
 
         Raises:
-            OutputError: the job's outputs break a rule; nothing was taken.
+            OutputError: the job's outputs break a rule; nothing was kept.
         """
         result = _result(folder.outputs)
-        event = self._event(job, result)
+        self._event(job, result)
         match job.task:
             case GenerateTask():
                 files = _synthetic(folder.outputs, job)
@@ -71,20 +80,31 @@ class Finisher:
                 files = _weights(folder.outputs, job)
             case ReportTask():
                 files = {REPORTS_FILE: _declared_reports(folder.outputs, job)}
+        kept = {**files, RESULT_FILE: result.model_dump_json().encode()}
+        self._book.keep_results(job.request.id, kept)
+
+    def settle(self, job: ReadyJob, kept: Mapping[str, bytes]) -> Answer:
+        """Commit, hold or release, answer; goes on where a crash stopped it.
+
+        Args:
+            job: the job whose outputs were collected.
+            kept: the collected files.
+        """
+        files = dict(kept)
+        result = Result.model_validate_json(files.pop(RESULT_FILE))
+        event = self._event(job, result)
         self._commit(job, event)
         items = self._place(job, files)
         left = {} if isinstance(job.task, GenerateTask) else files
         receipt = self._receipt(job, event, left)
         held = any(item.state is ItemState.HELD for item in items)
-        answer = Answer(
+        return Answer(
             request=job.request.id,
             status=Status.HELD if held else Status.DONE,
             receipt=receipt,
             timing=Timing(started=result.started, ended=result.ended),
             items=len(items),
         )
-        shutil.rmtree(folder.root)
-        return answer
 
     def _event(self, job: ReadyJob, result: Result) -> DpEvent:
         plan = job.bundle.plan
@@ -97,6 +117,9 @@ class Finisher:
         return train_event(plan, steps=result.steps_taken)
 
     def _commit(self, job: ReadyJob, event: DpEvent) -> None:
+        spend = self._site.ledger.account().spends.get(job.request.id)
+        if spend is not None and spend.state is SpendState.COMMITTED:
+            return  # before a crash
         moment = stamp(now_utc())
         self._site.ledger.transact(
             lambda account: commit(
@@ -120,7 +143,8 @@ class Finisher:
     def _place_weights(self, job: ReadyJob, files: dict[str, bytes]) -> Item:
         item = _item(job, f"{job.request.id}-weights", ItemKind.WEIGHTS, tuple(files))
         self._desk.hold(item, files)
-        if job.approval.standing_release:
+        item = self._desk.get(item.id)
+        if job.approval.standing_release and item.state is ItemState.HELD:
             by = ", ".join(job.approval.reviewers)
             return self._desk.decide(item.id, state=ItemState.RELEASED, actor=by, reason=STANDING)
         return item
@@ -136,7 +160,7 @@ class Finisher:
             note=f"written by {how} in {draft.attempts} attempt(s)",
         )
         self._desk.hold(item, {name: draft.model_dump_json().encode()})
-        return item
+        return self._desk.get(item.id)
 
     def _receipt(self, job: ReadyJob, event: DpEvent, files: dict[str, bytes]) -> str:
         account = self._site.ledger.account()

@@ -48,6 +48,14 @@ class Inbox:
         bundle = open_bundle(files)
         if bundle.plan.researcher != job.sender:
             raise DatasitesError("the plan names another researcher than the one who sent it")
+        # The entry first: a plan that is kept was logged, whenever the agent dies.
+        self._site.log(
+            EntryKind.PLAN_RECEIVED,
+            actor=job.sender,
+            action="submit plan",
+            resource=bundle.sha256,
+            detail={"study": bundle.plan.study},
+        )
         self._plans.add(
             Submission(
                 bundle=bundle,
@@ -56,13 +64,6 @@ class Inbox:
                 job=job.name,
                 received=stamp(now_utc()),
             )
-        )
-        self._site.log(
-            EntryKind.PLAN_RECEIVED,
-            actor=job.sender,
-            action="submit plan",
-            resource=bundle.sha256,
-            detail={"study": bundle.plan.study},
         )
 
     def _take_task(self, job: InboundJob, files: dict[str, bytes]) -> Answer | None:

@@ -58,7 +58,8 @@ class Outbox:
     def send_answer(self, request: Request, book: RequestBook) -> None:
         """Send the answer to a request, unless it waits for the owner's decision on weights."""
         answer = Answer.model_validate_json(request.answer)
-        files = {ANSWER_FILE: request.answer.encode()}
+        files: dict[str, bytes] = {}
+        decided: list[Item] = []
         for item in self._desk.items():
             if item.request != request.id or item.kind is not ItemKind.WEIGHTS:
                 continue
@@ -66,13 +67,13 @@ class Outbox:
                 return
             if item.state is ItemState.RELEASED:
                 files |= self._desk.files(item)
-                self._desk.mark_sent(item)
             else:
                 answer = answer.model_copy(
                     update={"status": Status.REFUSED, "reason": Reason.WITHHELD_BY_OWNER}
                 )
-                files = {ANSWER_FILE: answer.model_dump_json().encode()}
-                self._desk.mark_sent(item)
+            decided.append(item)
+        # Last, because a receiver that dies in the middle must not take the answer for all of it.
+        files[ANSWER_FILE] = answer.model_dump_json().encode()
         self._link.set_status(
             sender=request.sender,
             job=request.job,
@@ -80,8 +81,11 @@ class Outbox:
             reason=answer.reason.value if answer.reason else None,
         )
         self._link.publish(recipient=request.sender, job=request.job, files=files)
+        for item in decided:
+            self._desk.mark_sent(item)
         self._link.discard_inputs(sender=request.sender, job=request.job)
         book.change(request, answered=True)
+        book.discard_files(request)
 
     def send_reports(self) -> None:
         """Send released reports and notices of withheld ones."""

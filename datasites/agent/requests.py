@@ -3,19 +3,27 @@
     queued -> running -> done | failed
     queued -> refused
 
-A request id is served at most once. A request found `running` when an agent starts was
-interrupted: its sandbox died with the old agent, its reservation stays spent, and it fails.
+    jobs/ID.json       the record
+    jobs/ID.files/     what was sent with it
+    jobs/ID.results/   what its job left, checked; complete once `result.json` is there
+
+A request id is served at most once. What becomes of one that is open when an agent starts is said
+in `datasites.agent.recovery`.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from datasites.durable import remove_leftovers
 from datasites.errors import Reason
-from datasites.site import Site, write_json
+from datasites.site import Site, write_file, write_json
+from datasites.worker.protocol import RESULT_FILE
 
 
 class RequestState(StrEnum):
@@ -49,6 +57,11 @@ class Request:
     answer: str = ""
     answered: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not come to an end."""
+        return self.state in (RequestState.QUEUED, RequestState.RUNNING)
+
 
 class RequestBook:
     """All requests of one site."""
@@ -59,6 +72,31 @@ class RequestBook:
     def inputs(self, request_id: str) -> Path:
         """Where the request's files lie."""
         return self._folder / f"{request_id}.files"
+
+    def keep_results(self, request_id: str, files: Mapping[str, bytes]) -> None:
+        """Keep what an ended job left; `result.json`, written last, makes it complete."""
+        folder = self._folder / f"{request_id}.results"
+        for name in sorted(files, key=lambda name: name == RESULT_FILE):
+            write_file(folder / name, files[name])
+
+    def results(self, request_id: str) -> dict[str, bytes] | None:
+        """What an ended job left, None unless all of it was kept."""
+        folder = self._folder / f"{request_id}.results"
+        if not (folder / RESULT_FILE).exists():
+            return None
+        return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+    def discard_files(self, request: Request) -> None:
+        """Drop the inputs and results of a request that has ended; its record stays."""
+        for kind in ("files", "results"):
+            shutil.rmtree(self._folder / f"{request.id}.{kind}", ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what an agent that was killed left half-written, or did not come to remove."""
+        remove_leftovers(self._folder)
+        for request in self.all():
+            if request.answered:
+                self.discard_files(request)
 
     def has(self, request_id: str) -> bool:
         """Whether the id was seen before."""

@@ -3,7 +3,8 @@
 Order, and nothing later happens unless all before it held: the plan's bytes are the received
 ones; the approval holds (`authorise`); a sandbox is there; the spend fits the budget and is
 **reserved** in the ledger, in one transaction; only then does the sandbox get the job. A request
-whose reservation is there already was interrupted by a crash: it is not run a second time.
+whose reservation is there already was interrupted by a crash: it is not run a second time, but
+`reopen` finds what its collected outputs need to be settled.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from datasites.agent.requests import Request, RequestBook
 from datasites.errors import Reason, RefusedError
 from datasites.plans import (
+    APPROVED,
     TASK_FILE,
     WEIGHTS_FILE,
     Approval,
@@ -66,17 +68,30 @@ class Starter:
             RefusedError: with the coded reason.
             PlanError: the plan the task names is not here.
         """
-        task = parse_task((self._book.inputs(request.id) / TASK_FILE).read_bytes())
-        bundle = self._plans.get(task.plan_sha256).bundle
-        approval = self._plans.approval(bundle.sha256)
-        at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
-        granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
         if request.id in self._site.ledger.account().spends:
             raise RefusedError(
                 Reason.JOB_INTERRUPTED,
                 f"{request.id} was reserved before the agent ended; what was reserved stays spent",
             )
+        task, bundle, approval = self._asked(request)
+        at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
+        granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
         return ReadyJob(request, task, bundle, granted, Profile(task.kind), {})
+
+    def reopen(self, request: Request) -> ReadyJob:
+        """The job of a request that ran before the agent died; it may not run again.
+
+        An approval that was withdrawn since gives no standing leave to release.
+
+        Raises:
+            RefusedError: plan or approval were altered on disk. PlanError: the plan is gone.
+        """
+        task, bundle, approval = self._asked(request)
+        if approval is None:
+            raise RefusedError(Reason.NOT_APPROVED, f"the decision on {bundle.sha256[:12]} is gone")
+        if approval.revoked or approval.decision != APPROVED:
+            approval = replace(approval, standing_release=False)
+        return ReadyJob(request, task, bundle, approval, Profile(task.kind), {})
 
     def reserve(self, job: ReadyJob) -> ReadyJob:
         """Reserve the job's spend; returns the job with its inputs.
@@ -104,6 +119,11 @@ class Starter:
             quorum=self._site.settings.quorum,
             now=now_utc(),
         )
+
+    def _asked(self, request: Request) -> tuple[Task, Bundle, Approval | None]:
+        task = parse_task((self._book.inputs(request.id) / TASK_FILE).read_bytes())
+        bundle = self._plans.get(task.plan_sha256).bundle
+        return task, bundle, self._plans.approval(bundle.sha256)
 
     def rounds_started(self, plan_sha256: str) -> list[int]:
         """Round numbers of every training run that was reserved under a plan, from the ledger."""

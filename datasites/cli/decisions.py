@@ -17,11 +17,12 @@ ItemArg = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")]
 @app.command()
 def requests(site: SiteArg) -> None:
     """List the plans researchers submitted, and what was decided."""
-    from datasites.review import list_submissions
+    from datasites.review import altered_submissions, list_submissions
     from datasites.site import Site
 
     rows = []
-    for item, approval in list_submissions(Site.open(site)):
+    opened = Site.open(site)
+    for item, approval in list_submissions(opened):
         state = "waits for a decision"
         if approval is not None:
             state = "revoked" if approval.revoked else approval.decision
@@ -29,7 +30,11 @@ def requests(site: SiteArg) -> None:
         rows.append(
             (item.bundle.sha256[:12], item.bundle.plan.study, item.sender, item.received, state)
         )
+    altered = altered_submissions(opened)
+    rows += [(one.plan[:12], "-", "-", "-", "ALTERED, will not run") for one in altered]
     table(("plan", "study", "researcher", "received", "state"), rows)
+    for one in altered:
+        say(f"ALTERED: {one.problem}")
 
 
 @app.command()

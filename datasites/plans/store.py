@@ -37,6 +37,23 @@ class Submission:
     received: str
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is found where a plan was kept.
+
+    Attributes:
+        plan: the hash it was kept under.
+        submission: what was received, None when the plan or its decision was altered.
+        approval: the decision on it, None while there is none.
+        problem: what was altered, and where.
+    """
+
+    plan: str
+    submission: Submission | None = None
+    approval: Approval | None = None
+    problem: str = ""
+
+
 class PlanStore:
     """The plans of one site."""
 
@@ -66,11 +83,17 @@ class PlanStore:
 
     def intact(self) -> list[tuple[Submission, Approval | None]]:
         """Every submission with its decision, without altered ones: they stop nobody else's."""
+        return [(seen.submission, seen.approval) for seen in self.seen() if seen.submission]
+
+    def seen(self) -> list[Seen]:
+        """What lies here, altered plans and decisions included, by hash."""
         found = []
         for path in sorted(self._plans.glob("*/submission.json")):
-            with suppress(DatasitesError):
-                submission = self.get(path.parent.name)
-                found.append((submission, self.approval(submission.bundle.sha256)))
+            plan = path.parent.name
+            try:
+                found.append(Seen(plan, self.get(plan), self.approval(plan)))
+            except DatasitesError as error:
+                found.append(Seen(plan, problem=str(error)))
         return found
 
     def get(self, plan: str) -> Submission:
@@ -99,8 +122,12 @@ class PlanStore:
                 Reason.PLAN_CHANGED,
                 f"the bytes of plan {folder.name[:12]} in {folder} are not the received ones",
             )
-        about = json.loads(matches[0].read_text())
-        return Submission(bundle=bundle, **about)
+        try:
+            return Submission(bundle=bundle, **json.loads(matches[0].read_text()))
+        except (ValueError, TypeError) as error:
+            raise RefusedError(
+                Reason.PLAN_CHANGED, f"{matches[0]} does not say who sent the plan: {error}"
+            ) from error
 
     def approval(self, plan_sha256: str) -> Approval | None:
         """The decision on a plan, None when there is none yet.

@@ -150,7 +150,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_no_rest(tmp_path, monk
     def fail(*_args):
         raise OSError("full disk")
 
-    target = "datasites.site.os.fsync" if step == "fsync" else "datasites.site.Path.replace"
+    target = "datasites.durable.os.fsync" if step == "fsync" else "datasites.durable.Path.replace"
     monkeypatch.setattr(target, fail)
     with pytest.raises(OSError, match="full disk"):
         write_file(path, b"new")

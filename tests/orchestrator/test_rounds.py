@@ -4,6 +4,7 @@ Hospitals are simulated here (`conftest.SimulatedHospital`), because a real one 
 poison its update; receipts, hashes and signatures are real, and so is everything that checks them.
 """
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasites import ANSWER_FILE, Answer, Status, Timing
+from datasites import ANSWER_FILE, Answer, RelayError, Status, Timing
 from datasites.errors import Reason
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.errors import QuorumError
@@ -152,6 +153,37 @@ def test_a_silent_hospital_is_waited_for_and_given_up(world):
     world.train()
     assert world.folder.load().refusals == {B: ["timed_out"]}
     assert ("answered", B, "timed_out") in world.told.events
+
+
+def test_a_relay_that_goes_and_comes_back_costs_time_only(world):
+    """Away while asking, and away while collecting; everybody is asked once and nobody given up."""
+    link = world.researcher.link
+    submit, collect = link.submit, link.collect
+    failures = iter(["submit", "", "submit", "collect", "collect", ""] * 2)
+
+    def away(call, name):
+        def flaky(**fields):
+            if next(failures, "") == name:
+                raise RelayError("the relay is away")
+            return call(**fields)
+
+        return flaky
+
+    link.submit, link.collect = away(submit, "submit"), away(collect, "collect")
+    world.train()
+    state = world.folder.load()
+    assert (state.rounds_done, state.refusals) == (2, {})
+    for hospital in world.hospitals.values():
+        assert len(hospital.asked) == len(set(hospital.asked)) == 3
+
+
+def test_a_clock_that_is_set_neither_ends_nor_lengthens_a_round(world, monkeypatch):
+    clock = itertools.count(1e9, -86_400.0)
+    monkeypatch.setattr("orchestrator.rounds.time.time", lambda: next(clock))
+    world.train()
+    state = world.folder.load()
+    assert (state.rounds_done, state.refusals) == (2, {})
+    assert all(0 <= timing.overhead_s < 60 for timing in state.timings)
 
 
 def test_a_quorum_missed_and_resumed(world):

@@ -1,5 +1,6 @@
 """A run on disk is there whole or not at all, and goes on where it was."""
 
+import errno
 import json
 
 import pytest
@@ -102,13 +103,39 @@ def test_a_damaged_state_is_refused(folder, state, damage):
     assert state.version == 1
 
 
-def test_a_write_that_fails_leaves_the_old_file(folder, state):
+def test_a_write_that_fails_leaves_the_old_file(folder, state, monkeypatch):
     folder.write("file", b"old")
-    (folder.root / ".file.partial").mkdir()
-    with pytest.raises(OSError, match="directory"):
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr("datasites.durable.os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
         folder.write("file", b"new")
+    monkeypatch.undo()
     assert (folder.root / "file").read_bytes() == b"old"
+    assert not list(folder.root.glob(".file*"))
     assert state.rounds_done == 0
+
+
+def test_what_a_killed_writer_left_is_in_nobodys_way(folder):
+    (folder.root).mkdir()
+    (folder.root / ".file.partial").mkdir()
+    (folder.root / ".file.0123456789abcdef").write_bytes(b"half")
+    folder.write("file", b"new")
+    assert (folder.root / "file").read_bytes() == b"new"
+
+
+def test_one_orchestrator_conducts_a_run(folder, state):
+    with folder.alone():
+        with (
+            pytest.raises(StudyError, match="another `dura study`"),
+            RunFolder(folder.root).alone(),
+        ):
+            pass
+        assert folder.load() == state
+    with RunFolder(folder.root).alone():
+        assert folder.load() == state
 
 
 def test_no_partial_file_stays(folder, state):

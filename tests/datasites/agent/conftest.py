@@ -298,7 +298,9 @@ class ByHand:
         self.write(result__json=result.model_dump_json().encode())
 
     def finish(self) -> Answer:
-        answer = self.agent._finisher.finish(self.job, self.folder)
+        self.agent._finisher.collect(self.job, self.folder)
+        kept = self.agent._book.results(self.request.id)
+        answer = self.agent._finisher.settle(self.job, kept)
         self.agent._book.change(
             self.request, state=RequestState.DONE, answer=answer.model_dump_json()
         )

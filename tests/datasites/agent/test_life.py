@@ -43,6 +43,10 @@ def test_from_plan_to_weights_and_receipt(world, until):
     reserved = ledger.index("spend_reserved", ledger.index("plan_approved"))
     assert reserved < ledger.index("spend_committed", reserved) < ledger.index("output_held")
     assert ledger.index("output_held") < ledger.index("output_released")
+    # What was sent and what the job left are on the desk or gone; the sandbox's folder is gone.
+    assert [path.name for path in (world.site.root / "jobs").iterdir()] == ["t1.json"]
+    job = agent._book.get("t1")
+    assert (job.state, job.answered) == ("done", True)
     spend = world.site.ledger.account().spends["t1"]
     assert spend.state == "committed"
     # One step was asked for of the two the plan allows, and one is what it cost.

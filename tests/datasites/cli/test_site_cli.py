@@ -161,6 +161,26 @@ def held(site: Path):
     return desk
 
 
+@pytest.mark.parametrize("what", ["plan", "submission", "decision"])
+def test_a_plan_altered_on_disk_is_shown_as_altered(site, submit, what):
+    altered, other = submit(_plan()), submit(_plan(study="other"))
+    run("approve", site, altered, "--as", "ann")
+    paths = {
+        "plan": site / "plans" / altered / "plan.json",
+        "submission": site / "plans" / altered / "submission.json",
+        "decision": site / "approvals" / f"{altered}.json",
+    }
+    assert paths[what].exists(), list((site / "plans" / altered).iterdir())
+    paths[what].write_text(paths[what].read_text().replace("{", "[", 1))
+    said = run("requests", site)
+    row = next(line for line in said.splitlines() if line.startswith(altered[:12]))
+    assert "ALTERED, will not run" in row
+    assert "ALTERED: " in said
+    assert "waits for a decision" in next(
+        line for line in said.splitlines() if line.startswith(other[:12])
+    )
+
+
 def test_a_plan_is_shown_approved_and_revoked(site, submit):
     sha = submit(_plan())
     assert "plans to decide on: 1" in run("status", site)

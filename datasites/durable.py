@@ -1,0 +1,66 @@
+"""Files that are there whole or not at all, after the death of a process or of the machine.
+
+A new file is written beside its place, made durable (fsync), renamed into its place, and then its
+folder is made durable as well: a name that was not synced may be gone after a power cut although
+the file's bytes were. When `write_file` returns, the file is there for good; when the process or
+the machine dies before, the former file is, and at most a leftover that `remove_leftovers` finds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path, *, mode: int = 0o700) -> None:
+    """Make a folder with its parents, durably; nothing happens when it is there."""
+    if path.is_dir():
+        return
+    make_folder(path.parent, mode=mode)
+    path.mkdir(mode=mode, exist_ok=True)
+    sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o600, folder_mode: int = 0o700) -> None:
+    """Write `data` to `path` so that it is there whole, or not at all, after any crash.
+
+    Raises:
+        OSError: the disk is full or broken; what was at `path` before is still there.
+    """
+    make_folder(path.parent, mode=folder_mode)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left below `folder`; nobody may be writing there."""
+    for path in list(folder.rglob(".*")):
+        if _LEFTOVER.fullmatch(path.name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
