@@ -9,13 +9,13 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test lint format setup sandbox clean
+.PHONY: demo test lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
 	@$(DURA) demo --out $(DEMO_OUT) --replace
 
-test: lint
+test: lint sshd
 	.venv/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
 
 lint: setup
@@ -43,6 +43,11 @@ $(UV):
 sandbox:
 	@command -v bwrap >/dev/null || sh .ci/install bubblewrap || \
 		echo "bubblewrap is missing, so no job can run: install the package 'bubblewrap' as root"
+
+# The tests start OpenSSH's server on loopback, on a free port; no service is started.
+sshd:
+	@PATH="$$PATH:/usr/sbin:/sbin" command -v sshd >/dev/null || sh .ci/install openssh-server || \
+		echo "OpenSSH's server is missing, so tests will fail: install 'openssh-server' as root"
 
 clean:
 	rm -rf .uv .venv runs .coverage* .mypy_cache .ruff_cache .hypothesis

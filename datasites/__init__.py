@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from datasites.plans.plan import Email, Name, explain
     from datasites.rehearsal import Rehearsal, rehearse
+    from datasites.relayurl import checked_relay_url, parse_relay_url
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
     from datasites.worker.protocol import REPORTS_FILE
@@ -98,6 +99,7 @@ _HOMES = {
         "task_bytes",
     ),
     "datasites.plans.plan": ("Email", "Name", "explain"),
+    "datasites.relayurl": ("checked_relay_url", "parse_relay_url"),
     "datasites.rehearsal": ("Rehearsal", "rehearse"),
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
@@ -142,11 +144,13 @@ __all__ = [
     "TrainTask",
     "bundle_facts",
     "check_assumptions",
+    "checked_relay_url",
     "explain",
     "findings_text",
     "make_bundle",
     "open_bundle",
     "parse_model",
+    "parse_relay_url",
     "plan_events",
     "read_labelled",
     "rehearse",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from datasites.errors import SettingsError
 from datasites.ingest.classes import DEFAULT_CLASSES
 from datasites.plans.plan import Email, Name, explain
+from datasites.relayurl import checked_relay_url
 
 SETTINGS_FILE = "site.toml"
 
@@ -26,7 +27,7 @@ class SiteSettings(BaseModel):
     Attributes:
         name: short display name, such as `A` or `st-mary`.
         email: the site's syft identity.
-        relay: fsspec URL of the storage that carries messages.
+        relay: URL of the storage that carries messages, see `datasites.relayurl`.
         classes: class names; another disease needs no code.
         image_size: pixels a side of the stored images.
         reviewers: people who may approve; empty means anyone with access to this account.
@@ -57,6 +58,11 @@ class SiteSettings(BaseModel):
     job_memory_gib: Annotated[int, Field(ge=2, le=1024)] = 16
     report_model: str = ""
     poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
+
+    @pydantic.field_validator("relay")
+    @classmethod
+    def _relay_has_no_secret(cls, url: str) -> str:
+        return checked_relay_url(url)
 
     @pydantic.model_validator(mode="after")
     def _quorum_possible(self) -> SiteSettings:

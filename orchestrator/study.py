@@ -26,6 +26,7 @@ from datasites import (
     Range,
     ReportPart,
     TrainPart,
+    checked_relay_url,
     explain,
     plan_events,
 )
@@ -135,6 +136,11 @@ class Study(_Part):
     generator: GeneratorSpec | None = None
     reports: ReportSpec | None = None
     strategy: StrategySpec = StrategySpec()
+
+    @pydantic.field_validator("relay")
+    @classmethod
+    def _relay_has_no_secret(cls, url: str) -> str:
+        return checked_relay_url(url)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Study:

@@ -199,4 +199,6 @@ def explain(error: pydantic.ValidationError) -> str:
 
 def _fault(fault: Any) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or "the document"
+    if where == "relay":  # a URL into which somebody put a password is not repeated
+        return f"{where}: {fault['msg']}"
     return f"{where}: {fault['msg'].lower()} (found {str(fault['input'])[:60]!r})"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syft.sync.connections.base_connection import ConnectionConfig
 from syft.sync.syftbox_manager import SyftboxManagerConfig, default_collections_folder
 from syft.sync.sync.caches.datasite_owner_cache import DataSiteOwnerEventCacheConfig
 from syft.sync.sync.caches.datasite_watcher_cache import DataSiteWatcherCacheConfig
@@ -24,6 +25,7 @@ from syft_rds.client import SyftRDSClient
 from syft_rds.config import DATASET_COLLECTION_SPECS, SyftRDSClientConfig
 
 from datasites.syftnet.connection import RelayConnection, RelayConnectionConfig
+from datasites.syftnet.transports import RelayAccess, load_access
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class Participant:
         email: the participant's syft identity.
         relay_url: an fsspec URL.
         syftbox: its SyftBox folder (what syft sees).
-        own_folder: local, private: key file and peers file.
+        own_folder: local, private: key file, peers file and the relay's credentials.
         is_site: True for a hospital's datasite, False for a researcher.
+        access: the relay's credentials; None reads them from `own_folder` and the environment.
     """
 
     email: str
@@ -43,6 +46,7 @@ class Participant:
     syftbox: Path
     own_folder: Path
     is_site: bool
+    access: RelayAccess | None = None
 
 
 @contextlib.contextmanager
@@ -61,6 +65,7 @@ def connect(participant: Participant) -> SyftRDSClient:
 
     Raises:
         RelayError: the relay is not there.
+        SettingsError: its credentials are missing or can be read by others.
     """
     with quiet():
         participant.own_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,10 +81,19 @@ def connection_of(client: SyftRDSClient) -> RelayConnection:
     return connection
 
 
+def _connection_config(who: Participant) -> ConnectionConfig:
+    access = who.access or load_access(who.own_folder, os.environ)
+    if who.relay_url.startswith("gdrive:"):
+        from datasites.syftnet.drive import DriveConnectionConfig
+
+        return DriveConnectionConfig(email=who.email, access=access, own_folder=who.own_folder)
+    return RelayConnectionConfig(
+        email=who.email, url=who.relay_url, access=access, own_folder=who.own_folder
+    )
+
+
 def _config(who: Participant) -> SyftboxManagerConfig:
-    connections = [
-        RelayConnectionConfig(email=who.email, url=who.relay_url, own_folder=who.own_folder)
-    ]
+    connections = [_connection_config(who)]
     specs = DATASET_COLLECTION_SPECS
     collections = default_collections_folder(who.syftbox, who.email, specs)
     common: dict[str, Any] = {"email": who.email, "syftbox_folder": who.syftbox}

@@ -14,9 +14,6 @@ put every byte of a datasite on the relay, and Dura's datasites do not use syft'
 
 from __future__ import annotations
 
-import json
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,9 +28,9 @@ from syft.sync.connections.drive.gdrive_transport import CollectionFolder
 from syft.sync.messages.proposed_filechange import ProposedFileChangesMessage
 from syft.sync.version.version_info import VersionInfo
 
+from datasites.syftnet.peersfile import PeersFile
 from datasites.syftnet.relay import Relay
-
-PEERS_FILE = "SYFT_peers.json"
+from datasites.syftnet.transports import RelayAccess
 
 
 class RelayConnection(SyftboxPlatformConnection):
@@ -47,7 +44,7 @@ class RelayConnection(SyftboxPlatformConnection):
     @classmethod
     def from_config(cls, config: RelayConnectionConfig) -> RelayConnection:
         """Open the relay that `config` names."""
-        relay = Relay(config.url, config.options)
+        relay = Relay(config.url, config.access)
         return cls(config=config, email=config.email, relay=relay, own_folder=config.own_folder)
 
     def get_authenticated_email(self) -> str:
@@ -65,38 +62,17 @@ class RelayConnection(SyftboxPlatformConnection):
         self.relay.make_folder(f"channels/{self.email}/outbox/{peer_email}")
 
     def _get_peers_json(self, force_download: bool = False) -> dict[str, Any]:
-        path = self.own_folder / PEERS_FILE
-        if not path.exists():
-            return {}
-        peers: dict[str, Any] = json.loads(path.read_text())
-        return peers
+        return PeersFile(self.own_folder).read()
 
     def _update_peer_state(
         self, peer_email: str, state: str, public_encryption_bundle: dict[str, Any] | None = None
     ) -> None:
-        peers = self._get_peers_json()
-        entry = peers.setdefault(peer_email, {})
-        entry["state"] = state
-        if public_encryption_bundle is not None:
-            entry["public_encryption_bundle"] = public_encryption_bundle
-        self.own_folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.own_folder / f".{PEERS_FILE}.{uuid.uuid4().hex}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(peers, file, indent=2, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.own_folder / PEERS_FILE)
+        PeersFile(self.own_folder).update(peer_email, state, public_encryption_bundle)
 
     def get_peer_requests(self) -> list[str]:
         """E-mails of those who made a folder for us and were neither accepted nor rejected."""
-        decided = {
-            email
-            for email, entry in self._get_peers_json().items()
-            if entry.get("state") in ("accepted", "rejected")
-        }
         asking: list[str] = self.relay.names(f"channels/{self.email}/inbox")
-        return [email for email in asking if email not in decided]
+        return PeersFile(self.own_folder).undecided(asking)
 
     # --- versions and public key bundles --------------------------------------------------
 
@@ -254,5 +230,5 @@ class RelayConnectionConfig(ConnectionConfig):
     connection_type: ClassVar[type[SyftboxPlatformConnection]] = RelayConnection
     email: str
     url: str
-    options: dict[str, Any] = Field(default_factory=dict)
+    access: RelayAccess = Field(default_factory=RelayAccess)
     own_folder: Path

@@ -1,136 +1,156 @@
-"""The relay: a folder on any fsspec file system that carries messages between participants.
+"""The relay: a folder on some storage that carries messages between participants.
 
-Guarantees: a file appears whole or not at all (written beside, then renamed); listings never
-show a file that is still being written; every failure of the storage becomes a `RelayError`
-that names the relay and says what to do. The relay is not trusted with anything but delivery.
+Guarantees: a file appears whole or not at all; listings are sorted and never show a file that is
+still being written; what a listing names may be gone when it is read, which counts as nothing.
+A relay that is missing or cannot be reached is a `RelayError` that names it and says what to
+do, never an empty relay. One file or folder that a peer made unusable (no permission, a file
+where a folder should be) is empty to its reader, so that it stops nobody else. The relay is not
+trusted with anything but delivery.
 """
 
 from __future__ import annotations
 
-import os
-import posixpath
-import uuid
-from typing import Any
+import errno
+import logging
+from collections.abc import Callable
+from typing import TypeVar
 
-import fsspec
+from datasites.errors import RelayError, SettingsError
+from datasites.relayurl import parse_relay_url
+from datasites.syftnet.transports import (
+    RelayAccess,
+    Storage,
+    StorageLostError,
+    open_storage,
+)
 
-from datasites.errors import RelayError
+_UNLIMITED = 1 << 62
 
-_TEMPORARY = ".tmp-"
+log = logging.getLogger("dura.relay")
+T = TypeVar("T")
 
 
 class Relay:
-    """A folder on an fsspec file system.
+    """Delivery over one storage.
 
     Args:
-        url: an fsspec URL such as `file:///srv/relay` or `s3://bucket/relay`.
-        options: passed to the file system (host, key files). Never part of a study.
+        url: where it is, see `datasites.relayurl`.
+        access: credentials. Never part of a study.
+        storage: used instead of the one that `url` names.
 
     Raises:
-        RelayError: the URL's protocol is unknown or the folder does not exist.
+        RelayError: the URL is not one of a relay.
+        SettingsError: credentials are missing.
     """
 
-    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, access: RelayAccess | None = None, *, storage: Storage | None = None
+    ) -> None:
         self.url = url
-        try:
-            self._fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **(options or {}))
-        except (ValueError, ImportError) as error:
-            raise RelayError(
-                f"the relay {url!r} cannot be opened ({error}); check its URL"
-            ) from error
-        self.root = root.rstrip("/")
+        self._odd: set[str] = set()
+        if storage is None:
+            try:
+                address = parse_relay_url(url)
+            except SettingsError as error:
+                raise RelayError(f"the relay cannot be opened ({error}); check its URL") from error
+            storage = open_storage(address, access or RelayAccess())
+        self._storage = storage
 
     def check(self) -> None:
         """Raise `RelayError` unless the relay's folder is there."""
-        if not self._call(self._fs.isdir, self.root):
+        if not self._call(self._storage.is_there):
             raise RelayError(
                 f"the relay {self.url!r} is not there; is the storage mounted and the URL right?"
             )
 
     def put(self, path: str, data: bytes) -> str:
         """Write `data` to `path` (relative to the relay) atomically; returns `path`."""
-        self.check()  # or an unmounted relay would be made anew, on the wrong disk
-        full = self._full(path)
-        parent = posixpath.dirname(full)
-        temporary = f"{parent}/{_TEMPORARY}{uuid.uuid4().hex}"
-
-        def write() -> None:
-            self._fs.makedirs(parent, exist_ok=True)
-            with self._fs.open(temporary, "wb") as file:
-                file.write(data)
-            self._fs.mv(temporary, full)
-
-        # Participants may be different users of one shared folder; what lies here is encrypted.
-        mask = os.umask(0o002)
         try:
-            self._call(write)
-        finally:
-            os.umask(mask)
+            self._call(lambda: self._storage.write(path, data))
+        except FileNotFoundError as error:
+            self.check()
+            raise self._failed(error) from error
         return path
 
     def get(self, path: str, *, limit_bytes: int | None = None) -> bytes | None:
         """The bytes at `path`, or None when no readable file is there.
-
-        What lies there is a peer's doing: a folder, a pipe or a looping link counts as nothing,
-        as long as the relay itself is there.
 
         Args:
             path: relative to the relay.
             limit_bytes: read at most this many bytes and one more, so that a caller can tell
                 an oversized file from a whole one without reading it all.
         """
-
-        def read() -> bytes:
-            if self._fs.info(self._full(path))["type"] != "file":
-                raise FileNotFoundError(path)
-            with self._fs.open(self._full(path), "rb") as file:
-                data: bytes = file.read() if limit_bytes is None else file.read(limit_bytes + 1)
-            return data
-
+        limit = _UNLIMITED if limit_bytes is None else limit_bytes + 1
         try:
-            return self._call(read)
-        except (FileNotFoundError, RelayError):
-            self.check()
+            return self._reach(lambda: self._storage.read(path, limit_bytes=limit))
+        except OSError as error:
+            self._note(path, error)
             return None
 
     def names(self, path: str) -> list[str]:
-        """Sorted names in the folder `path`; empty when it is not there."""
+        """Sorted names in the folder `path`; empty when it is not there or not readable."""
         try:
-            found = self._call(self._fs.ls, self._full(path), detail=False)
-        except FileNotFoundError:
-            self.check()
+            found = self._reach(lambda: self._storage.names(path))
+        except OSError as error:
+            self._note(path, error)
             return []
-        names = (posixpath.basename(entry.rstrip("/")) for entry in found)
-        return sorted(name for name in names if not name.startswith("."))
+        return sorted({name for name in found if name and not name.startswith(".")})
 
     def make_folder(self, path: str) -> None:
         """Create the folder `path` with all its parents."""
         self.put(f"{path}/.keep", b"")
 
     def remove(self, path: str) -> None:
-        """Remove the file `path`; nothing happens when it is not there."""
+        """Remove the file `path`; nothing happens when it is not there.
+
+        A peer's folder that lets nothing be removed is noted, and stops nobody else.
+        """
         try:
-            self._call(self._fs.rm_file, self._full(path))
-        except FileNotFoundError:
-            return
+            self._reach(lambda: self._storage.remove(path))
+        except OSError as error:
+            self._note(path, error)
 
     def remove_folder(self, path: str) -> None:
-        """Remove the folder `path` with all it holds."""
+        """Remove the folder `path` with all it holds; a file is removed as well."""
         try:
-            self._call(self._fs.rm, self._full(path), recursive=True)
+            self._call(lambda: self._storage.remove_folder(path))
         except FileNotFoundError:
             return
 
-    def _full(self, path: str) -> str:
-        return f"{self.root}/{path}"
+    def close(self) -> None:
+        """End the storage's connections."""
+        self._storage.close()
 
-    def _call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+    def _reach(self, work: Callable[[], T]) -> T:
+        """Do `work`; an OSError of it is about its own path, for the relay is there."""
         try:
-            return function(*args, **kwargs)
+            return work()
+        except StorageLostError as error:
+            raise self._failed(error) from error
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE):
+                raise self._failed(error) from error
+            self.check()
+            raise
+
+    def _call(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise RelayError(
-                f"the relay {self.url!r} failed ({error.strerror or error}); "
-                "nothing was lost, the same command can be run again"
-            ) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> RelayError:
+        return RelayError(
+            f"the relay {self.url!r} failed ({error.strerror or error}); "
+            "nothing was lost, the same command can be run again"
+        )
+
+    def _note(self, path: str, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return
+        folder = path.rpartition("/")[0]
+        if folder not in self._odd and len(self._odd) < 1000:
+            self._odd.add(folder)
+            log.warning("%s on the relay is unusable (%s)", folder, error.strerror or error)

@@ -5,13 +5,12 @@ Inbound at a researcher: only the site's own card, and state and output files of
 researcher submitted. Names are plain: no hidden files, no `..`, no absolute path, no control
 characters. Everything else raises `MessageError` with a coded reason.
 
-The container is syft's (a tar.gz with one member), written with fast compression and read with
-a cap on the unpacked size while streaming, so that a decompression bomb costs at most the cap.
+The container is syft's (a tar.gz with one member), written for speed and read with a cap on the
+unpacked size while streaming, so that a decompression bomb costs at most the cap.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 import zlib
@@ -32,13 +31,23 @@ _CHUNK = 1024 * 1024
 
 
 def pack(payload: bytes) -> bytes:
-    """A syft message container around `payload`, with the fastest compression level."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
-        info = tarfile.TarInfo(name=_MEMBER)
-        info.size = len(payload)
-        archive.addfile(info, io.BytesIO(payload))
-    return buffer.getvalue()
+    """A syft message container around `payload`.
+
+    Contents are base64 of random-looking bytes: six bits in eight. Huffman coding alone wins
+    that back and looks for no repetition, which took most of the time a large file needed.
+    """
+    info = tarfile.TarInfo(name=_MEMBER)
+    info.size = len(payload)
+    padding = -len(payload) % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    return b"".join(
+        (
+            squeeze.compress(info.tobuf()),
+            squeeze.compress(payload),
+            squeeze.compress(bytes(padding)),
+            squeeze.flush(),
+        )
+    )
 
 
 def unpack(data: bytes, *, limit_bytes: int = MAX_PLAIN_BYTES) -> bytes:

@@ -29,14 +29,16 @@ def init(
     model: Annotated[str, typer.Option(help="Registered classifier, or model.py.")] = "small_cnn",
 ) -> None:
     """Create a study folder with a commented study.toml, and your keys."""
+    from datasites import parse_relay_url
     from orchestrator.errors import StudyError
     from orchestrator.office import Office
     from orchestrator.template import study_template
 
     if (study / "study.toml").exists():
         raise StudyError(f"{study} holds a study already; edit its study.toml")
-    study.mkdir(parents=True, exist_ok=True)
     url = relay if "://" in relay else Path(relay).absolute().as_uri()
+    parse_relay_url(url)
+    study.mkdir(parents=True, exist_ok=True)
     sites = tuple(part.strip() for part in hospitals.split(",") if part.strip())
     text = study_template(
         name=name,
