@@ -1,7 +1,9 @@
 """What a report may say: typed, versioned, frozen facts. Nothing else reaches a prompt or a text.
 
-Two documents exist. `CaseFacts` is one classified study of one (pseudonymous) patient;
-`CohortFacts` is the evaluation of a model at one hospital or over a federation. Both
+Two documents exist, both of version 2. `CaseFacts` is one classified study of one (pseudonymous)
+patient: probabilities, calibration, outlier and quality checks, the region that mattered.
+`CohortFacts` is the evaluation of a model at one hospital or over a federation: scores with
+intervals, confusion, trend, shares. What was not measured is absent, never zero. Both
 
 - refuse NaN, infinities, probabilities outside 0..1 or not summing to 1 within 0.001, names with
   braces or line breaks, and anything that contradicts itself (a `predicted` that is not the most
@@ -20,19 +22,25 @@ from __future__ import annotations
 import hashlib
 
 from models.facts_case import CaseFacts
-from models.facts_cohort import ClassScores, CohortFacts
+from models.facts_cohort import CohortFacts
 from models.facts_json import canonical_json, parse_object
+from models.facts_parts import Calibration, HospitalShare, OutlierCheck, TrendPoint
+from models.facts_scores import ClassScores
 from models.report_errors import FactsError
 from models.report_references import Reference, references
 
 Facts = CaseFacts | CohortFacts
 
 __all__ = [
+    "Calibration",
     "CaseFacts",
     "ClassScores",
     "CohortFacts",
     "Facts",
+    "HospitalShare",
+    "OutlierCheck",
     "Reference",
+    "TrendPoint",
     "facts_from_json",
     "facts_sha256",
     "references",
@@ -45,7 +53,11 @@ def facts_from_json(text: str) -> Facts:
     Raises:
         FactsError: not JSON, an unknown kind or version, wrong keys, or values out of range.
     """
-    kind = parse_object(text).get("kind")
+    document = parse_object(text)
+    kind, version = document.get("kind"), document.get("version")
+    if version == 1 and kind in ("case", "hospital", "global"):
+        # Said before the keys are compared: a list of unknown keys would not tell why.
+        raise FactsError("the facts have version 1; this release reads version 2, write them again")
     if kind == "case":
         return CaseFacts.from_json(text)
     if kind in ("hospital", "global"):

@@ -3,10 +3,15 @@
 See `models.facts` for what every facts document guarantees. Ranking is by probability, downwards;
 equal probabilities rank by class name, except that the predicted class leads those it is tied
 with. Thresholds are compared with the exact figures, not with the rounded ones a text shows.
+
+The confidence word is the degree of the calibrated probability of the predicted class. Without a
+calibration nothing says how often such a probability is right, so the word is at most "moderate".
+It is "low" where the image is unusual or has a quality flag.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +19,7 @@ from typing import Final, Literal
 
 from models.classes import HEALTHY_NAMES
 from models.facts_checks import (
+    ADD_OR_REMOVE_ONE,
     check_class_names,
     check_dataset,
     check_hash,
@@ -22,12 +28,23 @@ from models.facts_checks import (
     check_name,
     check_number,
     check_privacy,
+    check_relation,
     check_version,
 )
 from models.facts_json import canonical_json, field_values, parse_object
+from models.facts_parts import (
+    REGIONS,
+    Calibration,
+    OutlierCheck,
+    QualityFlag,
+    Region,
+    check_choice,
+    check_flags,
+    read_part,
+)
 from models.report_errors import FactsError
 
-CASE_VERSION: Final = 1
+CASE_VERSION: Final = 2
 HIGH: Final = 0.9
 MODERATE: Final = 0.7
 WIDE_MARGIN: Final = 0.5
@@ -74,6 +91,12 @@ class CaseFacts:
         epsilon: privacy loss of the model at `delta`; None for no guarantee.
         delta: probability bound that belongs to `epsilon`.
         privacy_unit: what one unit of `epsilon` protects, for example "patient".
+        privacy_relation: the neighbouring relation; only "add_or_remove_one" is known.
+        calibration: how confidences follow from probabilities; None for uncalibrated ones.
+        outlier: how like known images this one is; None where it was not checked.
+        quality: what is wrong with the image, empty for nothing; None where it was not checked.
+        region: where the prediction was most sensitive; None where it was not looked at, or
+            was no one place.
 
     Raises:
         FactsError: a value is missing, malformed, out of range or contradicts another.
@@ -88,6 +111,11 @@ class CaseFacts:
     epsilon: float | None
     delta: float
     privacy_unit: str
+    privacy_relation: str = ADD_OR_REMOVE_ONE
+    calibration: Calibration | None = None
+    outlier: OutlierCheck | None = None
+    quality: tuple[QualityFlag, ...] | None = None
+    region: Region | None = None
     kind: Literal["case"] = "case"
     version: int = CASE_VERSION
 
@@ -98,7 +126,9 @@ class CaseFacts:
         check_dataset("dataset_version", self.dataset_version)
         check_hash("model_sha256", self.model_sha256)
         check_privacy(epsilon=self.epsilon, delta=self.delta, unit=self.privacy_unit)
+        check_relation(self.privacy_relation)
         self._check_probabilities()
+        self._check_image()
         check_labels(
             {
                 "hospital": self.hospital,
@@ -134,6 +164,16 @@ class CaseFacts:
                 f"predicted must be the most probable class"
             )
 
+    def _check_image(self) -> None:
+        if not isinstance(self.calibration, Calibration | None):
+            raise FactsError(f"calibration is {self.calibration!r}; it must be a Calibration")
+        if not isinstance(self.outlier, OutlierCheck | None):
+            raise FactsError(f"outlier is {self.outlier!r}; it must be an OutlierCheck")
+        if self.quality is not None:
+            check_flags(self.quality)
+        if self.region is not None:
+            check_choice("region", self.region, REGIONS)
+
     @property
     def ranked(self) -> tuple[str, ...]:
         """Class names by falling probability; the predicted class first."""
@@ -155,9 +195,30 @@ class CaseFacts:
         return "fair" if self.margin >= NARROW_MARGIN else "narrow"
 
     @property
+    def calibrated(self) -> float | None:
+        """The predicted class's probability after calibration, 0..1; None for uncalibrated ones."""
+        if self.calibration is None:
+            return None
+        top = self.probabilities[self.predicted]
+        exponent = 1.0 / self.calibration.temperature
+        # Relative to the greatest one, so that no power runs out of range.
+        rest = sum(math.pow(p / top, exponent) for p in self.probabilities.values())
+        return 1.0 / rest
+
+    @property
+    def unusual(self) -> bool:
+        """Whether the outlier check was done and the image is unlike known ones."""
+        return self.outlier is not None and self.outlier.unusual
+
+    @property
     def confidence(self) -> Degree:
-        """The predicted class's probability in a word."""
-        return degree(self.probabilities[self.predicted])
+        """The confidence in a word; see the module's docstring for the rule."""
+        if self.unusual or self.quality:
+            return "low"
+        if self.calibrated is not None:
+            return degree(self.calibrated)
+        word = degree(self.probabilities[self.predicted])
+        return "moderate" if word == "high" else word
 
     @property
     def tied(self) -> bool:
@@ -188,4 +249,9 @@ class CaseFacts:
         Raises:
             FactsError: not JSON, not these keys, or values that the class refuses.
         """
-        return cls(**field_values(parse_object(text), cls))
+        values = field_values(parse_object(text), cls)
+        values["calibration"] = read_part(values.get("calibration"), Calibration)
+        values["outlier"] = read_part(values.get("outlier"), OutlierCheck)
+        if isinstance(values.get("quality"), list):
+            values["quality"] = tuple(values["quality"])
+        return cls(**values)

@@ -15,6 +15,8 @@ from typing import Final
 from models.report_errors import FactsError
 
 MAX_CLASSES: Final = 64
+ADD_OR_REMOVE_ONE: Final = "add_or_remove_one"
+"""Two data sets are neighbours where one has one unit more; no other relation is accounted for."""
 
 _NAME = re.compile(r"(?=.*[^\W\d_])[^\W_](?:[\w .,'&()/-]{0,78}[\w).])?")
 _IDENTIFIER = re.compile(r"[A-Za-z](?:[A-Za-z0-9_.:-]{0,78}[A-Za-z0-9])")
@@ -121,6 +123,14 @@ def check_privacy(*, epsilon: object, delta: object, unit: object) -> None:
         raise FactsError(
             f"privacy_unit is {unit!r}; it names what is protected in small letters, "
             f"for example 'patient' or 'near-duplicate group'"
+        )
+
+
+def check_relation(relation: object) -> None:
+    """Refuse another neighbouring relation than the one that is accounted for."""
+    if relation != ADD_OR_REMOVE_ONE:
+        raise FactsError(
+            f"privacy_relation is {relation!r}; epsilon is accounted for {ADD_OR_REMOVE_ONE!r} only"
         )
 
 

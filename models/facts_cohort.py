@@ -2,52 +2,44 @@
 
 See `models.facts` for what every facts document guarantees. Figures of a hospital come from
 noised counts (`noised`), those of a researcher's own test set are exact. Scores that are not
-defined (a class without cases) are None, and a text says so.
+defined (a class without cases) are None, and a text says so. A figure with a 95 % interval is
+never written without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from models.facts_case import Degree, degree
 from models.facts_checks import (
+    ADD_OR_REMOVE_ONE,
     check_class_names,
     check_hash,
     check_labels,
     check_name,
     check_number,
     check_privacy,
+    check_relation,
     check_version,
     check_whole,
 )
 from models.facts_json import canonical_json, field_values, parse_object
+from models.facts_parts import (
+    HospitalShare,
+    TrendPoint,
+    check_shares,
+    check_trend,
+    read_parts,
+)
+from models.facts_scores import ClassScores, Interval, check_intervals, read_intervals, read_scores
 from models.report_errors import FactsError
 
-COHORT_VERSION: Final = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassScores:
-    """How well one class is recognised; None where a score is not defined (no such cases).
-
-    Attributes:
-        precision: share of calls of this class that were right, 0..1.
-        recall: share of this class's cases that were found, 0..1.
-        f1: harmonic mean of both, 0..1.
-    """
-
-    precision: float | None
-    recall: float | None
-    f1: float | None
-
-    def __post_init__(self) -> None:
-        for name in ("precision", "recall", "f1"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value)
+COHORT_VERSION: Final = 2
+STEADY: Final = 0.02
+Trend = Literal["rising", "falling", "steady"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +51,20 @@ class CohortFacts:
         name: the hospital's name, or the study's.
         n_cases: number of cases scored (a noised count, rounded, where `noised`).
         accuracy: share of right predictions, 0..1.
-        accuracy_low: lower end of the 95 % interval, or None.
-        accuracy_high: upper end of the 95 % interval, or None.
         macro_f1: unweighted mean of the classes' F-scores, 0..1.
+        macro_auc: unweighted mean of the classes' areas under the ROC curve, 0..1, or None.
+        intervals: ends of the 95 % intervals of `accuracy`, `macro_f1`, `macro_auc`; those that
+            are not known are left out.
         per_class: class name to its figures.
         confusion: true class to predicted class to count; None where it was not released.
         hospitals: names of the hospitals that took part; empty where it is not said.
         rounds: rounds of training, or None.
+        trend: accuracy after some of the rounds, in their order; empty where it is not known.
+        shares: each hospital's weight in the aggregate; empty where it is not known.
         epsilon: privacy loss at `delta`; None for no guarantee.
         delta: probability bound that belongs to `epsilon`.
         privacy_unit: what one unit of `epsilon` protects.
+        privacy_relation: the neighbouring relation; only "add_or_remove_one" is known.
         noised: whether the figures carry differential-privacy noise.
         model_sha256: SHA-256 of the weights, 64 hexadecimal digits.
 
@@ -87,11 +83,14 @@ class CohortFacts:
     privacy_unit: str
     noised: bool
     model_sha256: str
-    accuracy_low: float | None = None
-    accuracy_high: float | None = None
+    macro_auc: float | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     confusion: Mapping[str, Mapping[str, float]] | None = None
     hospitals: tuple[str, ...] = ()
     rounds: int | None = None
+    trend: tuple[TrendPoint, ...] = ()
+    shares: tuple[HospitalShare, ...] = ()
+    privacy_relation: str = ADD_OR_REMOVE_ONE
     version: int = COHORT_VERSION
 
     def __post_init__(self) -> None:
@@ -102,26 +101,19 @@ class CohortFacts:
             check_whole("rounds", self.rounds, least=0)
         check_number("accuracy", self.accuracy)
         check_number("macro_f1", self.macro_f1)
+        if self.macro_auc is not None:
+            check_number("macro_auc", self.macro_auc)
         check_hash("model_sha256", self.model_sha256)
         check_privacy(epsilon=self.epsilon, delta=self.delta, unit=self.privacy_unit)
         if not isinstance(self.noised, bool):
             raise FactsError(f"noised is {self.noised!r}; it must be true or false")
-        self._check_interval()
+        check_relation(self.privacy_relation)
+        values = {"accuracy": self.accuracy, "macro_f1": self.macro_f1, "macro_auc": self.macro_auc}
+        check_intervals("intervals", self.intervals, values)
         self._check_classes()
+        check_trend(self.trend, rounds=self.rounds)
+        check_shares(self.shares, hospitals=self.hospitals)
         self._freeze()
-
-    def _check_interval(self) -> None:
-        if (self.accuracy_low is None) != (self.accuracy_high is None):
-            raise FactsError("accuracy_low and accuracy_high must both be given, or neither")
-        if self.accuracy_low is None or self.accuracy_high is None:
-            return
-        check_number("accuracy_low", self.accuracy_low)
-        check_number("accuracy_high", self.accuracy_high)
-        if not self.accuracy_low <= self.accuracy <= self.accuracy_high:
-            raise FactsError(
-                f"accuracy {self.accuracy:g} lies outside its interval "
-                f"{self.accuracy_low:g}..{self.accuracy_high:g}; give the ends in order"
-            )
 
     def _check_classes(self) -> None:
         if not isinstance(self.per_class, Mapping):
@@ -159,6 +151,7 @@ class CohortFacts:
 
     def _freeze(self) -> None:
         object.__setattr__(self, "per_class", MappingProxyType(dict(self.per_class)))
+        object.__setattr__(self, "intervals", MappingProxyType(dict(self.intervals)))
         if self.confusion is not None:
             rows = {k: MappingProxyType(dict(row)) for k, row in self.confusion.items()}
             object.__setattr__(self, "confusion", MappingProxyType(rows))
@@ -196,6 +189,16 @@ class CohortFacts:
         return degree(self.accuracy)
 
     @property
+    def trend_word(self) -> Trend | None:
+        """From the first point to the last: steady within 2 percentage points."""
+        if not self.trend:
+            return None
+        change = self.trend[-1].accuracy - self.trend[0].accuracy
+        if abs(change) < STEADY:
+            return "steady"
+        return "rising" if change > 0 else "falling"
+
+    @property
     def top_confusion(self) -> tuple[str, str, int] | None:
         """True class, class it was most often taken for, and count; None where there is no one."""
         if self.confusion is None:
@@ -223,13 +226,10 @@ class CohortFacts:
             FactsError: not JSON, not these keys, or values that the class refuses.
         """
         values = field_values(parse_object(text), cls)
-        values["per_class"] = _read_figures(values["per_class"])
+        values["per_class"] = read_scores(values["per_class"])
+        values["intervals"] = read_intervals(values.get("intervals", {}))
+        values["trend"] = read_parts(values.get("trend", ()), TrendPoint)
+        values["shares"] = read_parts(values.get("shares", ()), HospitalShare)
         if isinstance(values.get("hospitals"), list):
             values["hospitals"] = tuple(values["hospitals"])
         return cls(**values)
-
-
-def _read_figures(rows: Any) -> dict[str, ClassScores]:
-    if not isinstance(rows, dict):
-        raise FactsError(f"per_class is {rows!r}; it must map each class name to its figures")
-    return {name: ClassScores(**field_values(row, ClassScores)) for name, row in rows.items()}

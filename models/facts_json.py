@@ -58,7 +58,8 @@ def field_values(row: Any, kind: type) -> dict[str, Any]:
         raise FactsError(f"{kind.__name__} is {row!r}; it must be a JSON object")
     fields = dataclasses.fields(kind)
     known = {field.name for field in fields}
-    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    none = dataclasses.MISSING
+    required = {f.name for f in fields if f.default is none and f.default_factory is none}
     # A document without its version cannot be told from a later one.
     required |= known & {"kind", "version"}
     if unknown := sorted(set(row) - known):

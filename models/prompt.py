@@ -22,7 +22,6 @@ COMPACT_CLASSES: Final = 12
 
 _OPTIONAL: Final = (
     "runner_up",
-    "accuracy_interval",
     "best",
     "weakest",
     "top_confusion",
@@ -83,11 +82,16 @@ def compact_names() -> tuple[str, ...]:
         "case_id",
         "dataset",
         "model",
+        "calibrated",
+        "calibration_basis",
+        "outlier_basis",
+        "quality_flags",
+        "region",
         "name",
         "n_cases",
         "accuracy",
-        "accuracy_interval",
         "macro_f1",
+        "macro_auc",
         "level",
         "best",
         "weakest",
@@ -95,9 +99,12 @@ def compact_names() -> tuple[str, ...]:
         "rounds",
         "hospital_count",
         "hospital_names",
+        "trend",
+        "trend_word",
+        "shares",
         "privacy",
     ]
-    ranked = ("class", "p", "precision", "recall", "f1")
+    ranked = ("class", "p", "precision", "recall", "f1", "auc", "cases")
     numbered = [f"{key}.{rank}" for key in ranked for rank in range(1, COMPACT_CLASSES + 1)]
     return (*single, *numbered)
 
@@ -160,7 +167,7 @@ _CASE_RULES: Final = (
     "Recommendation: review by a radiologist, and what else this class and confidence call for."
 )
 _COHORT_RULES: Final = (
-    "Result: the accuracy with its interval if there is one, and the number of cases.\n"
+    "Result: the accuracy, and the number of cases.\n"
     "Class scores: one line for each class, for example '- {{name.x}}: precision {{precision.x}},"
     " recall {{recall.x}}, F-score {{f1.x}}'.\n"
     "Confidence: whether the figures carry noise or are exact.\n"

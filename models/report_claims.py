@@ -11,7 +11,6 @@ medical text costs more.
     denials       "not", "no", "without" stand under Limits only, and never beside a class or figure
     degrees       "high", "narrow" and the like are the word that the facts' rule gives
     comparisons   see `models.report_case_claims` and `models.report_cohort_claims`
-    epsilon       never without its delta and its unit of privacy
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ _MEASURES: Final = {
     "recall": "recall",
     "f-score": "F-score",
     "f-scores": "F-score",
+    "auc": "AUC",
 }
 _AFTER_FIGURE: Final = frozenset({"for", "to"})
 _ARTICLES: Final = frozenset({"the", "class"})
@@ -94,9 +94,6 @@ def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
         figure = next((t for t in sentence.tokens[index + 1 :] if t.kind == "figure"), None)
         if measure and figure and not any(row.measure == measure for row in figure.facts):
             yield finding("number", figure, f"this is not a figure of {measure}")
-    told = [says(sentence, name) for name in ("epsilon", "delta", "privacy_unit")]
-    if any(told) and not all(told):
-        yield finding("number", sentence, "epsilon, its delta and its unit stand together only")
 
 
 def repetition_findings(

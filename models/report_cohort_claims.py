@@ -6,7 +6,7 @@ comparisons   by F-score only; nothing is "above" or "tied"; "most frequent" is 
 frequent confusion
 noise         "noise" where the figures carry it, "exact" where they do not
 degrees       the accuracy's word; nothing else is graded
-required      the accuracy (with its interval if there is one), three scores of every class,
+required      the accuracy, three scores of every class,
 noise or exactness, the privacy statement, review by a radiologist
 """
 
@@ -128,9 +128,6 @@ def _missing(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[Find
         if name not in said.get(section, ()):
             what = f"{table[name].subject} {table[name].measure}".strip() or name
             yield Finding("missing", end, end, "", f"{section} must give {what}")
-    anywhere = set().union(*said.values())
-    if "accuracy_interval" in table and "accuracy_interval" not in anywhere:
-        yield Finding("missing", end, end, "", "the interval of the accuracy must be given")
     needed = _NOISE if facts.noised else {"exact"}
     if not any(s.section == "Confidence" and needed & set(s.words) for s in sentences):
         message = (

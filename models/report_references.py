@@ -5,8 +5,10 @@ has to be added to them:
 
     fractions       one decimal and a percent sign, "91.3 %"; a fraction that would round to
                     nothing or to certainty without being it is "< 0.1 %" or "> 99.9 %"
+    intervals       behind their figure, never apart, "82.0 % (95 % interval 78.0 % to 86.0 %)"
     counts          digits without separators and their noun, "340 cases"
-    epsilon, delta  rounded upwards (towards more privacy lost), "epsilon 3.00", "delta 1e-05"
+    epsilon         rounded upwards (towards more privacy lost), never without its delta, unit and
+                    relation, "epsilon 3.00 at delta 1e-05 per patient (add or remove one)"
     hashes          first twelve digits after "sha256:"
     class names     as the facts have them, with spaces for underscores; names of "nothing to see"
                     such as `notumor` read "no tumour"; a name that is also a word of the report
@@ -27,6 +29,7 @@ from typing import Final, Literal
 from models.facts_case import CaseFacts
 from models.facts_checks import is_hash
 from models.facts_cohort import CohortFacts
+from models.facts_scores import ClassScores, Interval
 from models.report_words import VOCABULARY
 
 Role = Literal["class", "figure", "name", "word"]
@@ -85,6 +88,14 @@ def percent(fraction: float) -> str:
     return f"{100.0 * fraction:.1f} %"
 
 
+def percent_within(fraction: float, interval: Interval | None) -> str:
+    """A fraction with its 95 % interval, where that is known."""
+    if interval is None:
+        return percent(fraction)
+    low, high = interval
+    return f"{percent(fraction)} (95 % interval {percent(low)} to {percent(high)})"
+
+
 def count(number: int, noun: str) -> str:
     """A whole number with its noun, plural where it is not one."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -113,18 +124,26 @@ def _hash(name: str, sha256: str) -> Reference:
     return Reference(name, sha256, f"sha256:{sha256[:12]}", "name")
 
 
-def _each_class(
-    value: str, figures: Mapping[str, tuple[float | None, str]], *, rank: int
-) -> Iterator[Reference]:
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A figure of one class: `value` (None where it is not defined), how it is written, of what."""
+
+    value: float | None
+    text: str
+    measure: str = ""
+
+
+def _each_class(value: str, figures: Mapping[str, _Figure], *, rank: int) -> Iterator[Reference]:
     """One class's name and figures, once by rank and once by its own name."""
     shown = class_text(value)
     by_rank: tuple[str, str, Naming] = ("class", str(rank), "rank")
     by_name: tuple[str, str, Naming] = ("name", _slug(value), "class")
     for prefix, tail, naming in (by_rank, by_name):
         yield replace(_class(f"{prefix}.{tail}", value), naming=naming)
-        for figure, (number, measure) in figures.items():
-            text = "not defined" if number is None else percent(number)
-            yield Reference(f"{figure}.{tail}", number, text, "figure", measure, shown, naming)
+        for key, figure in figures.items():
+            yield Reference(
+                f"{key}.{tail}", figure.value, figure.text, "figure", figure.measure, shown, naming
+            )
 
 
 def _case(facts: CaseFacts) -> Iterator[Reference]:
@@ -132,7 +151,8 @@ def _case(facts: CaseFacts) -> Iterator[Reference]:
     if facts.runner_up is not None:
         yield _class("runner_up", facts.runner_up)
     for rank, name in enumerate(facts.ranked, start=1):
-        figures = {"p": (facts.probabilities[name], "probability")}
+        value = facts.probabilities[name]
+        figures = {"p": _Figure(value, percent(value), "probability")}
         yield from _each_class(name, figures, rank=rank)
     points = percent(facts.margin).replace("%", "percentage points")
     yield Reference("margin", facts.margin, points, "figure")
@@ -143,31 +163,62 @@ def _case(facts: CaseFacts) -> Iterator[Reference]:
     hashed = is_hash(facts.dataset_version)
     yield (_hash if hashed else _name)("dataset", facts.dataset_version)
     yield _hash("model", facts.model_sha256)
+    yield from _image(facts)
+
+
+def _image(facts: CaseFacts) -> Iterator[Reference]:
+    if facts.calibration is not None and facts.calibrated is not None:
+        text = f"{percent(facts.calibrated)} after calibration"
+        yield Reference("calibrated", facts.calibrated, text, "figure")
+        yield _name("calibration_basis", facts.calibration.basis)
+    if facts.outlier is not None:
+        yield _name("outlier_basis", facts.outlier.basis)
+    if facts.quality:
+        yield _name("quality_flags", " and ".join(facts.quality))
+    if facts.region is not None:
+        yield _name("region", f"{facts.region} of the image")
 
 
 def _cohort(facts: CohortFacts) -> Iterator[Reference]:
     yield _name("name", facts.name)
     yield _hash("model", facts.model_sha256)
     yield Reference("n_cases", facts.n_cases, count(facts.n_cases, "case"), "figure")
-    yield Reference("accuracy", facts.accuracy, percent(facts.accuracy), "figure", "accuracy")
-    if facts.accuracy_low is not None and facts.accuracy_high is not None:
-        ends = f"{percent(facts.accuracy_low)} to {percent(facts.accuracy_high)}"
-        yield Reference("accuracy_interval", None, f"95 % interval {ends}", "figure", "accuracy")
-    text = percent(facts.macro_f1)
-    yield Reference("macro_f1", facts.macro_f1, text, "figure", "macro F-score")
+    yield from _overall(facts)
     yield _word("level", facts.level)
     for rank, name in enumerate(facts.ranked, start=1):
-        scores = facts.per_class[name]
-        figures = {
-            "precision": (scores.precision, "precision"),
-            "recall": (scores.recall, "recall"),
-            "f1": (scores.f1, "F-score"),
-        }
-        yield from _each_class(name, figures, rank=rank)
+        yield from _each_class(name, _scores(facts.per_class[name]), rank=rank)
     for label, extreme in (("best", facts.best), ("weakest", facts.weakest)):
         if extreme is not None:
             yield _class(label, extreme)
     yield from _cohort_extras(facts)
+
+
+def _overall(facts: CohortFacts) -> Iterator[Reference]:
+    figures = (
+        ("accuracy", facts.accuracy, "accuracy"),
+        ("macro_f1", facts.macro_f1, "macro F-score"),
+        ("macro_auc", facts.macro_auc, "macro AUC"),
+    )
+    for key, value, measure in figures:
+        if value is not None:
+            text = percent_within(value, facts.intervals.get(key))
+            yield Reference(key, value, text, "figure", measure)
+
+
+def _scores(scores: ClassScores) -> dict[str, _Figure]:
+    """A class's figures; a score that is not defined says so, an AUC that is not known is left."""
+    measures = {"precision": "precision", "recall": "recall", "f1": "F-score", "auc": "AUC"}
+    figures = {}
+    for key, measure in measures.items():
+        value = getattr(scores, key)
+        if value is not None:
+            text = percent_within(value, scores.intervals.get(key))
+            figures[key] = _Figure(value, text, measure)
+        elif key != "auc":
+            figures[key] = _Figure(None, "not defined", measure)
+    if scores.cases is not None:
+        figures["cases"] = _Figure(scores.cases, count(scores.cases, "case"), "cases")
+    return figures
 
 
 def _cohort_extras(facts: CohortFacts) -> Iterator[Reference]:
@@ -183,6 +234,17 @@ def _cohort_extras(facts: CohortFacts) -> Iterator[Reference]:
         listed = ", ".join(facts.hospitals[:-1])
         last = facts.hospitals[-1]
         yield _name("hospital_names", f"{listed} and {last}" if listed else last)
+    if facts.trend_word is not None:
+        first, latest = facts.trend[0], facts.trend[-1]
+        text = (
+            f"{percent(first.accuracy)} after round {first.round} to "
+            f"{percent(latest.accuracy)} after round {latest.round}"
+        )
+        yield Reference("trend", latest.accuracy, text, "figure", "accuracy")
+        yield _word("trend_word", facts.trend_word)
+    if facts.shares:
+        each = [f"{share.hospital} {percent(share.share)}" for share in facts.shares]
+        yield Reference("shares", None, ", ".join(each), "figure")
 
 
 def _privacy(facts: CaseFacts | CohortFacts) -> Iterator[Reference]:
@@ -191,12 +253,11 @@ def _privacy(facts: CaseFacts | CohortFacts) -> Iterator[Reference]:
         return
     # Rounded up: a text must never promise more privacy than was kept.
     hundredths = Decimal(facts.epsilon).quantize(Decimal("0.01"), rounding=ROUND_CEILING)
-    epsilon, delta = f"epsilon {hundredths}", f"delta {_delta_text(facts.delta)}"
-    per_unit = f"per {facts.privacy_unit}"
-    yield Reference("privacy", facts.epsilon, f"{epsilon} at {delta} {per_unit}", "figure")
-    yield Reference("epsilon", facts.epsilon, epsilon, "figure")
-    yield Reference("delta", facts.delta, delta, "figure")
-    yield Reference("privacy_unit", facts.privacy_unit, per_unit, "name")
+    text = (
+        f"epsilon {hundredths} at delta {_delta_text(facts.delta)} per {facts.privacy_unit} "
+        f"({facts.privacy_relation.replace('_', ' ')})"
+    )
+    yield Reference("privacy", facts.epsilon, text, "figure")
 
 
 def _delta_text(delta: float) -> str:

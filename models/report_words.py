@@ -42,7 +42,7 @@ presented prior setting settings specialist specialists staff symptoms team test
 work-up
 """
 _MODEL = """
-accuracy algorithm alignment analysis assign assigned assignment assigns attributed attributes
+accuracy AUC algorithm alignment analysis assign assigned assignment assigns attributed attributes
 automated automatic automatically average balanced belong belongs calculated chosen class classes
 classification classified classifier classifiers classifies compared comparison computed computer
 confidence confused confusion correct correctly count counts cover covered covers data deep differ

@@ -80,9 +80,8 @@ def _advice(facts: CaseFacts) -> str:
 def _cohort_result(facts: CohortFacts) -> str:
     table = references(facts)
     place = "at {{name}}" if facts.kind == "hospital" else "in the study {{name}}"
-    interval = " ({{accuracy_interval}})" if "accuracy_interval" in table else ""
     parts = [
-        f"On {{{{n_cases}}}} {place} the model reaches an accuracy of {{{{accuracy}}}}{interval}.",
+        f"On {{{{n_cases}}}} {place} the model reaches an accuracy of {{{{accuracy}}}}.",
         "The macro F-score is {{macro_f1}}.",
     ]
     if "hospital_names" in table:

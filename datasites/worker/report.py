@@ -122,8 +122,7 @@ def _cohort_facts(
         name=name,
         n_cases=cohort.n_cases,
         accuracy=cohort.accuracy,
-        accuracy_low=cohort.low,
-        accuracy_high=cohort.high,
+        intervals={"accuracy": (cohort.low, cohort.high)},
         macro_f1=cohort.macro_f1,
         per_class={
             label: ClassScores(precision=precision, recall=recall, f1=f1)

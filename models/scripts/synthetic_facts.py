@@ -7,10 +7,20 @@ model saw these and nothing else; tests and benchmarks use them too.
 from __future__ import annotations
 
 import random
-from typing import Final
+from typing import Final, cast
 
 from models.classes import DEFAULT_CLASSES
-from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
+from models.facts import (
+    Calibration,
+    CaseFacts,
+    ClassScores,
+    CohortFacts,
+    Facts,
+    HospitalShare,
+    OutlierCheck,
+    TrendPoint,
+)
+from models.facts_parts import BASES, QUALITY_FLAGS, REGIONS, Basis, QualityFlag, Region
 
 _CLASS_SETS: Final = (
     DEFAULT_CLASSES,
@@ -35,10 +45,11 @@ def sample_facts(rng: random.Random) -> Facts:
 
 
 def sample_case(rng: random.Random) -> CaseFacts:
-    """A case; one in eight is tied, one in eight certain."""
+    """A case; one in eight is tied, one in eight certain; each check is there or not."""
     classes = rng.choice(_CLASS_SETS)
     values = _probabilities(len(classes), rng)
     top = max(range(len(classes)), key=values.__getitem__)
+    flags = rng.sample(QUALITY_FLAGS, rng.choice((0, 0, 0, 1, 2)))
     return CaseFacts(
         hospital=rng.choice(_HOSPITALS),
         case_id=f"C-{rng.getrandbits(32):08x}",
@@ -49,29 +60,40 @@ def sample_case(rng: random.Random) -> CaseFacts:
         epsilon=_epsilon(rng),
         delta=rng.choice(_DELTAS),
         privacy_unit=rng.choice(_UNITS),
+        calibration=_calibration(rng),
+        outlier=_outlier(rng),
+        quality=None if rng.random() < 0.3 else cast("tuple[QualityFlag, ...]", tuple(flags)),
+        region=cast("Region", rng.choice(REGIONS)) if rng.random() < 0.6 else None,
     )
 
 
 def sample_cohort(rng: random.Random) -> CohortFacts:
-    """An evaluation; scores, interval, confusion, hospitals and rounds may be absent."""
+    """An evaluation; scores, intervals, confusion, hospitals, rounds, trend may be absent."""
     classes = rng.choice(_CLASS_SETS)
     kind = rng.choice(("hospital", "global"))
-    accuracy = rng.choice((rng.random(), rng.uniform(0.7, 1.0), 0.0, 1.0))
-    spread = rng.uniform(0.0, 0.1) if rng.random() < 0.6 else None
+    figures = {
+        "accuracy": rng.choice((rng.random(), rng.uniform(0.7, 1.0), 0.0, 1.0)),
+        "macro_f1": rng.random(),
+        "macro_auc": rng.uniform(0.4, 1.0) if rng.random() < 0.5 else None,
+    }
     taking_part = rng.sample(_HOSPITALS, rng.randrange(1, 6)) if rng.random() < 0.6 else []
     noised = rng.random() < 0.5
+    rounds = rng.choice((None, 0, 1, rng.randrange(2, 100)))
+    detailed = rng.random() < 0.5
     return CohortFacts(
         kind="hospital" if kind == "hospital" else "global",
         name=rng.choice(_HOSPITALS) if kind == "hospital" else f"Trial {rng.choice('ABC')}",
         n_cases=rng.choice((1, rng.randrange(2, 60), rng.randrange(60, 5000))),
-        accuracy=accuracy,
-        accuracy_low=None if spread is None else max(0.0, accuracy - spread),
-        accuracy_high=None if spread is None else min(1.0, accuracy + spread),
-        macro_f1=rng.random(),
-        per_class={name: _figures(rng) for name in classes},
+        accuracy=figures["accuracy"] or 0.0,
+        macro_f1=figures["macro_f1"] or 0.0,
+        macro_auc=figures["macro_auc"],
+        intervals=_intervals(figures, rng),
+        per_class={name: _scores(rng, detailed=detailed) for name in classes},
         confusion=_confusion(classes, noised, rng) if rng.random() < 0.5 else None,
         hospitals=tuple(taking_part),
-        rounds=rng.choice((None, 0, 1, rng.randrange(2, 100))),
+        rounds=rounds,
+        trend=_trend(rounds, rng),
+        shares=_shares(taking_part, rng),
         noised=noised,
         model_sha256=_hash(rng),
         epsilon=_epsilon(rng),
@@ -96,12 +118,48 @@ def _probabilities(size: int, rng: random.Random) -> list[float]:
     return [weight / total for weight in weights]
 
 
-def _figures(rng: random.Random) -> ClassScores:
+def _calibration(rng: random.Random) -> Calibration | None:
+    if rng.random() < 0.5:
+        return None
+    basis = cast("Basis", rng.choice(BASES))
+    return Calibration(temperature=rng.choice((0.5, 1.0, rng.uniform(0.8, 4.0))), basis=basis)
+
+
+def _outlier(rng: random.Random) -> OutlierCheck | None:
+    if rng.random() < 0.3:
+        return None
+    basis = cast("Basis", rng.choice(BASES))
+    score = rng.choice((0.5, 5.0, 5.0, 5.0))
+    return OutlierCheck(score=score, threshold=rng.uniform(1.0, 4.0), basis=basis)
+
+
+def _scores(rng: random.Random, *, detailed: bool) -> ClassScores:
     if rng.random() < 0.05:
-        return ClassScores(precision=None, recall=None, f1=None)
+        return ClassScores(precision=None, recall=None, f1=None, cases=0 if detailed else None)
     low, high = rng.choice(((0.0, 1.0), (0.7, 1.0), (1.0, 1.0)))
-    precision, recall, f1 = (rng.uniform(low, high) for _ in range(3))
-    return ClassScores(precision=precision, recall=recall, f1=f1)
+    precision, recall, f1, auc = (rng.uniform(low, high) for _ in range(4))
+    figures: dict[str, float | None] = {"precision": precision, "recall": recall, "f1": f1}
+    if not detailed:
+        return ClassScores(precision=precision, recall=recall, f1=f1)
+    return ClassScores(
+        precision=precision,
+        recall=recall,
+        f1=f1,
+        auc=auc,
+        cases=rng.randrange(1, 900),
+        intervals=_intervals({**figures, "auc": auc}, rng),
+    )
+
+
+def _intervals(
+    figures: dict[str, float | None], rng: random.Random
+) -> dict[str, tuple[float, float]]:
+    spread = rng.uniform(0.0, 0.1)
+    return {
+        name: (max(0.0, value - spread), min(1.0, value + spread))
+        for name, value in figures.items()
+        if value is not None and rng.random() < 0.6
+    }
 
 
 def _confusion(
@@ -112,6 +170,28 @@ def _confusion(
         true: {predicted: float(rng.randrange(0, 60)) + low for predicted in classes}
         for true in classes
     }
+
+
+def _trend(rounds: int | None, rng: random.Random) -> tuple[TrendPoint, ...]:
+    if rounds is None or rounds < 2 or rng.random() < 0.4:
+        return ()
+    chosen = sorted(rng.sample(range(1, rounds + 1), rng.randrange(2, min(rounds, 6) + 1)))
+    start = rng.random()
+    return tuple(
+        TrendPoint(round=n, accuracy=min(1.0, max(0.0, start + rng.uniform(-0.1, 0.3))))
+        for n in chosen
+    )
+
+
+def _shares(hospitals: list[str], rng: random.Random) -> tuple[HospitalShare, ...]:
+    if not hospitals or rng.random() < 0.5:
+        return ()
+    weights = [rng.uniform(0.05, 1.0) for _ in hospitals]
+    total = sum(weights)
+    return tuple(
+        HospitalShare(hospital=name, share=weight / total)
+        for name, weight in zip(hospitals, weights, strict=True)
+    )
 
 
 def _epsilon(rng: random.Random) -> float | None:

@@ -12,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.facts import (
+    Calibration,
     CaseFacts,
     ClassScores,
     CohortFacts,
     Facts,
+    HospitalShare,
+    OutlierCheck,
+    TrendPoint,
     facts_from_json,
     facts_sha256,
     references,
@@ -23,7 +27,7 @@ from models.facts import (
 from models.facts_case import degree, family_of
 from models.report_errors import FactsError
 from models.report_references import class_text, percent
-from models.scripts.synthetic_facts import sample_facts
+from models.scripts.synthetic_facts import sample_case, sample_facts
 
 HASH = "0123456789abcdef" * 4
 
@@ -45,6 +49,14 @@ def case(**changes: object) -> CaseFacts:
 
 def scores(f1: float | None = 0.8) -> ClassScores:
     return ClassScores(precision=0.9, recall=0.7, f1=f1)
+
+
+def point(number: int, accuracy: float = 0.5) -> TrendPoint:
+    return TrendPoint(round=number, accuracy=accuracy)
+
+
+def share(hospital: str, fraction: float) -> HospitalShare:
+    return HospitalShare(hospital=hospital, share=fraction)
 
 
 def cohort(**changes: object) -> CohortFacts:
@@ -100,8 +112,15 @@ def cohort(**changes: object) -> CohortFacts:
         ({"delta": 1.5}, "within"),
         ({"delta": None}, "must be a number"),
         ({"privacy_unit": "Patient 7"}, "privacy_unit"),
-        ({"version": 2}, "reads version 1"),
-        ({"version": True}, "reads version 1"),
+        ({"version": 1}, "reads version 2"),
+        ({"version": True}, "reads version 2"),
+        ({"privacy_relation": "replace_one"}, "accounted for"),
+        ({"calibration": 1.5}, "must be a Calibration"),
+        ({"outlier": True}, "must be an OutlierCheck"),
+        ({"quality": ["saturation"]}, "tuple of flags"),
+        ({"quality": ("blurred",)}, "must be one of"),
+        ({"quality": ("saturation", "saturation")}, "twice"),
+        ({"region": "left temporal lobe"}, "must be one of"),
         ({"kind": "hospital"}, "must be one of"),
     ],
 )
@@ -119,9 +138,21 @@ def test_a_case_refuses(changes: dict[str, object], message: str) -> None:
         ({"accuracy": math.nan}, "finite"),
         ({"macro_f1": 1.01}, "within"),
         ({"noised": 1}, "true or false"),
-        ({"accuracy_low": 0.7}, "both be given"),
-        ({"accuracy_low": 0.7, "accuracy_high": 0.8}, "outside its interval"),
-        ({"accuracy_low": 0.9, "accuracy_high": 0.8}, "outside its interval"),
+        ({"intervals": {"accuracy": (0.7,)}}, "lower and the upper end"),
+        ({"intervals": {"accuracy": (0.7, 0.8)}}, "outside its interval"),
+        ({"intervals": {"accuracy": (0.9, 0.8)}}, "outside its interval"),
+        ({"intervals": {"accuracy": (0.7, math.nan)}}, "finite"),
+        ({"intervals": {"macro_auc": (0.7, 0.8)}}, "no figure here"),
+        ({"intervals": [0.7, 0.9]}, "must map"),
+        ({"macro_auc": 1.1}, "within"),
+        ({"rounds": 4, "trend": (point(1),)}, "at least two"),
+        ({"rounds": 4, "trend": (point(3), point(2))}, "in order"),
+        ({"rounds": 4, "trend": (point(2), point(2))}, "in order"),
+        ({"rounds": 4, "trend": (point(2), point(5))}, "4 rounds"),
+        ({"rounds": 4, "trend": [point(1), point(2)]}, "tuple of TrendPoint"),
+        ({"shares": (share("A1", 1.0),)}, "match them"),
+        ({"hospitals": ("A1", "B1"), "shares": (share("A1", 1.0),)}, "match them"),
+        ({"hospitals": ("A1",), "shares": (share("A1", 0.9),)}, "sum to 0.9"),
         ({"per_class": {"glioma": 0.3, "b": 0.1}}, "must be ClassScores"),
         ({"per_class": [scores()]}, "must map"),
         ({"per_class": {"glioma": scores()}}, "2 to 64"),
@@ -202,6 +233,69 @@ def test_a_certain_case_has_no_runner_up() -> None:
     assert case(probabilities={"glioma": 1.0, "notumor": 0.0}).runner_up is None
 
 
+def test_confidence_needs_calibration_and_a_good_image() -> None:
+    sure = {"glioma": 0.95, "meningioma": 0.05}
+    assert case(probabilities=sure).confidence == "moderate"
+    kept = Calibration(temperature=1.0, basis="public data")
+    assert case(probabilities=sure, calibration=kept).calibrated == pytest.approx(0.95)
+    assert case(probabilities=sure, calibration=kept).confidence == "high"
+    cooled = Calibration(temperature=3.0, basis="public data")
+    assert case(probabilities=sure, calibration=cooled).confidence == "moderate"
+    assert case(probabilities=sure, calibration=kept, quality=("saturation",)).confidence == "low"
+    unusual = OutlierCheck(score=0.9, threshold=1.0, basis="synthetic data")
+    assert case(probabilities=sure, calibration=kept, outlier=unusual).confidence == "low"
+    usual = OutlierCheck(score=1.0, threshold=1.0, basis="synthetic data")
+    assert case(probabilities=sure, calibration=kept, outlier=usual).confidence == "high"
+
+
+@given(st.floats(0.05, 20.0), st.integers(0, 2**32))
+def test_calibration_keeps_order_and_range(temperature: float, seed: int) -> None:
+    facts = sample_case(random.Random(seed))
+    facts = dataclasses.replace(
+        facts, calibration=Calibration(temperature=temperature, basis="public data")
+    )
+    assert facts.calibrated is not None
+    assert 1 / len(facts.ranked) - 1e-9 <= facts.calibrated <= 1.0
+    top = facts.probabilities[facts.predicted]
+    assert facts.calibrated <= top + 1e-9 if temperature >= 1 else facts.calibrated >= top - 1e-9
+
+
+def test_parts_refuse_what_they_cannot_mean() -> None:
+    for temperature in (0.0, math.nan, math.inf, 21.0):
+        with pytest.raises(FactsError, match="temperature"):
+            Calibration(temperature=temperature, basis="public data")
+    with pytest.raises(FactsError, match="basis"):
+        Calibration(temperature=1.0, basis="private data")  # type: ignore[arg-type]
+    with pytest.raises(FactsError, match="score"):
+        OutlierCheck(score=math.nan, threshold=1.0, basis="public data")
+    with pytest.raises(FactsError, match="has no recall"):
+        ClassScores(precision=None, recall=0.5, f1=None, cases=0)
+    with pytest.raises(FactsError, match="cases"):
+        ClassScores(precision=None, recall=None, f1=None, cases=-1)
+    with pytest.raises(FactsError, match="outside its interval"):
+        ClassScores(precision=0.5, recall=0.5, f1=0.5, intervals={"recall": (0.6, 0.7)})
+
+
+def test_a_trend_in_a_word() -> None:
+    for last, word in ((0.515, "steady"), (0.53, "rising"), (0.4, "falling")):
+        facts = cohort(rounds=9, trend=(point(1), point(9, last)))
+        assert facts.trend_word == word
+    table = references(cohort(rounds=9, trend=(point(1), point(9, 0.75))))
+    assert table["trend"].text == "50.0 % after round 1 to 75.0 % after round 9"
+    assert cohort().trend_word is None
+
+
+def test_figures_carry_their_intervals() -> None:
+    figures = ClassScores(
+        precision=0.5, recall=0.5, f1=0.5, auc=0.7, cases=3, intervals={"auc": (0.6, 0.8)}
+    )
+    table = references(cohort(per_class={"a1": figures, "b1": scores()}))
+    assert table["auc.a1"].text == "70.0 % (95 % interval 60.0 % to 80.0 %)"
+    assert (table["cases.a1"].text, table["recall.a1"].text) == ("3 cases", "50.0 %")
+    assert "auc.b1" not in table
+    assert "cases.b1" not in table
+
+
 def test_shared_second_place_has_no_runner_up() -> None:
     facts = case(probabilities={"glioma": 0.6, "meningioma": 0.2, "notumor": 0.2})
     assert facts.runner_up is None
@@ -244,6 +338,12 @@ def test_the_hash_sees_every_field() -> None:
         case(privacy_unit="group"),
         case(model_sha256="f" * 64),
         case(dataset_version="v4"),
+        case(calibration=Calibration(temperature=1.0, basis="public data")),
+        case(calibration=Calibration(temperature=1.1, basis="public data")),
+        case(outlier=OutlierCheck(score=1.0, threshold=0.5, basis="public data")),
+        case(quality=()),
+        case(quality=("saturation",)),
+        case(region="centre"),
     ]
     assert len({facts_sha256(f) for f in [facts, *changed]}) == len(changed) + 1
 
@@ -270,8 +370,9 @@ def test_json_refuses_unknown_and_later_documents() -> None:
     document = json.loads(case().to_json())
     with pytest.raises(FactsError, match="does not know"):
         facts_from_json(json.dumps({**document, "age": 4}))
-    with pytest.raises(FactsError, match="version"):
-        facts_from_json(json.dumps({**document, "version": 2}))
+    for version, message in ((1, "write them again"), (3, "reads version 2")):
+        with pytest.raises(FactsError, match=message):
+            facts_from_json(json.dumps({**document, "version": version}))
     del document["version"]
     with pytest.raises(FactsError, match="lacks"):
         facts_from_json(json.dumps(document))
@@ -302,27 +403,24 @@ def test_references_are_written_with_their_units() -> None:
     written = {name: row.text for name, row in table.items()}
     assert written["p.glioma"] == written["p.1"] == "80.0 %"
     assert written["name.notumor"] == "no tumour"
-    assert written["epsilon"] == "epsilon 3.00"
-    assert written["delta"] == "delta 3.2e-04"
-    assert written["privacy"] == "epsilon 3.00 at delta 3.2e-04 per patient"
+    assert written["privacy"] == "epsilon 3.00 at delta 3.2e-04 per patient (add or remove one)"
     assert written["model"] == "sha256:0123456789ab"
     assert written["margin"] == "65.0 percentage points"
     no_promise = references(case(epsilon=None))
     assert no_promise["privacy"].text == "no differential privacy guarantee"
-    assert "epsilon" not in no_promise
     hashed = references(case(dataset_version="9" * 64))
     assert hashed["dataset"].text == "sha256:" + "9" * 12
 
 
 @given(st.floats(0, 1e6), st.floats(1e-12, 1.0))
 def test_epsilon_and_delta_are_never_written_smaller_than_they_are(e: float, d: float) -> None:
-    table = references(case(epsilon=e, delta=d))
-    assert float(table["epsilon"].text.split()[1]) >= e
-    assert float(table["delta"].text.split()[1]) >= d
+    words = references(case(epsilon=e, delta=d))["privacy"].text.split()
+    assert float(words[1]) >= e
+    assert float(words[4]) >= d
 
 
 def test_zero_delta_and_counts() -> None:
-    assert references(case(delta=0.0))["delta"].text == "delta 0"
+    assert references(case(delta=0.0))["privacy"].text.split()[4] == "0"
     table = references(cohort(n_cases=1, rounds=1, hospitals=("A1", "B1", "C1")))
     assert table["n_cases"].text == "1 case"
     assert table["rounds"].text == "1 round"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.facts import CaseFacts, ClassScores, CohortFacts, Facts, facts_sha256
+from models.facts import Calibration, CaseFacts, ClassScores, CohortFacts, Facts, facts_sha256
 from models.render import render
 from models.report import Report
 from models.report_errors import Finding, ReportCheckError, ReportFileError
@@ -33,14 +33,14 @@ CASE = CaseFacts(
     epsilon=3.0,
     delta=1e-5,
     privacy_unit="patient",
+    calibration=Calibration(temperature=1.0, basis="synthetic data"),
 )
 COHORT = CohortFacts(
     kind="global",
     name="Trial B",
     n_cases=340,
     accuracy=0.82,
-    accuracy_low=0.78,
-    accuracy_high=0.86,
+    intervals={"accuracy": (0.78, 0.86)},
     macro_f1=0.805,
     per_class={
         "glioma": ClassScores(precision=0.9, recall=0.7, f1=0.788),
@@ -101,7 +101,11 @@ CASE_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     ("thousands separator", after("Limits", "The model saw 1,024 images."), "number"),
     ("exponent", swap("1e-05", "1e-06"), "number"),
     ("epsilon", swap("epsilon 3.00", "epsilon 2.00"), "number"),
-    ("epsilon without delta", swap(" at delta 1e-05 per patient", ""), "number"),
+    (
+        "epsilon without delta",
+        swap(" at delta 1e-05 per patient (add or remove one)", ""),
+        "number",
+    ),
     ("privacy unit", swap("per patient", "per image"), "number"),
     ("word number", after("Limits", "Two readers agree."), "number"),
     ("word fraction", after("Limits", "About half of the images."), "number"),
@@ -121,7 +125,10 @@ CASE_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     ("class listed twice", swap("- glioma: 3.1 %", "- glioma: 3.1 %\n- glioma: 3.1 %"), "number"),
     (
         "privacy of a class",
-        after("Limits", "For pituitary it is epsilon 3.00 at delta 1e-05 per patient."),
+        after(
+            "Limits",
+            "For pituitary it is epsilon 3.00 at delta 1e-05 per patient (add or remove one).",
+        ),
         "number",
     ),
     # classes
@@ -210,7 +217,10 @@ CASE_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     ("confidence lost", swap("The confidence is high. ", ""), "missing"),
     (
         "privacy lost",
-        swap(" Privacy of the model: epsilon 3.00 at delta 1e-05 per patient.", ""),
+        swap(
+            " Privacy of the model: epsilon 3.00 at delta 1e-05 per patient (add or remove one).",
+            "",
+        ),
         "missing",
     ),
     ("result lost", swap("with a probability of 91.3 %", ""), "missing"),
@@ -226,7 +236,7 @@ CASE_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
 ]
 
 COHORT_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
-    ("another accuracy", swap("accuracy of 82.0 %", "accuracy of 84.0 %"), "number"),
+    ("another accuracy", swap("accuracy of 82.0 % (", "accuracy of 84.0 % ("), "number"),
     ("F-score as accuracy", swap("accuracy of 82.0 %", "accuracy of 80.5 %"), "number"),
     (
         "precision and recall swapped",
@@ -240,7 +250,7 @@ COHORT_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     ),
     ("accuracy of one class", after("Confidence", "For glioma the accuracy is 82.0 %."), "number"),
     ("interval", swap("78.0 % to 86.0 %", "79.0 % to 86.0 %"), "number"),
-    ("interval lost", swap(" (95 % interval 78.0 % to 86.0 %)", ""), "missing"),
+    ("interval lost", swap(" (95 % interval 78.0 % to 86.0 %)", ""), "number"),
     ("cases", swap("340 cases", "350 cases"), "number"),
     ("hospitals", swap("2 hospitals", "3 hospitals"), "number"),
     ("rounds", swap("12 rounds", "12 epochs"), "number"),
