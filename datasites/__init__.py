@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from datasites.answers import (
         ANSWER_FILE,
         DECISION_FILE,
+        EVALUATION_FILE,
         Answer,
+        HospitalEvaluation,
         PlanDecision,
         ReleasedReport,
         Status,
@@ -61,7 +63,9 @@ _HOMES = {
     "datasites.answers": (
         "ANSWER_FILE",
         "DECISION_FILE",
+        "EVALUATION_FILE",
         "Answer",
+        "HospitalEvaluation",
         "PlanDecision",
         "ReleasedReport",
         "Status",
@@ -110,6 +114,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "ANSWER_FILE",
     "DECISION_FILE",
+    "EVALUATION_FILE",
     "REPORTS_FILE",
     "TASK_FILE",
     "WEIGHTS_FILE",
@@ -123,6 +128,7 @@ __all__ = [
     "GenerateTask",
     "GeneratorPart",
     "GlobalScores",
+    "HospitalEvaluation",
     "IngestError",
     "ModelPart",
     "Name",

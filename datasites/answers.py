@@ -8,12 +8,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import Reason
 
 ANSWER_FILE = "answer.json"
 DECISION_FILE = "decision.json"
+EVALUATION_FILE = "evaluation.json"
+
+_Count = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Status(StrEnum):
@@ -111,6 +114,34 @@ class ReleasedReport(_Document):
     released: str
     public_key: str
     signature: str = ""
+
+
+class HospitalEvaluation(_Document):
+    """A model on a hospital's own test cases: noised counts, from which every figure follows.
+
+    Attributes:
+        classes: class names, in label order.
+        weights_sha256: the model.
+        noise_multiplier: of the one Gaussian release that this is.
+        confusion: [C][C], rows are true classes; unbiased, cells may be negative.
+        histograms: [C][2][B]: scores of other classes' cases (0) and of the class's own (1).
+    """
+
+    classes: tuple[str, ...]
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    confusion: tuple[tuple[_Count, ...], ...]
+    histograms: tuple[tuple[tuple[_Count, ...], ...], ...]
+
+    @model_validator(mode="after")
+    def _whole(self) -> HospitalEvaluation:
+        count = len(self.classes)
+        steps = {len(own) for rows in self.histograms for own in rows}
+        if [len(row) for row in self.confusion] != [count] * count:
+            raise ValueError(f"the confusion matrix is not {count} by {count}")
+        if [len(rows) for rows in self.histograms] != [2] * count or len(steps) != 1:
+            raise ValueError(f"there are not two equal histograms for each of {count} classes")
+        return self
 
 
 class WithheldNotice(_Document):

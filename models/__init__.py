@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
     from models.modelstore import load_model_file, save_model_file
+    from models.noised_metrics import (
+        Estimate,
+        NoisedEvaluation,
+        class_figures,
+        noised_accuracy,
+        noised_evaluation,
+    )
     from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
     from models.prediction import predict
     from models.report_errors import ReportError
@@ -41,6 +48,13 @@ _HOMES = {
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
     "models.modelfile": ("build_from_text",),
     "models.modelstore": ("load_model_file", "save_model_file"),
+    "models.noised_metrics": (
+        "Estimate",
+        "NoisedEvaluation",
+        "class_figures",
+        "noised_accuracy",
+        "noised_evaluation",
+    ),
     "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
     "models.prediction": ("predict",),
     "models.report_errors": ("ReportError",),
@@ -60,12 +74,14 @@ __all__ = [
     "ClassScore",
     "ClassScores",
     "CohortFacts",
+    "Estimate",
     "Evaluation",
     "Facts",
     "GeneratorSettings",
     "MetricsError",
     "ModelFileError",
     "ModelsError",
+    "NoisedEvaluation",
     "PhantomSet",
     "Report",
     "ReportError",
@@ -78,6 +94,7 @@ __all__ = [
     "build_generator",
     "build_model",
     "check_weights",
+    "class_figures",
     "classifier_names",
     "diffusion_losses",
     "draw_phantom",
@@ -86,6 +103,8 @@ __all__ = [
     "find_model",
     "initial_weights",
     "load_model_file",
+    "noised_accuracy",
+    "noised_evaluation",
     "normalise",
     "predict",
     "sample_images",

@@ -30,7 +30,8 @@ from orchestrator.curves import RoundScore, shown_delta, shown_epsilon
 from orchestrator.errors import ReportingError
 
 if TYPE_CHECKING:
-    from models import Evaluation
+    from models import Estimate, Evaluation
+    from orchestrator.hospital_figures import HospitalFigures
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER_BYTES = 24
@@ -192,6 +193,7 @@ class StudyReport:
         reports: what was released.
         reports_held: reports that wait for an owner's decision.
         reports_withheld: reports that an owner refused.
+        at_hospitals: the model on each hospital's own test cases, from noised counts.
         further_limits: limits of this study, shown after `STANDARD_LIMITS`.
 
     Raises:
@@ -216,6 +218,7 @@ class StudyReport:
     reports: tuple[ReleasedReport, ...] = ()
     reports_held: int = 0
     reports_withheld: int = 0
+    at_hospitals: tuple[HospitalFigures, ...] = ()
     further_limits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -269,6 +272,7 @@ def _environment() -> Environment:
         "epsilon": shown_epsilon,
         "delta": shown_delta,
         "percent": _percent,
+        "interval": _interval,
         "decimal": _decimal,
         "grouped": lambda value: f"{value:,.0f}".replace(",", "\u2009"),
         "utc": lambda time: time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -280,6 +284,13 @@ def _environment() -> Environment:
 def _percent(value: float | None) -> str:
     """A share as per cent; a dash where it is not defined."""
     return "–" if value is None or math.isnan(value) else f"{value:.1%}"
+
+
+def _interval(estimate: Estimate) -> str:
+    """A share with its interval, both as per cent; words where nothing is known."""
+    if estimate.low <= 0.0 and estimate.high >= 1.0:
+        return "drowned in noise"
+    return f"{estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%})"
 
 
 def _decimal(value: float | None) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from models import Evaluation
 from orchestrator import plots
 from orchestrator.curves import epsilon_series
+from orchestrator.hospital_figures import HospitalFigures
 from orchestrator.html_report import Picture
 from orchestrator.runstate import RunState
 
 
 def study_pictures(
-    state: RunState, evaluation: Evaluation, budgets: Mapping[str, float]
+    state: RunState,
+    evaluation: Evaluation,
+    budgets: Mapping[str, float],
+    hospitals: Sequence[HospitalFigures] = (),
 ) -> dict[str, Picture]:
     """The pictures of a run, by file name; ROC curves only where the test set allows any."""
     series = epsilon_series(state.contributions, budgets=budgets)
@@ -43,5 +47,12 @@ def study_pictures(
             title="ROC curves",
             description="One class against the others on the test set.",
             png=plots.roc_png(evaluation),
+        )
+    if hospitals:
+        pictures["hospital_roc"] = Picture(
+            title="ROC curves at the hospitals",
+            description="One class against the others on each hospital's own test cases, from "
+            "noised counts; the bands hold with 95 % over cases and noise.",
+            png=plots.hospital_roc_png(hospitals),
         )
     return pictures

@@ -44,6 +44,7 @@ from orchestrator.plot_style import (
 
 if TYPE_CHECKING:
     from models import Evaluation
+    from orchestrator.hospital_figures import HospitalFigures
 
 
 def loss_accuracy_png(scores: Sequence[RoundScore]) -> bytes:
@@ -157,6 +158,40 @@ def roc_png(evaluation: Evaluation) -> bytes:
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
         axes.legend(loc="lower right")
         return png()
+
+
+def hospital_roc_png(hospitals: Sequence[HospitalFigures]) -> bytes:
+    """ROC curves at each hospital from noised counts, with bands of 95 %.
+
+    Raises:
+        ReportingError: no hospital has released an evaluation.
+    """
+    if not hospitals:
+        raise ReportingError("no hospital has released an evaluation; there is no curve to draw")
+    columns = min(3, len(hospitals))
+    rows = math.ceil(len(hospitals) / columns)
+    with figure_and_png(width=4.1 * columns, height=4.2 * rows) as (figure, png):
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, one in zip(grid, hospitals, strict=False):
+            _hospital_roc(axes, one)
+        for axes in grid[len(hospitals) :]:
+            axes.set_visible(False)
+        return png()
+
+
+def _hospital_roc(axes: Axes, one: HospitalFigures) -> None:
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+    for index, score in enumerate(one.figures.per_class):
+        fpr = [point.fpr for point in score.roc]
+        low, high = ([getattr(p.tpr, end) for p in score.roc] for end in ("low", "high"))
+        axes.fill_between(fpr, low, high, color=colour(index), alpha=0.09, linewidth=0)
+        auc = score.auc
+        label = f"{name_label(score.name)} {auc.value:.2f} ({auc.low:.2f} to {auc.high:.2f})"
+        tpr = [point.tpr.value for point in score.roc]
+        axes.plot(fpr, tpr, label=label, color=colour(index), linestyle=dashes(index))
+    axes.set(title=name_label(one.hospital), xlabel="False positive rate")
+    axes.set(ylabel="True positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.legend(loc="lower right", fontsize=7.5, title="AUC (95 % interval)", title_fontsize=7.5)
 
 
 def epsilon_png(series: Sequence[EpsilonSeries], *, budget: float | None = None) -> bytes:

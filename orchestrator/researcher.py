@@ -16,11 +16,13 @@ from pathlib import Path
 from datasites import (
     ANSWER_FILE,
     DECISION_FILE,
+    EVALUATION_FILE,
     TASK_FILE,
     WEIGHTS_FILE,
     Answer,
     Bundle,
     DataCard,
+    HospitalEvaluation,
     Participant,
     PlanDecision,
     ReleasedReport,
@@ -170,7 +172,26 @@ class Researcher:
 
     def withheld(self, site: str, request: str) -> int:
         """How many reports of a request the owner withheld."""
-        return sum(name.endswith(".withheld.json") for name in self.link.received(site, request))
+        names = [n for n in self.link.received(site, request) if n.endswith(".withheld.json")]
+        return sum(name != f"{request}-evaluation.withheld.json" for name in names)
+
+    def evaluation(self, site: str, request: str, *, bundle: Bundle) -> HospitalEvaluation | None:
+        """A hospital's noised evaluation, None while it has not left.
+
+        Raises:
+            VerificationError: it is not what the receipt was signed for, or of another plan.
+            PlanError: it is malformed.
+        """
+        reply = self.reply(site, request, bundle=bundle)
+        if reply is None or reply.receipt is None or EVALUATION_FILE not in reply.files:
+            return None
+        if EVALUATION_FILE not in reply.receipt.outputs:
+            raise VerificationError(f"{site}: its receipt names no evaluation")
+        data = reply.files[EVALUATION_FILE]
+        found = parse_model(HospitalEvaluation, data, what=f"evaluation of {site}")
+        if found.classes != tuple(bundle.plan.classes):
+            raise VerificationError(f"{site}: its evaluation is of other classes")
+        return found
 
     def _receipt(self, site: str, request: str, text: str, bundle: Bundle) -> Receipt:
         try:

@@ -19,6 +19,7 @@ from orchestrator.audit import LedgerFinding, verify_run
 from orchestrator.contribution import contributions_csv, contributions_json
 from orchestrator.curves import scores_csv
 from orchestrator.errors import VerificationError
+from orchestrator.hospital_figures import hospital_figures
 from orchestrator.html_report import (
     Approval,
     HospitalReport,
@@ -58,7 +59,12 @@ def write_results(
     folder.write("evaluation.json", json.dumps(evaluation.to_json(), indent=1).encode())
     hospitals = _hospitals(state, bundle, researcher, spends, ledgers)
     budgets = {site.name: site.budget for site in hospitals if site.budget is not None}
-    pictures = study_pictures(state, evaluation, budgets)
+    figures = hospital_figures(researcher, state.report_requests, bundle)
+    for one in figures:
+        folder.write(
+            f"evaluations/{one.hospital}.json", json.dumps(one.to_json(), indent=1).encode()
+        )
+    pictures = study_pictures(state, evaluation, budgets, figures)
     for name, picture in pictures.items():
         folder.write(f"plots/{name}.png", picture.png)
     report = StudyReport(
@@ -80,10 +86,12 @@ def write_results(
         reports=tuple(_shown(site, signed) for site, signed in reports),
         reports_held=held,
         reports_withheld=withheld,
+        at_hospitals=figures,
     )
     folder.write("report.html", render_html(report).encode())
     counts = {"held": held, "released": len(reports), "withheld": withheld}
     summary = _summary(state, evaluation, spends, ledgers, counts)
+    summary["hospital_evaluations"] = {one.hospital: one.figures.to_json() for one in figures}
     folder.write("summary.json", (json.dumps(summary, indent=1) + "\n").encode())
 
 

@@ -15,6 +15,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from datasites import (
+    EVALUATION_FILE,
     REPORTS_FILE,
     AugmentPart,
     DeclaredOutput,
@@ -88,9 +89,10 @@ class GeneratorSpec(_Part):
 
 
 class ReportSpec(_Part):
-    """Reports at each hospital."""
+    """Evaluation on each hospital's own test cases, in noised counts, and reports about it."""
 
     cases: Annotated[int, Field(ge=0, le=1_000)] = 2
+    score_bins: Annotated[int, Field(ge=2, le=100)] = 8
 
 
 class StrategySpec(_Part):
@@ -246,7 +248,7 @@ def _reports(study: Study) -> ReportPart | None:
         delta=study.privacy.delta,
         event_for=lambda value: gaussian(noise_multiplier=value),
     )
-    return ReportPart(cases=study.reports.cases, metrics_noise_multiplier=noise)
+    return ReportPart(metrics_noise_multiplier=noise, **study.reports.model_dump())
 
 
 def _outputs(reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:
@@ -256,4 +258,5 @@ def _outputs(reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:
     return (
         weights,
         DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=8 * 1024 * 1024),
+        DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=1024 * 1024),
     )

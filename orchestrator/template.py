@@ -47,6 +47,7 @@ images_per_class = 16
 sampling_steps = 10
 
 [reports]
+score_bins = 8              # steps of the noised score histograms, from which ROC and AUC come
 cases = 2                   # case reports each hospital drafts; its owner decides on each
 
 [strategy]

@@ -60,6 +60,11 @@ if TYPE_CHECKING:
     from privacy.errors import PrivacyError as PrivacyError
     from privacy.errors import SettingsError as SettingsError
     from privacy.errors import SignatureError as SignatureError
+    from privacy.evaluation import TestCounts as TestCounts
+    from privacy.evaluation import cell_noise as cell_noise
+    from privacy.evaluation import counted as counted
+    from privacy.evaluation import evaluation_event as evaluation_event
+    from privacy.evaluation import released as released
     from privacy.events import DpEvent as DpEvent
     from privacy.events import compose as compose
     from privacy.events import event_from_json as event_from_json
@@ -128,6 +133,7 @@ _NAMES = {
         "SettingsError",
         "SignatureError",
     ),
+    "evaluation": ("TestCounts", "cell_noise", "counted", "evaluation_event", "released"),
     "events": (
         "DpEvent",
         "compose",

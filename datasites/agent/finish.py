@@ -23,7 +23,7 @@ import pydantic
 
 from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
-from datasites.answers import Answer, Status, Timing
+from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status, Timing
 from datasites.desk import Desk, Item, ItemKind, ItemState
 from datasites.errors import OutputError
 from datasites.plans import GenerateTask, ReportTask, TrainTask, task_event, train_event
@@ -54,7 +54,7 @@ from privacy import (
 
 _RESULT_BYTES = 65_536
 _IMAGES_BYTES = 64 * 1024 * 1024
-STANDING = "standing leave for DP weights"
+STANDING = "standing leave for DP outputs"
 
 
 class Finisher:
@@ -80,6 +80,7 @@ class Finisher:
                 files = _weights(folder.outputs, job)
             case ReportTask():
                 files = {REPORTS_FILE: _declared_reports(folder.outputs, job)}
+                files |= _declared_evaluation(folder.outputs, job)
         kept = {**files, RESULT_FILE: result.model_dump_json().encode()}
         self._book.keep_results(job.request.id, kept)
 
@@ -103,7 +104,7 @@ class Finisher:
             status=Status.HELD if held else Status.DONE,
             receipt=receipt,
             timing=Timing(started=result.started, ended=result.ended),
-            items=len(items),
+            items=sum(item.kind is not ItemKind.EVALUATION for item in items),
         )
 
     def _event(self, job: ReadyJob, result: Result) -> DpEvent:
@@ -135,13 +136,18 @@ class Finisher:
                 write_file(target / SYNTHETIC_IMAGES, files[SYNTHETIC_IMAGES])
                 return []
             case TrainTask():
-                return [self._place_weights(job, files)]
+                return [self._place_noised(job, ItemKind.WEIGHTS, files)]
             case ReportTask():
                 drafts = DraftReports.model_validate_json(files[REPORTS_FILE])
-                return [self._place_report(job, draft) for draft in drafts.reports]
+                placed = [self._place_report(job, draft) for draft in drafts.reports]
+                if EVALUATION_FILE in files:
+                    counts = {EVALUATION_FILE: files[EVALUATION_FILE]}
+                    placed.append(self._place_noised(job, ItemKind.EVALUATION, counts))
+                return placed
 
-    def _place_weights(self, job: ReadyJob, files: dict[str, bytes]) -> Item:
-        item = _item(job, f"{job.request.id}-weights", ItemKind.WEIGHTS, tuple(files))
+    def _place_noised(self, job: ReadyJob, kind: ItemKind, files: dict[str, bytes]) -> Item:
+        """Hold what noise protects; it goes at once where the approval says so."""
+        item = _item(job, f"{job.request.id}-{kind.value}", kind, tuple(files))
         self._desk.hold(item, files)
         item = self._desk.get(item.id)
         if job.approval.standing_release and item.state is ItemState.HELD:
@@ -227,6 +233,21 @@ def _declared_reports(folder: Path, job: ReadyJob) -> bytes:
     except pydantic.ValidationError as error:
         raise OutputError(f"the job's reports are malformed: {error}") from error
     return data
+
+
+def _declared_evaluation(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    """The noised counts, where the plan declares that they leave."""
+    declared = [output for output in job.bundle.plan.outputs if output.kind == "evaluation"]
+    if not declared:
+        return {}
+    if [output.name for output in declared] != [EVALUATION_FILE]:
+        raise OutputError(f"the plan does not declare {EVALUATION_FILE!r} as its evaluation")
+    data = take_output(folder, EVALUATION_FILE, max_bytes=declared[0].max_bytes)
+    try:
+        HospitalEvaluation.model_validate_json(data)
+    except pydantic.ValidationError as error:
+        raise OutputError(f"the job's evaluation is malformed: {error}") from error
+    return {EVALUATION_FILE: data}
 
 
 def _synthetic(folder: Path, job: ReadyJob) -> dict[str, bytes]:

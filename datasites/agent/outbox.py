@@ -9,6 +9,7 @@ from datasites.agent.requests import Request, RequestBook
 from datasites.answers import (
     ANSWER_FILE,
     DECISION_FILE,
+    EVALUATION_FILE,
     Answer,
     PlanDecision,
     ReleasedReport,
@@ -61,7 +62,12 @@ class Outbox:
         files: dict[str, bytes] = {}
         decided: list[Item] = []
         for item in self._desk.items():
-            if item.request != request.id or item.kind is not ItemKind.WEIGHTS:
+            if item.request != request.id:
+                continue
+            if item.kind is ItemKind.EVALUATION and item.state is ItemState.RELEASED:
+                files |= self._desk.files(item)
+                self._desk.mark_sent(item)
+            if item.kind is not ItemKind.WEIGHTS:
                 continue
             if item.state is ItemState.HELD:
                 return
@@ -88,11 +94,13 @@ class Outbox:
         book.discard_files(request)
 
     def send_reports(self) -> None:
-        """Send released reports and notices of withheld ones."""
+        """Send released reports and evaluations, and notices of withheld ones."""
         for item in self._desk.items():
             if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
                 continue
-            if item.state is ItemState.RELEASED:
+            if item.state is ItemState.RELEASED and item.kind is ItemKind.EVALUATION:
+                name, document = EVALUATION_FILE, self._desk.files(item)[EVALUATION_FILE].decode()
+            elif item.state is ItemState.RELEASED:
                 name, document = f"{item.id}.report.json", self.signed_report(item)
             else:
                 notice = WithheldNotice(item=item.id, kind=item.kind.value)

@@ -153,6 +153,10 @@ def read(site: SiteArg, item: ItemArg) -> None:
     if found.kind is ItemKind.WEIGHTS:
         say(f"{found.id}: weights, {found.state.value}")
         return
+    if found.kind is ItemKind.EVALUATION:
+        say("noised counts of this hospital's test cases; all of this would leave:")
+        say(next(iter(desk.files(found).values())).decode())
+        return
     draft = DraftReport.model_validate_json(next(iter(desk.files(found).values())))
     say(draft.text)
     say("\n--- facts (every number and class above was checked against these)")

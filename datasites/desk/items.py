@@ -28,6 +28,7 @@ class ItemKind(StrEnum):
     CASE_REPORT = "case"
     HOSPITAL_REPORT = "hospital"
     GLOBAL_REPORT = "global"
+    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,12 @@ def generator_event(plan: Plan) -> DpEvent:
 
 
 def metrics_event(plan: Plan) -> DpEvent:
-    """One noised confusion matrix."""
-    from privacy import gaussian
+    """The test figures, in one release: confusion matrix and score histograms together."""
+    from privacy import evaluation_event
 
     if plan.reports is None:
         raise ValueError("the plan has no reports")
-    return gaussian(noise_multiplier=plan.reports.metrics_noise_multiplier)
+    return evaluation_event(noise_multiplier=plan.reports.metrics_noise_multiplier)
 
 
 def plan_events(plan: Plan, *, rounds: int | None = None) -> list[DpEvent]:

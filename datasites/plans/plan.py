@@ -109,16 +109,21 @@ class GeneratorPart(_Part):
 
 
 class ReportPart(_Part):
-    """Reports at the hospital on its own test cases; every one is held for a release decision.
+    """Evaluation and reports at the hospital on its own test cases.
+
+    The noised counts leave as DP weights do; every report is held for a release decision.
 
     Attributes:
         cases: case reports at most.
-        metrics_noise_multiplier: noise on the test confusion matrix (L2 sensitivity 1 per unit).
+        metrics_noise_multiplier: noise on confusion matrix and score histograms, over their
+            joint L2 sensitivity for one unit.
+        score_bins: steps of the score histograms.
         write_global: whether this plan asks for a report on the global evaluation as well.
     """
 
     cases: Annotated[int, Field(ge=0, le=1_000)]
     metrics_noise_multiplier: Positive
+    score_bins: Annotated[int, Field(ge=2, le=100)] = 8
     write_global: bool = True
 
 
@@ -126,7 +131,7 @@ class DeclaredOutput(_Part):
     """One file that may leave, with what it may contain."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
-    kind: Literal["weights", "report"]
+    kind: Literal["weights", "report", "evaluation"]
     max_bytes: Annotated[int, Field(ge=1, le=512 * 1024 * 1024)]
 
 

@@ -15,14 +15,15 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
+from datasites.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.ingest.shard import Shard
 from datasites.plans import GlobalScores, ReportPart, ReportTask
-from datasites.worker.cohort import Cohort, cohort_from, unit_confusion
+from datasites.worker.cohort import Cohort, cohort_from
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job
 from datasites.worker.train import load_classifier
 from models import CaseFacts, ClassScores, CohortFacts, Facts, ReportWriter, predict
-from privacy import noised_counts
+from privacy import TestCounts, cell_noise, counted, os_rng, released
 
 PSEUDONYM_DIGITS = 8
 
@@ -43,10 +44,12 @@ def run(files: JobFiles) -> int:
         raise TypeError("a report job needs a report task and a plan with reports")
     shard = files.shard("test")
     model = load_classifier(job.plan, files.model_text, files.weights)
-    probabilities = predict(model, shard.images)
+    probabilities = np.clip(predict(model, shard.images), 0.0, 1.0)
+    counts = _released(part, shard, probabilities)
+    files.write(EVALUATION_FILE, _evaluation(job, part, task, counts).encode())
     all_facts: list[tuple[str, Facts]] = [
         *_cases(job, part, task, shard, probabilities),
-        ("hospital", _hospital(job, part, task, shard, probabilities)),
+        ("hospital", _hospital(job, part, task, counts)),
     ]
     if task.scores is not None and part.write_global:
         all_facts.append(("global", _global(job, task, task.scores)))
@@ -89,20 +92,34 @@ def _cases(
     return found
 
 
-def _hospital(
-    job: Job, part: ReportPart, task: ReportTask, shard: Shard, probabilities: NDArray[np.float64]
-) -> Facts:
-    """The cohort's facts, from one Gaussian release over the unit confusion matrix."""
-    exact = unit_confusion(
-        labels=np.asarray(shard.labels),
-        predicted=probabilities.argmax(axis=1),
-        units=np.asarray(shard.units),
-        classes=len(shard.classes),
+def _released(part: ReportPart, shard: Shard, probabilities: NDArray[np.float64]) -> TestCounts:
+    """The one Gaussian release of this job; everything about the cohort is derived from it."""
+    exact = counted(
+        probabilities,
+        np.asarray(shard.labels),
+        np.asarray(shard.units),
+        bins=part.score_bins,
     )
-    noise = part.metrics_noise_multiplier
-    rng = np.random.default_rng(secrets.randbits(128))
-    noised = noised_counts(exact, noise_multiplier=noise, rng=rng).astype(np.float64)
-    cohort = cohort_from(noised, noise=noise)
+    return released(exact, noise_multiplier=part.metrics_noise_multiplier, rng=os_rng())
+
+
+def _evaluation(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts) -> str:
+    """The noised counts as they leave."""
+    return HospitalEvaluation.model_validate(
+        {
+            "classes": job.plan.classes,
+            "weights_sha256": task.weights_sha256,
+            "noise_multiplier": part.metrics_noise_multiplier,
+            "confusion": counts.confusion.tolist(),
+            "histograms": counts.histograms.tolist(),
+        }
+    ).model_dump_json()
+
+
+def _hospital(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts) -> Facts:
+    """The cohort's facts, from the released confusion matrix."""
+    noise, _ = cell_noise(part.metrics_noise_multiplier, classes=len(job.plan.classes))
+    cohort = cohort_from(counts.confusion, noise=noise)
     return _cohort_facts(job, task, cohort, kind="hospital", name=job.hospital, noised=True)
 
 

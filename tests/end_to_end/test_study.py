@@ -123,6 +123,14 @@ def test_the_summary(shared):
     assert summary["ledger_verified"] == dict.fromkeys(both, True)
     assert summary["overhead_s_per_round"] >= 0
     assert summary["refusals"] == {}
+    # Each hospital's evaluation left in noised counts; its figures have intervals.
+    assert set(summary["hospital_evaluations"]) == set(both)
+    for found in summary["hospital_evaluations"].values():
+        for estimate in (found["accuracy"], found["per_class"]["glioma"]["auc"]):
+            assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+    page = (shared.out / "report.html").read_text()
+    assert "How good it is at each hospital" in page
+    assert "ROC curves at the hospitals" in page
 
 
 def test_reports_were_released_withheld_and_held(shared):
@@ -419,7 +427,7 @@ def test_no_unreleased_report_left_a_hospital(shared, outside):
     for name in ("A", "B"):
         desk = Desk(Site.open(shared.site(name)))
         for item in desk.items():
-            if item.kind is ItemKind.WEIGHTS:
+            if item.kind in (ItemKind.WEIGHTS, ItemKind.EVALUATION):
                 continue
             draft = DraftReport.model_validate_json(next(iter(desk.files(item).values())))
             lines = {line for line in draft.text.splitlines() if len(line) > 60}

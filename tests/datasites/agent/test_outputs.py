@@ -8,17 +8,26 @@ are refused without a word of why; reports leave one by one, signed; synthetic i
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pytest
 
-from datasites.answers import ReleasedReport, Status, WithheldNotice
+from datasites.answers import (
+    EVALUATION_FILE,
+    Answer,
+    ReleasedReport,
+    Status,
+    WithheldNotice,
+)
 from datasites.desk import Desk, ItemState
 from datasites.errors import OutputError, Reason
-from datasites.plans import GenerateTask, ReportTask, make_bundle
+from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
 from datasites.worker.protocol import DraftReport, DraftReports
 from models import WeightsError, initial_weights, weights_to_bytes
-from privacy import canonical_bytes, sha256_hex, verify
+from privacy import canonical_bytes, gaussian, sha256_hex, verify
+
+CLASSES = ["glioma", "notumor"]
 
 
 def _nan(weights: bytes) -> bytes:
@@ -149,6 +158,84 @@ def test_reports_leave_one_by_one_and_signed(by_hand):
     assert notice.reason is Reason.WITHHELD_BY_OWNER
     assert b"internal words" not in b"".join(files.values())
     assert world.site.ledger.account().disclosed_units == 1
+
+
+def _evaluation(**changes: object) -> bytes:
+    document = {
+        "version": 1,
+        "classes": CLASSES,
+        "weights_sha256": "b" * 64,
+        "noise_multiplier": 5.0,
+        "confusion": [[3.5, -1.25]] * 2,
+        "histograms": [[[1.0, 2.0]] * 2] * 2,
+    }
+    return json.dumps({**document, **changes}).encode()
+
+
+@pytest.fixture
+def evaluating(world, plan, by_hand_in):
+    """A world whose plan declares the evaluation as an output."""
+    declared = DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=10_000)
+    wider = plan.model_copy(update={"outputs": (*plan.outputs, declared)})
+    world.submit_plan(make_bundle(wider, None))
+    world.start().step()
+    world.approve()
+    by_hand = by_hand_in(world)
+    by_hand.begin(_report_task(world))
+    by_hand.result(0)
+    by_hand.write(reports__json=_drafts())
+    return by_hand
+
+
+def test_a_noised_evaluation_leaves_with_the_answer_and_is_accounted_once(evaluating):
+    world = evaluating.world
+    evaluating.write(evaluation__json=_evaluation())
+    before = [s.event for s in world.site.ledger.account().spends.values()]
+    answer = evaluating.finish()
+    assert (answer.status, answer.items) == (Status.HELD, 3)
+    spends = [s.event for s in world.site.ledger.account().spends.values()]
+    assert spends == before
+    assert spends[-1] == gaussian(noise_multiplier=5.0)
+    evaluating.agent.step()
+    files = world.answers("rep")
+    assert set(files) == {"answer.json", EVALUATION_FILE}
+    assert files[EVALUATION_FILE] == _evaluation()
+    receipt = json.loads(Answer.model_validate_json(files["answer.json"]).receipt)["receipt"]
+    assert receipt["outputs"][EVALUATION_FILE] == sha256_hex(_evaluation())
+
+
+def test_an_evaluation_waits_without_standing_leave(evaluating):
+    world, desk = evaluating.world, Desk(evaluating.world.site)
+    evaluating.write(evaluation__json=_evaluation())
+    object.__setattr__(evaluating.job.approval, "standing_release", False)
+    evaluating.finish()
+    evaluating.agent.step()
+    assert set(world.answers("rep")) == {"answer.json"}
+    desk.decide("rep-evaluation", state=ItemState.RELEASED, actor="ann", reason="")
+    evaluating.agent.step()
+    assert set(world.answers("rep")) == {"answer.json", EVALUATION_FILE}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"{}",
+        _evaluation(confusion=[[1.0, 2.0]]),
+        _evaluation(confusion=[[float("nan"), 2.0]] * 2),
+        _evaluation(histograms=[[[1.0, 2.0]]] * 2),
+        _evaluation(histograms=[[[1.0], [1.0, 2.0]]] * 2),
+        _evaluation(comment="words"),
+    ],
+)
+def test_an_evaluation_that_is_malformed_is_refused(evaluating, wrong):
+    evaluating.write(evaluation__json=wrong)
+    with pytest.raises(OutputError, match="malformed"):
+        evaluating.finish()
+
+
+def test_a_declared_evaluation_must_be_there(evaluating):
+    with pytest.raises(OutputError, match="evaluation"):
+        evaluating.finish()
 
 
 def test_reports_that_are_malformed_are_refused(by_hand):

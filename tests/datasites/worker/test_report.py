@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasites.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.plans import GlobalScores, ReportPart, ReportTask
 from datasites.worker import report
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
@@ -56,6 +57,13 @@ def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
         verify_report(draft.text, facts)
         assert (facts.kind, facts.model_sha256, facts.epsilon) == (draft.kind, "b" * 64, 2.5)
     assert "llama" in {draft.source for draft in found}
+    # The evaluation that leaves holds the counts that the hospital's report was written from.
+    left = HospitalEvaluation.model_validate_json(output(files, EVALUATION_FILE))
+    facts = facts_from_json(found[2].facts)
+    rounded = [[max(0, round(cell)) for cell in row] for row in left.confusion]
+    assert [list(map(int, row.values())) for row in facts.confusion.values()] == rounded
+    assert (left.weights_sha256, left.noise_multiplier) == ("b" * 64, 0.5)
+    assert np.array(left.histograms).shape == (2, 2, 8)
 
 
 @pytest.mark.parametrize("scores", [None, SCORES])
@@ -95,16 +103,11 @@ def test_one_case_a_unit_and_no_more_than_asked(
 def test_the_cohorts_figures_are_noised(make_files, task, test_shard, probabilities):
     job = make_files(task).job
     # Noise this loud cannot leave the exact counts of four units; this quiet, it must.
-    seen = [
-        report._hospital(
-            job,
-            ReportPart(cases=0, metrics_noise_multiplier=noise),
-            task,
-            test_shard,
-            probabilities,
-        )
-        for noise in (1e4, 1e-6)
-    ]
+    seen = []
+    for noise in (1e4, 1e-6):
+        part = ReportPart(cases=0, metrics_noise_multiplier=noise)
+        counts = report._released(part, test_shard, probabilities)
+        seen.append(report._hospital(job, part, task, counts))
     assert all(facts.noised for facts in seen)
     assert seen[0].n_cases != 4
     assert seen[1].n_cases == 4

@@ -1,0 +1,114 @@
+"""One Gaussian release over confusion matrix and score histograms.
+
+Proven: adding or removing one unit moves the scaled concatenation by at most sqrt(2), whatever the
+units, and that bound is reached; the noise has the standard deviation that is stated; the event is
+one Gaussian; what comes out is unbiased.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy import epsilon, gaussian
+from privacy.errors import EventError, SettingsError
+from privacy.evaluation import (
+    SENSITIVITY,
+    TestCounts,
+    cell_noise,
+    counted,
+    evaluation_event,
+    released,
+)
+
+CLASSES, BINS = 3, 5
+_ROWS = st.lists(
+    st.tuples(
+        st.integers(0, CLASSES - 1),
+        st.integers(0, 4),
+        st.tuples(*[st.floats(0, 1, allow_nan=False)] * CLASSES),
+    ),
+    min_size=1,
+    max_size=15,
+)
+
+
+def _counts(rows) -> TestCounts:
+    return counted(
+        np.array([row[2] for row in rows]).reshape(-1, CLASSES),
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([row[1] for row in rows], dtype=np.int64),
+        bins=BINS,
+    )
+
+
+def _scaled(counts: TestCounts) -> np.ndarray:
+    return np.concatenate(
+        [counts.confusion.ravel(), counts.histograms.ravel() / math.sqrt(CLASSES)]
+    )
+
+
+@given(_ROWS)
+def test_one_unit_moves_the_concatenation_by_at_most_the_sensitivity(rows):
+    whole = _scaled(_counts(rows))
+    for unit in {row[1] for row in rows}:
+        without = _scaled(_counts([row for row in rows if row[1] != unit]))
+        assert np.linalg.norm(whole - without) <= SENSITIVITY + 1e-9
+
+
+@given(_ROWS)
+def test_every_unit_weighs_one(rows):
+    counts, units = _counts(rows), len({row[1] for row in rows})
+    assert counts.confusion.sum() == pytest.approx(units)
+    assert counts.histograms.sum(axis=(1, 2)) == pytest.approx(np.full(CLASSES, units))
+    assert counts.histograms[:, 1].sum(axis=1) == pytest.approx(counts.confusion.sum(axis=1))
+
+
+def test_one_image_reaches_the_bound():
+    one = _counts([(0, 0, (0.9, 0.1, 0.0))])
+    assert np.linalg.norm(_scaled(one)) == pytest.approx(SENSITIVITY)
+
+
+def test_the_noise_is_the_stated_one_and_unbiased():
+    rng = np.random.default_rng(1)
+    exact = _counts([(0, 0, (0.9, 0.1, 0.0))])
+    draws = [released(exact, noise_multiplier=2.0, rng=rng) for _ in range(4000)]
+    matrix, histogram = cell_noise(2.0, classes=CLASSES)
+    assert matrix == pytest.approx(2 * SENSITIVITY)
+    for name, noise in (("confusion", matrix), ("histograms", histogram)):
+        off = np.stack([getattr(draw, name) - getattr(exact, name) for draw in draws])
+        assert off.std() == pytest.approx(noise, rel=0.02)
+        assert abs(off.mean()) < 4 * noise / math.sqrt(off.size)
+
+
+def test_it_is_one_gaussian_event():
+    assert evaluation_event(noise_multiplier=2.5) == gaussian(noise_multiplier=2.5)
+    assert epsilon(evaluation_event(noise_multiplier=2.5), delta=1e-5) < 2.0
+    with pytest.raises(EventError):
+        released(_counts([(0, 0, (1, 0, 0))]), noise_multiplier=0.0, rng=np.random.default_rng(0))
+
+
+def test_no_case_is_counted_too():
+    empty = counted(np.zeros((0, CLASSES)), np.zeros(0, np.int64), np.zeros(0, np.int64), bins=BINS)
+    assert empty.confusion.sum() == 0
+    assert empty.histograms.shape == (CLASSES, 2, BINS)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "units"),
+    [
+        ([[0.5, 0.5]], [0, 1], [0]),
+        ([[0.5, 0.5]], [0], [0, 1]),
+        ([[0.5, 1.5]], [0], [0]),
+        ([[0.5, 0.5]], [2], [0]),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(scores, labels, units):
+    with pytest.raises(SettingsError):
+        counted(np.array(scores), np.array(labels), np.array(units), bins=4)
+    with pytest.raises(SettingsError, match="2 bins"):
+        counted(np.array([[0.5, 0.5]]), np.array([0]), np.array([0]), bins=1)
