@@ -9,7 +9,7 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test lint format setup sandbox sshd clean
+.PHONY: demo test lint format setup sandbox sshd clean bench-reports
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -23,6 +23,9 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench-reports: setup
+	.venv/bin/python -m models.scripts.bench_reports
 
 format: setup
 	.venv/bin/ruff check --fix .

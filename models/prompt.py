@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from models.facts import CaseFacts, CohortFacts, Facts, references
-from models.report_layout import DISCLAIMER, sections_of
+from models.facts import CaseFacts, Facts, references
+from models.report_language import holds, patterns
+from models.report_layout import DISCLAIMER
 
 Style = Literal["compact", "text"]
 
@@ -22,23 +23,37 @@ COMPACT_CLASSES: Final = 12
 
 _OPTIONAL: Final = (
     "runner_up",
+    "calibrated",
+    "quality_flags",
+    "region",
+    "macro_auc",
     "best",
     "weakest",
     "top_confusion",
     "rounds",
     "hospital_count",
+    "trend",
+    "shares",
 )
-_DEGREES: Final = ("high", "moderate", "low")
+_STATES: Final = (
+    "tied",
+    "unusual",
+    "typical",
+    "clear",
+    "outlier unchecked",
+    "quality unchecked",
+    "noised",
+    "exact",
+    "no interval",
+)
 COMPACT_TAGS: Final = (
     "<case>",
     "<hospital>",
     "<global>",
     *(f"<{word}>" for word in ("glioma", "meningioma", "pituitary", "healthy", "other")),
-    *(f"<{word}>" for word in _DEGREES),
+    *(f"<{word}>" for word in ("high", "moderate", "low")),
     *(f"<{word}>" for word in ("wide", "fair", "narrow")),
-    "<tied>",
-    "<noised>",
-    "<exact>",
+    *(f"<{word}>" for word in _STATES),
     "<report>",
     "<end>",
 )
@@ -114,10 +129,9 @@ def _compact(facts: Facts) -> Iterator[str]:
     yield f"<{facts.kind}>"
     if isinstance(facts, CaseFacts):
         yield f"<{facts.family}><{facts.confidence}><{facts.margin_word}>"
-        if facts.tied:
-            yield "<tied>"
     else:
-        yield f"<{facts.level}><{'noised' if facts.noised else 'exact'}>"
+        yield f"<{facts.level}>"
+    yield from (f"<{state}>" for state in _STATES if holds(state, facts, table))
     yield from (f"{{{{{name}}}}}" for name in _OPTIONAL if name in table)
     yield from (f"{{{{class.{rank}}}}}" for rank in range(1, len(facts.ranked) + 1))
     yield "<report>"
@@ -125,15 +139,20 @@ def _compact(facts: Facts) -> Iterator[str]:
 
 def _instructions(facts: Facts) -> str:
     about = "one classified MRI study" if isinstance(facts, CaseFacts) else "one evaluation"
-    headings = "\n".join(sections_of(facts))
-    rules = _CASE_RULES if isinstance(facts, CaseFacts) else _COHORT_RULES
+    language = "\n\n".join(
+        "\n".join([heading, *(f"  {pattern}" for pattern in said)])
+        for heading, said in patterns(facts)
+    )
     return (
         f"You write a short report about {about} for a radiologist, in plain, careful English.\n"
         "Every fact has a reference in double braces, such as {{model}}. Wherever a number, a class"
         " or a name belongs, write the reference itself; never write a number, a class or a name"
         " in your own words. Say nothing that is not in the facts: no prognosis, no treatment, no"
-        " certainty.\nWrite these sections, each heading on a line of its own and an empty line"
-        f" after each section:\n{headings}\nLimits opens with: {DISCLAIMER}\n{rules}"
+        " certainty.\nWrite these sections in this order, each heading on a line of its own and an"
+        " empty line after each section. Under each heading stand the sentences that you may use,"
+        " in their order: (a|b) means one of these, [x] may be left out, K is the rank of a class."
+        " Choose those that help the reader most.\n"
+        f"{language}\n\nLimits opens with: {DISCLAIMER}"
     )
 
 
@@ -141,36 +160,11 @@ def _table(facts: Facts) -> str:
     rows = [
         f"{{{{{row.name}}}}} = {' '.join(x for x in (row.subject, row.measure, row.text) if x)}"
         for row in references(facts).values()
-        if row.naming != "rank"
     ]
-    tied = ["Two classes are tied at the top."] if _is_tied(facts) else []
-    return "\n".join(["Facts:", *rows, *tied, *_nature(facts)])
-
-
-def _is_tied(facts: Facts) -> bool:
-    return isinstance(facts, CaseFacts) and facts.tied
+    return "\n".join(["Facts:", *rows, *_nature(facts)])
 
 
 def _nature(facts: Facts) -> list[str]:
-    if isinstance(facts, CohortFacts):
-        return [
-            "The figures carry noise for privacy." if facts.noised else "The figures are exact."
-        ]
-    return []
-
-
-_CASE_RULES: Final = (
-    "Result: the predicted class with its probability, and the runner-up if there is one.\n"
-    "Probabilities: one line for each class, for example '- {{name.x}}: {{p.x}}'.\n"
-    "Confidence: 'The confidence is {{confidence}}.' and the margin.\n"
-    "Limits: after the fixed sentence, 'Privacy of the model: {{privacy}}.'\n"
-    "Recommendation: review by a radiologist, and what else this class and confidence call for."
-)
-_COHORT_RULES: Final = (
-    "Result: the accuracy, and the number of cases.\n"
-    "Class scores: one line for each class, for example '- {{name.x}}: precision {{precision.x}},"
-    " recall {{recall.x}}, F-score {{f1.x}}'.\n"
-    "Confidence: whether the figures carry noise or are exact.\n"
-    "Limits: after the fixed sentence, 'Privacy of the model: {{privacy}}.'\n"
-    "Recommendation: reading by a radiologist, and what would improve the model."
-)
+    """What the facts say without a figure."""
+    table = references(facts)
+    return [f"It holds: {state}." for state in _STATES if holds(state, facts, table)]

@@ -7,10 +7,11 @@ brace that is not part of a reference, is refused: a text with a hole in it neve
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from models.facts import Facts
+from models.facts import Facts, Reference
 from models.report_errors import RenderError
 from models.report_references import references
 
@@ -37,7 +38,16 @@ def render(draft: str, facts: Facts) -> Rendered:
         RenderError: an unknown reference, or a brace outside a reference.
     """
     table = references(facts)
-    used: dict[str, None] = {}
+    text = fill(draft, table)
+    return Rendered(text, tuple(dict.fromkeys(_REFERENCE.findall(draft))))
+
+
+def fill(draft: str, table: Mapping[str, Reference]) -> str:
+    """Fill in a draft from references by name.
+
+    Raises:
+        RenderError: an unknown reference, or a brace outside a reference.
+    """
 
     def value_of(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -46,11 +56,10 @@ def render(draft: str, facts: Facts) -> Rendered:
                 f"the draft points to {{{{{name}}}}} at {match.start()}, which these facts do not "
                 f"have; they have {sorted(table)}"
             )
-        used[name] = None
         return table[name].text
 
     if stray := re.search(r"[{}]", _REFERENCE.sub("", draft)):
         raise RenderError(
             f"the draft has a {stray.group()!r} outside a reference; a reference is {{{{name}}}}"
         )
-    return Rendered(_REFERENCE.sub(value_of, draft), tuple(used))
+    return _REFERENCE.sub(value_of, draft)

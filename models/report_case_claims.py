@@ -7,6 +7,7 @@ comparisons     "most likely", "highest": the predicted class, and no tie; "leas
 "lowest": the one class at the end; "runner-up": the class next to the
 predicted one; "X above Y": in this order; "tied", "equally": only a tie
 margins         between the predicted class and the next
+checks          "passed", "unusual", "noted", "uncalibrated" where the checks say so
 recommendations words of a work-up that only some classes or confidences call for
 required        the predicted class with its probability, every class with its probability, the
 confidence word, the privacy statement, review by a radiologist
@@ -133,6 +134,27 @@ _WORKUPS: Final[Sequence[tuple[frozenset[str], str, Callable[[CaseFacts], bool]]
     ),
 )
 
+_CHECKS: Final[Sequence[tuple[frozenset[str], str, Callable[[CaseFacts], bool]]]] = (
+    (frozenset({"unusual"}), "the outlier check marked the image", lambda facts: facts.unusual),
+    (frozenset({"noted"}), "the quality check noted something", lambda facts: bool(facts.quality)),
+    (frozenset({"uncalibrated"}), "nothing calibrated it", lambda facts: facts.calibration is None),
+    (
+        frozenset({"passed", "quality"}),
+        "the quality check noted nothing",
+        lambda facts: facts.quality == (),
+    ),
+    (
+        frozenset({"passed", "outlier"}),
+        "the outlier check was done and did not mark the image",
+        lambda facts: facts.outlier is not None and not facts.unusual,
+    ),
+    (
+        frozenset({"lowers"}),
+        "a check of the image found something",
+        lambda facts: facts.unusual or bool(facts.quality),
+    ),
+)
+
 
 def case_findings(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[Finding]:
     """Everything that a case report's sentences get wrong, and what they leave out."""
@@ -179,6 +201,9 @@ def _word_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
         return
     if words & {"calibrated", "calibration"}:
         yield finding("claim", sentence, "calibration is not in the facts")
+    for said, needs, fits in _CHECKS:
+        if said <= words and not fits(facts):
+            yield finding("claim", sentence, f"{sorted(said)} may be said where {needs}")
     for triggers, needs, fits in _WORKUPS:
         if words & triggers and not fits(facts):
             yield finding("claim", sentence, f"{sorted(words & triggers)} is advised for {needs}")

@@ -25,6 +25,7 @@ from models.report_words import NEGATIONS
 
 DEGREES: Final = frozenset({"high", "moderate", "low"})
 MARGINS: Final = frozenset({"wide", "fair", "narrow"})
+TRENDS: Final = frozenset({"rising", "falling", "steady"})
 COMPARATORS: Final = frozenset({"above", "ahead", "below", "behind"})
 TIES: Final = frozenset({"tie", "tied", "equal", "equally"})
 BEST: Final = frozenset({"highest", "best", "strongest", "leading", "leads"})
@@ -76,7 +77,7 @@ def bound_figures(
         fitting = tuple(
             row
             for row in token.facts
-            if not row.measure or (row.measure == measure and row.subject == subject)
+            if row.measure in ("", measure) and row.subject in ("", subject)
         )
         yield token, fitting
 

@@ -5,7 +5,7 @@ F-score where there is such a one, or (the weakest) in the recommendation
 comparisons   by F-score only; nothing is "above" or "tied"; "most frequent" is the one most
 frequent confusion
 noise         "noise" where the figures carry it, "exact" where they do not
-degrees       the accuracy's word; nothing else is graded
+degrees       the accuracy's word, and the word of its trend; nothing else is graded
 required      the accuracy, three scores of every class,
 noise or exactness, the privacy statement, review by a radiologist
 """
@@ -23,6 +23,7 @@ from models.report_claims import (
     DEGREES,
     MARGINS,
     TIES,
+    TRENDS,
     WORST,
     bound_figures,
     class_names,
@@ -77,6 +78,9 @@ def cohort_findings(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterat
         yield from denial_findings(sentence)
         yield from degree_findings(sentence, scale=DEGREES, about="accuracy", right=facts.level)
         yield from degree_findings(sentence, scale=MARGINS, about="", right="")
+        yield from degree_findings(
+            sentence, scale=TRENDS, about="accuracy", right=facts.trend_word or ""
+        )
         yield from _class_findings(facts, sentence)
         yield from _word_findings(facts, sentence)
     yield from repetition_findings(sentences, section="Class scores", default="")

@@ -14,14 +14,13 @@ has to be added to them:
                     such as `notumor` read "no tumour"; a name that is also a word of the report
                     vocabulary stands in double quotes
 
-Every class has two sets of names: by rank (`class.1`, `p.1`), which the shipped language model was
-trained on, and by its own name (`name.glioma`, `p.glioma`), which other models find easier.
+A class and its figures are named by its rank (`class.1`, `p.1`): a draft never holds its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from types import MappingProxyType
 from typing import Final, Literal
@@ -33,7 +32,6 @@ from models.facts_scores import ClassScores, Interval
 from models.report_words import VOCABULARY
 
 Role = Literal["class", "figure", "name", "word"]
-Naming = Literal["", "rank", "class"]
 _NO_TUMOUR: Final = frozenset({"notumor", "notumour"})
 
 
@@ -50,7 +48,6 @@ class Reference:
         measure: the word that has to stand near a figure ("accuracy"); empty where the text says
             it itself.
         subject: text of the class a figure belongs to; empty for the whole.
-        naming: how the name says which class: "rank" (`p.1`), "class" (`p.glioma`), "" (neither).
     """
 
     name: str
@@ -59,7 +56,6 @@ class Reference:
     role: Role
     measure: str = ""
     subject: str = ""
-    naming: Naming = ""
 
 
 def references(facts: CaseFacts | CohortFacts) -> Mapping[str, Reference]:
@@ -104,10 +100,6 @@ def count(number: int, noun: str) -> str:
 _FOLDED: Final = frozenset(word.lower() for word in VOCABULARY)
 
 
-def _slug(name: str) -> str:
-    return name.replace(" ", "_")
-
-
 def _word(name: str, value: str) -> Reference:
     return Reference(name, value, value, "word")
 
@@ -134,16 +126,12 @@ class _Figure:
 
 
 def _each_class(value: str, figures: Mapping[str, _Figure], *, rank: int) -> Iterator[Reference]:
-    """One class's name and figures, once by rank and once by its own name."""
+    """One class's name and figures."""
     shown = class_text(value)
-    by_rank: tuple[str, str, Naming] = ("class", str(rank), "rank")
-    by_name: tuple[str, str, Naming] = ("name", _slug(value), "class")
-    for prefix, tail, naming in (by_rank, by_name):
-        yield replace(_class(f"{prefix}.{tail}", value), naming=naming)
-        for key, figure in figures.items():
-            yield Reference(
-                f"{key}.{tail}", figure.value, figure.text, "figure", figure.measure, shown, naming
-            )
+    yield _class(f"class.{rank}", value)
+    for key, figure in figures.items():
+        name = f"{key}.{rank}"
+        yield Reference(name, figure.value, figure.text, "figure", figure.measure, shown)
 
 
 def _case(facts: CaseFacts) -> Iterator[Reference]:
@@ -217,7 +205,7 @@ def _scores(scores: ClassScores) -> dict[str, _Figure]:
         elif key != "auc":
             figures[key] = _Figure(None, "not defined", measure)
     if scores.cases is not None:
-        figures["cases"] = _Figure(scores.cases, count(scores.cases, "case"), "cases")
+        figures["cases"] = _Figure(scores.cases, count(scores.cases, "case"))
     return figures
 
 

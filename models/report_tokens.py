@@ -16,10 +16,10 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final
 
-from models.report_automaton import Automaton, Mode, State
+from models.report_automaton import DONE, Automaton, State
 
-_ADMITTED: Final = frozenset(" \n-.,;:()'{}_" + string.ascii_letters + string.digits)
-_REMEMBERED: Final = 16
+_ADMITTED: Final = frozenset(" \n-.,:(){}_" + string.ascii_letters + string.digits)
+_REMEMBERED: Final = 64
 """Automata whose answers are kept."""
 _Known = dict[tuple[State, tuple[int, int, int]], tuple[int, ...]]
 
@@ -42,19 +42,22 @@ class TokenTable:
         self._texts = [text for text, _ in usable]
         self._ids = [token for _, token in usable]
         self._known: dict[object, _Known] = {}
+        self._current: Automaton | None = None
+        self._answers: _Known = {}
 
     def admitted(self, automaton: Automaton, state: State) -> tuple[int, ...]:
         """Ids of the tokens that may come next; empty where none may."""
-        if automaton.key not in self._known and len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        known = self._known.setdefault(automaton.key, {})
-        return self._below(automaton, known, state, (0, len(self._texts), 0))
+        # Looking an automaton up by its key hashes a whole section: once a section, not a token.
+        if automaton is not self._current:
+            if automaton.key not in self._known and len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._current, self._answers = automaton, self._known.setdefault(automaton.key, {})
+        return self._below(automaton, self._answers, state, (0, len(self._texts), 0))
 
     def _below(
         self, automaton: Automaton, known: _Known, state: State, place: tuple[int, int, int]
     ) -> tuple[int, ...]:
         """Ids of the admitted tokens in a place: from, to, and characters already read."""
-        # After a space it no longer matters which word stood before it: most walks meet again.
         if (state, place) in known:
             return known[state, place]
         low, high, depth = place
@@ -82,14 +85,12 @@ class Tracker:
         finished: whether the prose was ended where it may end.
     """
 
-    def __init__(self, automaton: Automaton, table: TokenTable, *, opening: str) -> None:
+    def __init__(self, automaton: Automaton, table: TokenTable) -> None:
         self.automaton = automaton
         self.table = table
         self.text = ""
-        self.state = automaton.start(opening)
+        self.state = automaton.start()
         self.finished = False
-        self._pieces = 0
-        self._sentences = 0
 
     @property
     def may_end(self) -> bool:
@@ -111,29 +112,13 @@ class Tracker:
             ValueError: the token was not admitted.
         """
         text = self.table.texts.get(token, "\0")
-        state = self.state
         for char in text:
-            following = self.automaton.advance(state, char)
+            following = self.automaton.advance(self.state, char)
             if following is None:
                 raise ValueError(f"token {token} is not admitted after {self.text[-20:]!r}")
-            self._count(state, following)
-            state = following
+            self.state = following
         self.text += text
-        # Limits take effect between tokens, so that what a token may be does not hang on counts.
-        self.finished = state.mode is Mode.DONE
-        self.state = state._replace(
-            long=self._pieces >= self.automaton.max_pieces,
-            full=self._sentences >= self.automaton.max_sentences,
-        )
-
-    def _count(self, before: State, after: State) -> None:
-        """Pieces of the sentence and sentences of the section, from how the state changes."""
-        if after.mode is not before.mode:
-            if after.mode in (Mode.WORD, Mode.REFERENCE):
-                self._pieces += 1
-            elif after.mode is Mode.END or (after.mode is Mode.LINE and before.item):
-                self._sentences += 1
-                self._pieces = 0
+        self.finished = self.state.place == DONE
 
 
 def _usable(text: str) -> bool:

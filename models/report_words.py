@@ -28,9 +28,10 @@ _NEGATION = "cannot neither no nor not without"
 _IMAGING = """
 acquired acquisition acquisitions anatomical appearance artefact artefacts axial brain calibrated
 calibration contrast contrast-enhanced coronal diffusion head image images imaging intensity
-motion MRI perfusion plane planes protocol protocols quality radiologist radiologists radiology
-reader readers reading readings region regions resolution sagittal scan scanner scanners scans
-sellar sequence sequences series signal slice slices spectroscopy structures studies study tissue
+motion MRI outlier perfusion plane planes protocol protocols quality radiologist radiologists
+radiology reader readers reading readings region regions resolution sagittal scan scanner scanners
+scans sellar sequence sequences series signal slice slices spectroscopy structures studies study
+tissue
 """
 _CLINIC = """
 assess assessed assessment assistance attachment available board care case cases caution clinic
@@ -42,26 +43,26 @@ presented prior setting settings specialist specialists staff symptoms team test
 work-up
 """
 _MODEL = """
-accuracy AUC algorithm alignment analysis assign assigned assignment assigns attributed attributes
-automated automatic automatically average balanced belong belongs calculated chosen class classes
-classification classified classifier classifiers classifies compared comparison computed computer
-confidence confused confusion correct correctly count counts cover covered covers data deep differ
-difference differences different differential distributes distribution error errors estimate
-estimated estimates evaluated evaluation evaluations exact example examples F-score F-scores
-favours figure figures fixed group groups input interval label labelled labels learned learning
-level levels macro margin mean measured method misread mistake mistaken mistakes mix-up mix-ups
-model models network networks noise noised output outputs overall pattern patterns per-class
-performance places pointer points precision predicted prediction predictions privacy probabilities
-probability probable process protected protection puts range rank ranked ranking ranks rate rates
-reach reached reaches read reads recall recognise recognised recognises record recorded report
-reported reports reserve result resulting results return returned returns rounds rule rules run
-score scored scores set sets share shares software spread spreads statement system table tie tied
-tool train trained training trial uncertain uncertainty unit units unusual value values variation
-version versions weight weights word words
+accuracy aggregate algorithm alignment analysis assign assigned assignment assigns attributed
+attributes AUC automated automatic automatically average balanced belong belongs calculated chosen
+class classes classification classified classifier classifiers classifies compared comparison
+computed computer confidence confused confusion correct correctly count counts cover covered
+covers data deep differ difference differences different differential distributes distribution
+error errors estimate estimated estimates evaluated evaluation evaluations exact example examples
+F-score F-scores favours figure figures fixed group groups input interval label labelled labels
+learned learning level levels macro margin mean measured method misread mistake mistaken mistakes
+mix-up mix-ups model models network networks noise noised output outputs overall pattern patterns
+per-class performance places pointer points precision predicted prediction predictions privacy
+probabilities probability probable process protected protection puts range rank ranked ranking
+ranks rate rates reach reached reaches read reads recall recognise recognised recognises record
+recorded report reported reports reserve result resulting results return returned returns rounds
+rule rules run score scored scores set sets share shares software spread spreads statement system
+table tie tied tool train trained training trial uncalibrated uncertain uncertainty unit units
+unusual value values variation version versions weight weights word words
 """
 _DEGREES = """
-above ahead behind below best equal equally fair frequent high highest leading leads least lies
-likely low lowest moderate most narrow over runner-up strongest weakest wide
+above ahead behind below best equal equally fair falling frequent high highest leading leads least
+lies likely low lowest moderate most narrow over rising runner-up steady strongest weakest wide
 """
 _PROSE = """
 account add added additional adequate advice advised advises agree agreement aid aim allow allows
@@ -69,34 +70,35 @@ among another applies apply area areas aspect aspects associated attention avera
 basis become becomes bring brings broad brought build calls careful carefully carries carry change
 changed changes check checked checks choose collect collected combined come comes common concern
 concerns conclusion conduct consider considered considering considers consistent contain contains
-continue continued cost could current decide decided depend depending depends describe described
-describes description design designed detail detailed details determine determined developed
-direct discussing draw drawn due earlier early effect especially evidence exist existing expected
-experience explain explained extend extended extent extra factor factors focus follow following
-follows form formal found future gather gave general generally give giving grounds guide guided
-guides happen help helpful helps hold holds illustrates important improve improved improves
+continue continued coordinates cost could current decide decided depend depending depends describe
+described describes description design designed detail detailed details determine determined
+developed direct discussing draw drawn due earlier early effect especially evidence exist existing
+expected experience explain explained extend extended extent extra factor factors focus follow
+following follows form formal found future gather gave general generally give giving grounds guide
+guided guides happen help helpful helps hold holds illustrates important improve improved improves
 improving include included includes including indicate indicated indicates influence inform
 information informed inspect inspected institution intended interpret interpretation interpreted
 interpreting issue judge judged judgement keep kept key kind know known knows lack larger later
-lead leave leaves lessen light limit limited limits line list listed lists little long look made
-main make makes making manner material matter may mean means meet mention more moreover namely
-nature necessary needed new note noted notes number obtain obtained obtaining occur offer offered
-offers open opinion option options order origin outcome outside part particular particularly
-people perform performed performs perhaps persist place plan planned plus point poorly position
-possible practice prepare prepared prepares preparing previous process produce produced produces
-proper properly propose proposed prospective provide provided provides providing public purpose
-put question questions quite reason reasonable reasons receive received recent recommend
-recommendation recommendations recommended recommends reduce refer referred refers reflect
-reflects regard regarding regular relate related relevant remain remaining remains repeat repeated
-represent represents request requested require required requires respect responsibility
-responsible rest review reviewed reviewing reviews role sample sampling say see seek seen sees
-select selected separate serve serves short similar simple site sites situation small source
-sources special specific stage standard stands start state stated states steady steps subject
-suggest suggested suggesting suggests suitable summarise summarised summarises summary
-supplementary supplied support supported supports take taken takes taking task tell tells term
-terms therefore thorough time title took topic toward turn type typical understand understanding
-understood usable useful user users usual usually various verified view views way ways weigh
-weighed weighing well whole wish work working works write written wrong
+lead leave leaves less lessen light limit limited limits line list listed lists little long look
+lowers made main mainly make makes making manner marks material matter may mean means meet mention
+more moreover namely nature necessary needed new note noted notes number obtain obtained obtaining
+occur offer offered offers open opinion option options order origin outcome outside part
+particular particularly passed people perform performed performs perhaps persist place plan
+planned plus point poorly position possible practice prepare prepared prepares preparing previous
+process produce produced produces proper properly propose proposed prospective provide provided
+provides providing public purpose put question questions quite reason reasonable reasons receive
+received recent recommend recommendation recommendations recommended recommends reduce refer
+referred refers reflect reflects regard regarding regular relate related relevant reliable remain
+remaining remains repeat repeated represent represents request requested require required requires
+respect responsibility responsible rest rests review reviewed reviewing reviews role sample
+sampling say see seek seen sees select selected sensitive separate serve serves short side similar
+simple site sites situation small source sources special specific stage standard stands start
+state stated states steady steps subject suggest suggested suggesting suggests suitable summarise
+summarised summarises summary supplementary supplied support supported supports take taken takes
+taking task tell tells term terms therefore thorough time title took topic toward trend turn type
+typical understand understanding understood usable useful user users usual usually various
+verified view views way ways weigh weighed weighing well whole wish work working works write
+written wrong
 """
 
 VOCABULARY: Final[frozenset[str]] = frozenset(

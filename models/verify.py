@@ -1,16 +1,21 @@
 """Says whether a report is borne out by its facts. Deterministic; knows nothing of who wrote it.
 
 Guarantee: a text that passes holds no number and no class name that its facts do not hold, written
-as the facts are written and said of what the facts say it of; no word outside a closed vocabulary,
-so no invented name, finding, drug, date, number word, prognosis, treatment or certainty; no
-ranking, comparison or grading that the facts contradict; and it has its header, its sections in
-order, the sentence "This report is decision support, not a diagnosis." and a line on who wrote it.
+as the facts are written and said of what the facts say it of; no name, finding, drug, date, number
+word, prognosis, treatment or certainty that was made up; no ranking, comparison or grading that the
+facts contradict; and it has its header, its sections in order, the sentence "This report is
+decision support, not a diagnosis." and a line on who wrote it.
 
-It cannot judge style, or whether advice is wise beyond the rules of `models.report_case_claims`.
+Two readers that share nothing but the facts must both agree:
 
-Order: layout and words (`models.report_reading`), then claims (`models.report_claims`). All
-findings are collected, so that a person who corrects a text sees everything at once. Needs no
-torch.
+- `models.report_parsing` accepts the sentences of the report language that these facts allow, whole
+  and in their order, and nothing else;
+- `models.report_reading` and `models.report_claims` take the text apart into words and values, and
+  hold what each sentence claims against the facts. They would find a sentence of the language that
+  these facts do not bear out, and they say in detail what is wrong with a text.
+
+All findings are collected, so that a person who corrects a text sees everything at once. It cannot
+judge whether advice is wise beyond the rules of `models.report_case_claims`. Needs no torch.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from models.report_case_claims import case_findings
 from models.report_cohort_claims import cohort_findings
 from models.report_errors import Finding, ReportCheckError
 from models.report_layout import PROVENANCE
-from models.report_reading import read_report
+from models.report_parsing import language_findings
+from models.report_reading import MAX_CHARACTERS, read_report
 
 
 def verify_report(report: Report | str, facts: Facts) -> None:
@@ -35,6 +41,16 @@ def verify_report(report: Report | str, facts: Facts) -> None:
         ReportCheckError: with every finding and its place in the text. Of a `Report`, also where
             its hash of the facts, its kind or its source is not what text and facts say.
     """
+    if findings := check_report(report, facts):
+        raise ReportCheckError(findings)
+
+
+def check_report(report: Report | str, facts: Facts) -> tuple[Finding, ...]:
+    """What `verify_report` would raise, in the order of the text; empty where it passes.
+
+    To show findings beside a text. Whether a report may leave is for `verify_report`, whose
+    answer cannot be forgotten.
+    """
     if isinstance(report, str):
         text, outer = report, []
     else:
@@ -44,10 +60,9 @@ def verify_report(report: Report | str, facts: Facts) -> None:
         claims = case_findings(facts, reading.sentences)
     else:
         claims = cohort_findings(facts, reading.sentences)
-    findings = [*outer, *reading.findings, *claims]
-    if findings:
-        findings.sort(key=lambda found: (found.start, found.end))
-        raise ReportCheckError(tuple(findings))
+    strays = [] if len(text) > MAX_CHARACTERS else language_findings(text, facts)
+    findings = [*outer, *reading.findings, *claims, *strays]
+    return tuple(sorted(findings, key=lambda found: (found.start, found.end)))
 
 
 def _record_findings(report: Report, facts: Facts) -> list[Finding]:

@@ -4,8 +4,8 @@ The language model writes prose with symbolic references (SymGen: Hennigen et al
 Verifiable Text Generation with Symbolic References", arXiv 2311.09188). In this order:
 
 1. the prompt is built from the facts alone;
-2. each next token is one that `models.report_automaton` admits: words of the report vocabulary and
-   references that exist, no digit, no class name;
+2. each next token is one that `models.report_automaton` admits: it goes on with a sentence of the
+   report language that these facts allow here, with references that exist, no digit, no class name;
 3. values are filled in (`models.render`), header and provenance added;
 4. `models.verify` checks the text. A draft that fails is drawn again, with the next seed, up to
    `attempts` times; then `models.templates` writes the body and the report says so.
@@ -22,13 +22,14 @@ from typing import Any, Final
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
-from models.facts import Facts, facts_sha256, references
+from models.facts import Facts, facts_sha256
 from models.prompt import COMPACT_CLASSES, build_prompt, chat_messages
 from models.render import render
 from models.report import Report
 from models.report_automaton import Automaton
 from models.report_errors import ReportCheckError, WriterError
-from models.report_layout import Source, compose, section_openings
+from models.report_language import sections
+from models.report_layout import Source, compose
 from models.report_llm import Follow, OnlyAdmitted, end_tokens, load_files, token_texts
 from models.report_source import files_sha256, find_model
 from models.report_tokens import TokenTable, Tracker
@@ -39,8 +40,6 @@ __all__ = ["Report", "ReportWriter"]
 
 _TEMPERATURE: Final = 0.6
 _TOP_P: Final = 0.9
-_TOKENS_PER_SECTION: Final = 160
-_TOKENS_PER_CLASS: Final = 60
 
 
 class ReportWriter:
@@ -157,30 +156,27 @@ class ReportWriter:
 
     def _draft(self, facts: Facts, seed: int) -> str | None:
         """One body, drawn section by section; None where the model did not finish a section."""
-        unwanted = "class" if self._compact else "rank"
-        names = [row.name for row in references(facts).values() if row.naming != unwanted]
-        automaton = Automaton(names, items=len(facts.ranked))
         prompt, body = self._prompt(facts), ""
         with torch.no_grad(), torch.random.fork_rng(devices=_devices(self._model.device)):
             torch.manual_seed(seed)
-            for opening in section_openings(facts):
+            for section in sections(facts):
                 # The shipped model was trained on sections, others do better with all before it.
-                context = prompt + opening if self._compact else prompt + body + opening
-                tracker = Tracker(automaton, self._table, opening=opening)
-                self._continue(context, tracker, classes=len(facts.ranked))
+                before = prompt if self._compact else prompt + body
+                tracker = Tracker(Automaton(section), self._table)
+                self._continue(before + section.opening, tracker)
                 if not tracker.finished:
                     return None
-                body += f"{opening}{tracker.text.rstrip()}\n\n"
+                body += f"{section.opening}{tracker.text.rstrip()}\n\n"
         return body
 
-    def _continue(self, context: str, tracker: Tracker, *, classes: int) -> None:
+    def _continue(self, context: str, tracker: Tracker) -> None:
         """Let the model go on after a context, within what the tracker admits."""
         ids = self._tokenizer(context, add_special_tokens=self._adds_special)["input_ids"]
         prompt = torch.tensor([ids], dtype=torch.int64, device=self._model.device)
         self._model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
-            generation_config=self._settings(prompt.shape[1], classes),
+            generation_config=self._settings(prompt.shape[1], tracker.automaton.longest),
             logits_processor=LogitsProcessorList([OnlyAdmitted(tracker, self._ends)]),
             stopping_criteria=StoppingCriteriaList([Follow(tracker, self._ends)]),
         )
@@ -203,9 +199,12 @@ class ReportWriter:
         """Whether the tokenizer must add what starts a text; templates bring it along."""
         return not self._compact and not self._tokenizer.chat_template
 
-    def _settings(self, prompt_tokens: int, classes: int) -> GenerationConfig:
-        """Sampling settings; what a model's own files ask for is set back."""
-        wanted = _TOKENS_PER_SECTION + _TOKENS_PER_CLASS * classes
+    def _settings(self, prompt_tokens: int, characters: int) -> GenerationConfig:
+        """Sampling settings; what a model's own files ask for is set back.
+
+        A token holds a character at least, so a section ends within its greatest length.
+        """
+        wanted = characters
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room is not None and room < prompt_tokens + wanted:
             wanted = room - prompt_tokens

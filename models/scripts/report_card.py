@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.report_errors import ReportCheckError
-from models.scripts.report_phrases import count_variants
+from models.report_language import count_sentences
 from models.scripts.synthetic_facts import sample_facts
 from models.verify import verify_report
 from models.writer import ReportWriter
@@ -90,7 +90,7 @@ Writes the prose of Dura's reports where a hospital has not set a larger model.
 
 {texts:,} synthetic texts about randomly drawn facts, and nothing else: no patient, no image, no
 report by a person, no text from anywhere. The texts come from a phrase grammar written for this
-project ({count_variants():,} distinct sentences). It never saw a number or the name of a class or
+project ({count_sentences():,} distinct sentences). It never saw a number or the name of a class or
 hospital: it writes references, and its prompt holds control words and the references that exist.
 
 ## What it can do

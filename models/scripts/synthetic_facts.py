@@ -22,7 +22,7 @@ from models.facts import (
 )
 from models.facts_parts import BASES, QUALITY_FLAGS, REGIONS, Basis, QualityFlag, Region
 
-_CLASS_SETS: Final = (
+CLASS_SETS: Final = (
     DEFAULT_CLASSES,
     DEFAULT_CLASSES,
     DEFAULT_CLASSES,
@@ -46,7 +46,7 @@ def sample_facts(rng: random.Random) -> Facts:
 
 def sample_case(rng: random.Random) -> CaseFacts:
     """A case; one in eight is tied, one in eight certain; each check is there or not."""
-    classes = rng.choice(_CLASS_SETS)
+    classes = rng.choice(CLASS_SETS)
     values = _probabilities(len(classes), rng)
     top = max(range(len(classes)), key=values.__getitem__)
     flags = rng.sample(QUALITY_FLAGS, rng.choice((0, 0, 0, 1, 2)))
@@ -69,7 +69,7 @@ def sample_case(rng: random.Random) -> CaseFacts:
 
 def sample_cohort(rng: random.Random) -> CohortFacts:
     """An evaluation; scores, intervals, confusion, hospitals, rounds, trend may be absent."""
-    classes = rng.choice(_CLASS_SETS)
+    classes = rng.choice(CLASS_SETS)
     kind = rng.choice(("hospital", "global"))
     figures = {
         "accuracy": rng.choice((rng.random(), rng.uniform(0.7, 1.0), 0.0, 1.0)),

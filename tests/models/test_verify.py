@@ -16,9 +16,7 @@ from models.render import render
 from models.report import Report
 from models.report_errors import Finding, ReportCheckError, ReportFileError
 from models.report_layout import DISCLAIMER, PROVENANCE, compose
-from models.report_words import VOCABULARY
-from models.scripts.report_phrases import grammar, holds, variants, write_body
-from models.scripts.synthetic_facts import sample_case, sample_cohort, sample_facts
+from models.scripts.synthetic_facts import sample_case, sample_facts
 from models.templates import template_body
 from models.verify import verify_report
 
@@ -259,7 +257,7 @@ COHORT_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     ("confusion turned", swap("glioma read as meningioma", "meningioma read as glioma"), "number"),
     (
         "wrong weakest",
-        swap("lowest F-score is that of meningioma", "lowest F-score is that of glioma"),
+        swap("lowest F-score belongs to meningioma", "lowest F-score belongs to glioma"),
         "claim",
     ),
     ("wrong best", after("Confidence", "The best F-score is that of glioma."), "claim"),
@@ -271,14 +269,14 @@ COHORT_CORRUPTIONS: list[tuple[str, Callable[[str], str], str]] = [
     (
         "noise denied",
         swap(
-            "The figures carry noise for privacy, so small differences may be due to it.",
+            "The figures carry noise for privacy.",
             "The figures are exact.",
         ),
         "claim",
     ),
     (
         "noise lost",
-        swap(" The figures carry noise for privacy, so small differences may be due to it.", ""),
+        swap(" The figures carry noise for privacy.", ""),
         "missing",
     ),
     ("accuracy graded up", swap("accuracy is moderate", "accuracy is high"), "claim"),
@@ -381,48 +379,10 @@ def test_any_exchanged_class_is_found(seed: int, data: st.DataObject) -> None:
     if len(set(facts.probabilities.values())) < len(facts.probabilities):
         return
     wrong = data.draw(st.sampled_from(facts.ranked[1:]))
-    slug = f"{{{{name.{wrong.replace(' ', '_')}}}}}"
+    slug = f"{{{{class.{facts.ranked.index(wrong) + 1}}}}}"
     body = template_body(facts).replace("{{predicted}}", slug, 1)
     text = render(compose(facts, body, "template"), facts).text
     findings_in(text, facts)
-
-
-@settings(deadline=None, max_examples=80)
-@given(st.integers(0, 2**32))
-def test_the_grammar_writes_what_passes(seed: int) -> None:
-    rng = random.Random(seed)
-    facts = sample_facts(rng)
-    verify_report(render(compose(facts, write_body(facts, rng), "llama"), facts).text, facts)
-
-
-@pytest.mark.parametrize("kind", ["case", "cohort"])
-def test_every_sentence_of_the_grammar_passes_for_facts_it_may_be_said_of(kind: str) -> None:
-    phrases = grammar(kind)
-    rng = random.Random(7)
-    sample = sample_case if kind == "case" else sample_cohort
-    pool = [sample(rng) for _ in range(120)]
-    for index, section in enumerate(phrases.sections):
-        for slot in section:
-            facts = next(f for f in pool if holds(slot.when, f) and len(f.ranked) > 2)
-            clean = template_body(facts).split("\n\n")
-            for pattern in slot.patterns:
-                said = " ".join(variants(pattern))
-                parts = list(clean)
-                parts[index] = f"{parts[index]}\n{said}"
-                text = render(compose(facts, "\n\n".join(parts), "llama"), facts).text
-                verify_report(text, facts)
-
-
-def test_the_grammar_uses_the_vocabulary_only() -> None:
-    assert not {word for word in VOCABULARY if any(char.isdigit() for char in word)}
-    for kind in ("case", "cohort"):
-        phrases = grammar(kind)
-        patterns = [p for section in phrases.sections for slot in section for p in slot.patterns]
-        for pattern in [*patterns, *phrases.items, *phrases.leads]:
-            for sentence in variants(pattern):
-                prose = re.sub(r"\{\{[^}]*\}\}", " ", sentence)
-                for word in re.findall(r"[A-Za-z]+(?:-[A-Za-z]+)*", prose):
-                    assert word in VOCABULARY or word[0].lower() + word[1:] in VOCABULARY, word
 
 
 def report_of(facts: Facts, **changes: object) -> Report:

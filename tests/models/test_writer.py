@@ -23,12 +23,13 @@ from models.report_layout import PROVENANCE
 from models.report_source import SHIPPED_MODEL, find_model
 from models.scripts import train_report_llama
 from models.scripts.synthetic_facts import sample_case, sample_cohort
+from models.templates import template_body
 from models.verify import verify_report
 from models.writer import ReportWriter
 
 START, STOP, UNKNOWN = "<s>", "</s>", "<unk>"
-MAX_TEMPLATE_SHARE = 0.3
-"""Measured: see the model card. More means that model, grammar and verifier have drifted apart."""
+MAX_TEMPLATE_SHARE = 0.05
+"""Measured: see the model card. More means that model, language and verifier have drifted apart."""
 
 
 def case(probabilities: dict[str, float], predicted: str) -> CaseFacts:
@@ -119,8 +120,8 @@ def test_every_report_on_varied_facts_passes_and_few_need_the_template(
     rng = random.Random(2)
     facts_list = [
         *EDGES,
-        *(sample_case(rng) for _ in range(34)),
-        *(sample_cohort(rng) for _ in range(22)),
+        *(sample_case(rng) for _ in range(16)),
+        *(sample_cohort(rng) for _ in range(8)),
     ]
     sources: Counter[str] = Counter()
     first = 0
@@ -133,7 +134,6 @@ def test_every_report_on_varied_facts_passes_and_few_need_the_template(
         assert report.facts_sha256 == facts_sha256(facts)
     with capsys.disabled():
         print(f"\n{len(facts_list)} reports: {first} at the first draft, {dict(sources)}")
-    assert len(facts_list) >= 60
     assert sources["template"] <= MAX_TEMPLATE_SHARE * len(facts_list)
 
 
@@ -182,15 +182,30 @@ def test_the_shipped_model_never_saw_a_class_name_or_figure() -> None:
     assert not [word for word in words if re.search("gliom|mening|pituit|tumo", word)]
 
 
-@pytest.mark.parametrize("attempts", [1, 2])
-def test_nonsense_ends_as_a_template_report(foreign: Path, attempts: int) -> None:
+def test_a_model_that_writes_nonsense_is_held_to_the_language(foreign: Path) -> None:
     writer = ReportWriter.load(foreign)
     assert writer.model_id == "tiny-random-llama"
     for facts in (EDGES[0], sample_cohort(random.Random(3))):
-        report = writer.write(facts, seed=3, attempts=attempts)
+        report = writer.write(facts, seed=3)
         verify_report(report, facts)
+        assert report.text.endswith(f"{PROVENANCE[report.source]}\n")
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_drafts_that_fail_end_as_a_template_report(
+    foreign: Path, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its constraints the writer's drafts are lies; verification alone stops them."""
+    writer = ReportWriter.load(foreign)
+    good = template_body(EDGES[0])
+    for lie in ("The prognosis is poor.", "All will be well.", "It is {{class.2}}."):
+        body = good.replace("\n\nLimits", f" {lie}\n\nLimits", 1)
+        monkeypatch.setattr(writer, "_draft", lambda facts, seed, body=body: body)
+        report = writer.write(EDGES[0], seed=3, attempts=attempts)
+        verify_report(report, EDGES[0])
         assert report.source == "template"
         assert len(report.rejected) == report.attempts == attempts
+        assert all(report.rejected)
 
 
 @pytest.mark.parametrize("make", [byte_level_tokenizer, metaspace_tokenizer])
@@ -200,13 +215,13 @@ def test_constraints_hold_for_other_tokenizers(tmp_path: Path, make: Any) -> Non
     drawn: list[str] = []
     keep = writer._continue
 
-    def note(context: str, tracker: Any, *, classes: int) -> None:
-        keep(context, tracker, classes=classes)
+    def note(context: str, tracker: Any) -> None:
+        keep(context, tracker)
         drawn.append(tracker.text)
 
     writer._continue = note  # type: ignore[method-assign]
-    writer.write(EDGES[0], seed=1, attempts=6)
-    assert len(drawn) >= 6
+    writer.write(EDGES[0], seed=1)
+    assert len(drawn) >= 5
     assert any(drawn)
     for text in drawn:
         prose = re.sub(r"\{\{[a-z0-9_.]*\}?\}?", "", text)
@@ -226,7 +241,9 @@ def test_a_chat_model_gets_system_and_user_and_no_date(tmp_path: Path) -> None:
     assert "[user]Facts:" in prompt
     assert prompt.endswith("[assistant]")
     assert "TODAY" not in prompt
-    assert writer.write(EDGES[0], seed=1, attempts=1).source == "template"
+    report = writer.write(EDGES[0], seed=1, attempts=1)
+    verify_report(report, EDGES[0])
+    assert (report.source, report.attempts) == ("llama", 1)
 
 
 def test_dtype_and_device(foreign: Path) -> None:
@@ -245,9 +262,9 @@ def test_a_short_context_is_refused(tmp_path: Path) -> None:
 def test_a_context_that_just_holds_the_prompt_is_used_up(tmp_path: Path) -> None:
     save_random_llama(tmp_path, byte_level_tokenizer())
     writer = ReportWriter.load(tmp_path)
-    wide = writer._settings(100, 4).max_new_tokens
+    wide = writer._settings(100, 400).max_new_tokens
     writer._model.config.max_position_embeddings = 110
-    assert (writer._settings(100, 4).max_new_tokens, wide > 110) == (10, True)
+    assert (writer._settings(100, 400).max_new_tokens, wide) == (10, 400)
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
