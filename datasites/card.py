@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 NOISE_MULTIPLIER = 10.0
@@ -44,13 +42,3 @@ class DataCard(BaseModel):
     units_per_class: tuple[float, ...]
     noise_multiplier: float
     mock: str
-
-
-def unit_histogram(
-    *, labels: NDArray[np.int64], units: NDArray[np.int64], classes: int
-) -> NDArray[np.float64]:
-    """Units per class [C]; each unit weighs 1 in all, spread evenly over its images."""
-    _, unit_of, sizes = np.unique(units, return_inverse=True, return_counts=True)
-    histogram = np.zeros(classes)
-    np.add.at(histogram, labels, 1.0 / sizes[unit_of])
-    return histogram

@@ -13,15 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datasites.card import NOISE_MULTIPLIER, DataCard, unit_histogram
+from datasites.card import NOISE_MULTIPLIER, DataCard
 from datasites.ingest import IngestReport, IngestResult, Shard, ingest, save_shard
+from datasites.plans.costs import UNIT_WEIGHT
 from datasites.runtime import runtime_sha256
 from datasites.site import TEST, TRAIN, Site, now_utc, stamp, write_file
 from datasites.syftnet import OwnerLink
 from models import draw_phantoms
-from privacy import EntryKind, commit, gaussian, noised_counts, reserve
+from privacy import (
+    EntryKind,
+    Reservation,
+    commit,
+    counts_event,
+    describe,
+    noised_counts,
+    os_rng,
+    reserve,
+    shown_counts,
+    unit_counts,
+)
 
 MOCK_PER_CLASS = 12
 CARD_REQUEST = "data-card"
@@ -88,26 +99,30 @@ def publish_mock(site: Site, link: OwnerLink) -> None:
 
 
 def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
-    event = gaussian(noise_multiplier=NOISE_MULTIPLIER)
-    reservation = f"card-{shard.version[:16]}-{secrets.token_hex(4)}"
-    moment = stamp(now_utc())
-    site.ledger.transact(
-        lambda account: reserve(
-            account,
-            reservation=reservation,
-            event=event,
-            request=CARD_REQUEST,
-            dataset_version=shard.version,
-            code_sha256=runtime_sha256(),
-            time=moment,
-            actor=actor,
-        )
+    event = counts_event(noise_multiplier=NOISE_MULTIPLIER)
+    wanted = Reservation(
+        reservation=f"card-{shard.version[:16]}-{secrets.token_hex(4)}",
+        event=event,
+        mechanisms=describe(event, clip_norm=UNIT_WEIGHT),
+        researcher=site.settings.email,
+        study=CARD_REQUEST,
+        dataset_version=shard.version,
+        code_sha256=runtime_sha256(),
+        request=CARD_REQUEST,
     )
-    histogram = unit_histogram(labels=shard.labels, units=shard.units, classes=len(shard.classes))
-    noised = _noised(histogram)
+    moment = stamp(now_utc())
+    site.ledger.transact(lambda account: reserve(account, wanted, time=moment, actor=actor))
+    exact = unit_counts(
+        np.asarray(shard.labels), np.asarray(shard.units), n_classes=len(shard.classes)
+    )
+    noised = noised_counts(exact, noise_multiplier=NOISE_MULTIPLIER, rng=os_rng())
     site.ledger.transact(
         lambda account: commit(
-            account, reservation=reservation, event=event, time=stamp(now_utc()), actor=actor
+            account,
+            reservation=wanted.reservation,
+            event=event,
+            time=stamp(now_utc()),
+            actor=actor,
         )
     )
     settings = site.settings
@@ -120,15 +135,10 @@ def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
         image_size=settings.image_size,
         unit=shard.unit_kind,
         units=max(1.0, float(noised.sum())),
-        units_per_class=tuple(max(0.0, float(count)) for count in noised),
+        units_per_class=tuple(float(count) for count in shown_counts(noised)),
         noise_multiplier=NOISE_MULTIPLIER,
         mock="mock-mri",
     )
-
-
-def _noised(histogram: NDArray[np.float64]) -> NDArray[np.int64]:
-    rng = np.random.default_rng(secrets.randbits(128))
-    return noised_counts(histogram, noise_multiplier=NOISE_MULTIPLIER, rng=rng)
 
 
 def _log(site: Site, read: list[IngestResult], actor: str) -> None:

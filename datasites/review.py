@@ -86,7 +86,7 @@ def review(site: Site, plan: str) -> Review:
     return Review(
         submission=submission,
         approval=store.approval(bundle.sha256),
-        cost=plan_cost(bundle.plan, budget=account.required_budget(), spent=account.spent_events()),
+        cost=plan_cost(bundle.plan, account=account, time=stamp(now_utc())),
         difference=difference(bundle, store.last_approved(bundle.plan.study, before=bundle.sha256)),
         findings=check_assumptions(
             bundle.plan, units_published=site.card().units, model=bundle_facts(bundle)

@@ -117,6 +117,8 @@ def _summary(
         "delta": {site: spend["delta"] for site, spend in sorted(spends.items())},
         "unit": sorted({spend["unit"] for spend in spends.values()}),
         "neighbouring": NEIGHBOURING,
+        # Without noise, so that epsilon is infinite for the units they show.
+        "disclosed": {site: spend["disclosed"] for site, spend in sorted(spends.items())},
         "reports": reports,
         "ledger_verified": {finding.hospital: finding.verified for finding in ledgers},
         "overhead_s_per_round": round(overhead, 3),
@@ -153,17 +155,17 @@ def _reports(
 
 
 def _spends(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Per hospital, the largest total that one of its receipts states."""
+    """Per hospital, the largest total and all disclosures that its receipts state."""
     spends: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.root.glob("receipts/*/*.json")):
         receipt = read_receipt(path.read_text()).receipt
-        before = spends.get(receipt.site)
-        if before is None or receipt.epsilon_total > before["epsilon"]:
-            spends[receipt.site] = {
-                "epsilon": receipt.epsilon_total,
-                "delta": receipt.delta,
-                "unit": receipt.unit.value,
-            }
+        spend = spends.setdefault(receipt.site, {"epsilon": -1.0, "disclosed": {}})
+        if receipt.epsilon_total > spend["epsilon"]:
+            spend["epsilon"] = receipt.epsilon_total
+            spend["delta"] = receipt.delta
+            spend["unit"] = receipt.unit.value
+        for kind, count in receipt.disclosed.items():
+            spend["disclosed"][kind] = max(count, spend["disclosed"].get(kind, 0))
     return spends
 
 

@@ -12,15 +12,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from privacy.accounting import Opinions as Opinions
+    from privacy.accounting import agreed_opinions as agreed_opinions
     from privacy.accounting import epsilon as epsilon
     from privacy.accounting import guarantee as guarantee
     from privacy.accounting import interval_for as interval_for
+    from privacy.accounting import naive_sum as naive_sum
     from privacy.accounting import second_opinions as second_opinions
     from privacy.accounts import Account as Account
+    from privacy.accounts import Disclosed as Disclosed
     from privacy.accounts import Spend as Spend
     from privacy.accounts import SpendState as SpendState
-    from privacy.accounts import account_from as account_from
     from privacy.budget import Budget as Budget
+    from privacy.budget import Limit as Limit
+    from privacy.budget import Scope as Scope
     from privacy.budget import SpendDecision as SpendDecision
     from privacy.budget import check_spend as check_spend
     from privacy.calibration import calibrate_noise as calibrate_noise
@@ -38,13 +43,17 @@ if TYPE_CHECKING:
     from privacy.chain import verify_chain as verify_chain
     from privacy.counts import counts_event as counts_event
     from privacy.counts import noised_counts as noised_counts
+    from privacy.counts import shown_counts as shown_counts
     from privacy.counts import unit_counts as unit_counts
     from privacy.details import Disclosure as Disclosure
+    from privacy.details import DisclosureKind as DisclosureKind
+    from privacy.details import Reservation as Reservation
     from privacy.dpsgd import DpSgdResult as DpSgdResult
     from privacy.dpsgd import DpSgdSettings as DpSgdSettings
     from privacy.dpsgd import train_dp as train_dp
     from privacy.entries import Entry as Entry
     from privacy.entries import EntryKind as EntryKind
+    from privacy.errors import AccountantError as AccountantError
     from privacy.errors import BudgetAmountError as BudgetAmountError
     from privacy.errors import BudgetError as BudgetError
     from privacy.errors import BudgetExceededError as BudgetExceededError
@@ -73,6 +82,9 @@ if TYPE_CHECKING:
     from privacy.events import laplace as laplace
     from privacy.events import non_private as non_private
     from privacy.events import poisson_gaussian as poisson_gaussian
+    from privacy.fold import AccountFold as AccountFold
+    from privacy.fold import account_from as account_from
+    from privacy.fold import spend_history as spend_history
     from privacy.grad_sample import check_model as check_model
     from privacy.grad_sample import per_sample as per_sample
     from privacy.gradient_check import check_gradients as check_gradients
@@ -84,6 +96,9 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger as Ledger
     from privacy.ledger import read_file as read_file
     from privacy.ledger import verify_file as verify_file
+    from privacy.mechanisms import Mechanism as Mechanism
+    from privacy.mechanisms import Sampler as Sampler
+    from privacy.mechanisms import describe as describe
     from privacy.onerun import Guesses as Guesses
     from privacy.onerun import LowerBound as LowerBound
     from privacy.onerun import audit_scores as audit_scores
@@ -98,6 +113,7 @@ if TYPE_CHECKING:
     from privacy.signing import SigningKey as SigningKey
     from privacy.signing import fingerprint as fingerprint
     from privacy.signing import verify as verify
+    from privacy.spend import check_fits as check_fits
     from privacy.spend import commit as commit
     from privacy.spend import destroy as destroy
     from privacy.spend import disclose as disclose
@@ -105,18 +121,27 @@ if TYPE_CHECKING:
     from privacy.spend import set_budget as set_budget
 
 _NAMES = {
-    "accounting": ("epsilon", "guarantee", "interval_for", "second_opinions"),
-    "accounts": ("Account", "Spend", "SpendState", "account_from"),
-    "budget": ("Budget", "SpendDecision", "check_spend"),
+    "accounting": (
+        "Opinions",
+        "agreed_opinions",
+        "epsilon",
+        "guarantee",
+        "interval_for",
+        "naive_sum",
+        "second_opinions",
+    ),
+    "accounts": ("Account", "Disclosed", "Spend", "SpendState"),
+    "budget": ("Budget", "Limit", "Scope", "SpendDecision", "check_spend"),
     "calibration": ("calibrate_noise",),
     "canaries": ("CanaryRun", "Subject", "train_with_canaries"),
     "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
     "chain": ("ChainSummary", "Checkpoint", "SealedEntry", "decode_line", "verify_chain"),
-    "counts": ("counts_event", "noised_counts", "unit_counts"),
-    "details": ("Disclosure",),
+    "counts": ("counts_event", "noised_counts", "shown_counts", "unit_counts"),
+    "details": ("Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
     "entries": ("Entry", "EntryKind"),
     "errors": (
+        "AccountantError",
         "BudgetAmountError",
         "BudgetError",
         "BudgetExceededError",
@@ -144,11 +169,13 @@ _NAMES = {
         "non_private",
         "poisson_gaussian",
     ),
+    "fold": ("AccountFold", "account_from", "spend_history"),
     "grad_sample": ("check_model", "per_sample"),
     "gradient_check": ("check_gradients",),
     "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger", "read_file", "verify_file"),
+    "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "randomness": ("os_generator", "os_rng"),
     "receipts": (
@@ -160,7 +187,7 @@ _NAMES = {
         "verify_receipt",
     ),
     "signing": ("SigningKey", "fingerprint", "verify"),
-    "spend": ("commit", "destroy", "disclose", "reserve", "set_budget"),
+    "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

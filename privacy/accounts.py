@@ -1,30 +1,30 @@
-"""The account: what a ledger's entries add up to. Pure.
-
-Entries are folded in order, and the fold fails closed: a story that cannot have happened is a
-`LedgerError`, never a smaller epsilon. Refused are: a first entry that does not open the ledger, a
-second opening, a reservation before any budget or under an id that was used before, a commit or a
-destruction without an open reservation, a commit whose event costs more than its reservation, and
-any malformed detail of these kinds.
+"""The account: what a ledger's entries add up to, at one moment. A value; `privacy.fold` makes it.
 
 What counts as spent: every committed event, and every open reservation in full (a crash leaves it
-open, so a crash never gives budget back). A destroyed reservation counts nothing. A new budget
-replaces the old one and forgives nothing that was spent. Disclosures (un-noised releases) are
-counted apart: they make epsilon infinite for the units that they show, not for the others.
+open, so a crash never gives budget back). A destroyed reservation counts nothing.
+
+Two sums are kept apart, and shown side by side:
+- **over all time**: everything that ever counted, whatever the dataset version, the researcher, the
+  study or the budget in force. This is the guarantee (`Account.epsilon`);
+- **against a budget**: since the owner's last reset, within the budget's refresh window, and for a
+  cap of its researcher or study only (`Account.counting`). This decides what is refused.
+
+Disclosures (un-noised releases) make epsilon infinite for the units that they show: for those they
+name, or for every unit (`Account.epsilon` is infinite then).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 
 from dp_accounting.dp_event import DpEvent
 
 from privacy.accounting import epsilon
-from privacy.budget import Budget
-from privacy.details import Commit, Destruction, Disclosure, Reservation, budget_from_entry
-from privacy.entries import Entry, EntryKind
+from privacy.budget import Budget, Limit, Scope
+from privacy.details import Disclosure, Reservation
 from privacy.errors import LedgerError
-from privacy.merging import merge
+from privacy.tally import Leaves, Line, day_of, events_of
 
 
 class SpendState(StrEnum):
@@ -35,7 +35,7 @@ class SpendState(StrEnum):
     DESTROYED = "destroyed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Spend:
     """One reservation and what became of it.
 
@@ -54,46 +54,151 @@ class Spend:
     time: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disclosed:
+    """An un-noised release that happened.
+
+    Attributes:
+        disclosure: which units, and what it shows of them.
+        resource: hash or id of what was released.
+        reason: why it could leave without noise.
+        actor: who released it.
+        time: when (UTC).
+    """
+
+    disclosure: Disclosure
+    resource: str
+    reason: str
+    actor: str
+    time: str
+
+    def __str__(self) -> str:
+        units = self.disclosure.units
+        whose = "every unit" if units is None else f"{units} unit{'s' if units > 1 else ''}"
+        return (
+            f"epsilon is infinite for {whose}: {self.disclosure.scope} ({self.reason}; by "
+            f"{self.actor}, {self.time})"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Account:
     """The state of a ledger at one moment.
 
     Attributes:
         entries: number of entries folded.
-        budget: the current budget, None before the owner set one.
-        spends: reservation id -> spend, in the order of reservation.
+        budget: the hospital's budget, None before the owner set one.
+        caps: (scope, name) -> cap of a researcher or a study.
+        open_spends: reservation id -> reservation neither committed nor destroyed, in order.
+        states: reservation id -> state, of every reservation ever made. A live view, as is `runs`:
+            it may know of later ones.
+        lines: what was committed, summed up.
         disclosures: every un-noised release, in order.
-        runs: request id -> reservations ever made under it, destroyed ones included.
+        runs: code hash -> request -> reservations ever made for it, destroyed ones included.
+        era: number of budget resets so far.
+        last_time: time of the last entry.
     """
 
     entries: int
     budget: Budget | None
-    spends: Mapping[str, Spend]
-    disclosures: tuple[Disclosure, ...]
-    runs: Mapping[str, int]
-
-    @property
-    def open_reservations(self) -> tuple[Spend, ...]:
-        """Reservations neither committed nor destroyed."""
-        return tuple(s for s in self.spends.values() if s.state is SpendState.RESERVED)
+    caps: Mapping[tuple[Scope, str], Budget]
+    open_spends: Mapping[str, Spend]
+    states: Mapping[str, SpendState]
+    lines: Mapping[Line, Leaves]
+    disclosures: tuple[Disclosed, ...]
+    runs: Mapping[str, Mapping[str, int]]
+    era: int
+    last_time: str
 
     @property
     def disclosed_units(self) -> int:
-        """How many units were shown without noise (counted once per disclosure)."""
-        return sum(disclosure.units for disclosure in self.disclosures)
+        """How many units were shown without noise (counted once per disclosure that names them)."""
+        return sum(shown.disclosure.units or 0 for shown in self.disclosures)
 
-    def spent_events(self) -> tuple[DpEvent, ...]:
-        """Events that count: committed ones, and open reservations in full."""
-        return tuple(s.event for s in self.spends.values() if s.state is not SpendState.DESTROYED)
+    @property
+    def everything_disclosed(self) -> bool:
+        """Whether a disclosure may concern every unit."""
+        return any(shown.disclosure.units is None for shown in self.disclosures)
+
+    def disclosed_by_kind(self) -> dict[str, int]:
+        """Coded kind of disclosure -> how many there were."""
+        kinds = [shown.disclosure.kind.value for shown in self.disclosures]
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+    def spent_events(
+        self,
+        *,
+        researcher: str | None = None,
+        study: str | None = None,
+        dataset_version: str | None = None,
+    ) -> tuple[DpEvent, ...]:
+        """Events that count over all time: committed ones, and open reservations in full.
+
+        Args:
+            researcher: only those of this researcher, for display.
+            study: only those of this study, for display.
+            dataset_version: only those on this version, for display. Budgets and claims compose
+                all versions: the same patients may be in several.
+
+        Returns:
+            Committed events, summed up, then open ones.
+        """
+        wanted = {"researcher": researcher, "study": study, "dataset_version": dataset_version}
+        chosen = {name: value for name, value in wanted.items() if value is not None}
+
+        def where(line: Line | Reservation) -> bool:
+            return all(getattr(line, name) == value for name, value in chosen.items())
+
+        return self._events(where, where)
+
+    def counting(self, limit: Limit, *, time: str) -> tuple[DpEvent, ...]:
+        """Events that count against a budget or cap at a time.
+
+        A spend of day d counts through day d + window_days, so never for less than the window. The
+        clock may only run forward: a time before the last entry's is taken for the last entry's.
+
+        Args:
+            limit: the budget or cap.
+            time: now, UTC.
+
+        Returns:
+            Committed events since the last reset and within the window, then open reservations,
+            which always count.
+        """
+        first = 0
+        if limit.budget.window_days is not None:
+            first = day_of(max(time, self.last_time)) - limit.budget.window_days
+
+        def ours(line: Line | Reservation) -> bool:
+            return limit.scope is Scope.HOSPITAL or getattr(line, limit.scope) == limit.name
+
+        return self._events(
+            lambda line: ours(line) and line.era == self.era and line.day >= first, ours
+        )
+
+    def limits(self, *, researcher: str, study: str) -> tuple[Limit, ...]:
+        """Every budget and cap that a spend must fit, the hospital's first.
+
+        Raises:
+            LedgerError: the owner has not set a budget.
+        """
+        hospital = Limit(scope=Scope.HOSPITAL, name="", budget=self.required_budget())
+        wanted = ((Scope.RESEARCHER, researcher), (Scope.STUDY, study))
+        caps = [
+            Limit(scope=scope, name=name, budget=self.caps[scope, name])
+            for scope, name in wanted
+            if (scope, name) in self.caps
+        ]
+        return (hospital, *caps)
 
     def epsilon(self, *, delta: float | None = None) -> float:
-        """Epsilon of everything that counts, for a unit that no disclosure shows.
+        """Epsilon over all time, for a unit that no disclosure names.
 
         Args:
             delta: failure probability; the budget's if None.
 
         Returns:
-            An upper bound, >= 0, possibly infinite.
+            An upper bound, >= 0; infinite if a disclosure may concern every unit.
 
         Raises:
             LedgerError: no delta given and no budget set.
@@ -101,7 +206,19 @@ class Account:
         """
         if delta is None:
             delta = self.required_budget().delta
-        return epsilon(self.spent_events(), delta=delta)
+        total = epsilon(self.spent_events(), delta=delta)
+        return math.inf if self.everything_disclosed else total
+
+    def epsilon_by_version(self, *, delta: float | None = None) -> dict[str, float]:
+        """Epsilon of the spends on each dataset version by itself, for display only."""
+        if delta is None:
+            delta = self.required_budget().delta
+        versions = {line.dataset_version for line in self.lines}
+        versions |= {spend.reserved.dataset_version for spend in self.open_spends.values()}
+        return {
+            version: epsilon(self.spent_events(dataset_version=version), delta=delta)
+            for version in sorted(versions)
+        }
 
     def open_spend(self, reservation: str) -> Spend:
         """The open reservation with this id.
@@ -109,10 +226,10 @@ class Account:
         Raises:
             LedgerError: there is none, or it is settled already.
         """
-        return _open_spend(self.spends, reservation)
+        return open_spend(self.open_spends, self.states, reservation)
 
     def required_budget(self) -> Budget:
-        """The current budget.
+        """The hospital's budget.
 
         Raises:
             LedgerError: the owner has not set one.
@@ -121,137 +238,24 @@ class Account:
             raise LedgerError("no budget is set; the owner must set epsilon and delta first")
         return self.budget
 
-
-class AccountFold:
-    """Folds entries one by one; `snapshot` gives the account so far."""
-
-    def __init__(self) -> None:
-        self._entries = 0
-        self._budget: Budget | None = None
-        self._spends: dict[str, Spend] = {}
-        self._disclosures: list[Disclosure] = []
-        self._runs: dict[str, int] = {}
-
-    def add(self, entry: Entry) -> None:
-        """Fold the next entry; on error nothing changes.
-
-        Raises:
-            LedgerError: after the entries so far, this one cannot have happened.
-        """
-        self.prepare(entry)()
-
-    def prepare(self, entry: Entry) -> Callable[[], None]:
-        """Check the next entry, and return what folds it in once it is durable.
-
-        Args:
-            entry: the entry that is to follow.
-
-        Returns:
-            A call that cannot fail; valid until another entry is folded.
-
-        Raises:
-            LedgerError: after the entries so far, this one cannot have happened.
-        """
-        if (self._entries == 0) != (entry.kind is EntryKind.LEDGER_OPENED):
-            raise LedgerError("a ledger is opened once, by its first entry")
-        spend: Spend | None = None
-        budget, disclosure = self._budget, None
-        match entry.kind:
-            case EntryKind.BUDGET_SET:
-                budget = budget_from_entry(entry)
-            case EntryKind.SPEND_RESERVED:
-                spend = self._reserved(Reservation.from_entry(entry), entry)
-            case EntryKind.SPEND_COMMITTED:
-                spend = self._committed(Commit.from_entry(entry))
-            case EntryKind.SPEND_DESTROYED:
-                destroyed = Destruction.from_entry(entry).reservation
-                spend = replace(self._open(destroyed), state=SpendState.DESTROYED)
-            case EntryKind.DISCLOSURE:
-                disclosure = Disclosure.from_entry(entry)
-            case _:
-                pass
-        return lambda: self._apply(budget, spend, disclosure)
-
-    def _apply(
-        self, budget: Budget | None, spend: Spend | None, disclosure: Disclosure | None
-    ) -> None:
-        self._entries += 1
-        self._budget = budget
-        if spend is not None:
-            self._spends[spend.reserved.reservation] = spend
-            if spend.state is SpendState.RESERVED:
-                request = spend.reserved.request
-                self._runs[request] = self._runs.get(request, 0) + 1
-        if disclosure is not None:
-            self._disclosures.append(disclosure)
-
-    def snapshot(self) -> Account:
-        """The account after the entries folded so far."""
-        return Account(
-            entries=self._entries,
-            budget=self._budget,
-            spends=MappingProxyType(dict(self._spends)),
-            disclosures=tuple(self._disclosures),
-            runs=MappingProxyType(dict(self._runs)),
-        )
-
-    def _reserved(self, reserved: Reservation, entry: Entry) -> Spend:
-        if self._budget is None:
-            raise LedgerError("a spend was reserved before the owner set a budget")
-        if reserved.reservation in self._spends:
-            raise LedgerError(f"reservation {reserved.reservation} exists already; use a new id")
-        return Spend(
-            reserved=reserved,
-            state=SpendState.RESERVED,
-            event=reserved.event,
-            actor=entry.actor,
-            time=entry.time,
-        )
-
-    def _committed(self, commit: Commit) -> Spend:
-        spend = self._open(commit.reservation)
-        check_commit(spend, commit)
-        return replace(spend, state=SpendState.COMMITTED, event=commit.event)
-
-    def _open(self, reservation: str) -> Spend:
-        return _open_spend(self._spends, reservation)
+    def _events(
+        self, where: Callable[[Line], bool], ours: Callable[[Reservation], bool]
+    ) -> tuple[DpEvent, ...]:
+        waiting = [s.event for s in self.open_spends.values() if ours(s.reserved)]
+        return (*events_of(self.lines, where), *waiting)
 
 
-def _open_spend(spends: Mapping[str, Spend], reservation: str) -> Spend:
+def open_spend(
+    spends: Mapping[str, Spend], states: Mapping[str, SpendState], reservation: str
+) -> Spend:
+    """The open reservation with this id.
+
+    Raises:
+        LedgerError: there is none, or it is settled already.
+    """
     spend = spends.get(reservation)
-    if spend is None:
+    if spend is not None:
+        return spend
+    if reservation not in states:
         raise LedgerError(f"there is no reservation {reservation}; reserve before spending")
-    if spend.state is not SpendState.RESERVED:
-        raise LedgerError(f"reservation {reservation} is {spend.state} already")
-    return spend
-
-
-def check_commit(spend: Spend, commit: Commit) -> None:
-    """Refuse a commit that its reservation does not cover.
-
-    Raises:
-        LedgerError: it costs more than was reserved, or is another mechanism.
-    """
-    if not merge([spend.event]).covers(merge([commit.event])):
-        raise LedgerError(
-            f"the commit of {commit.reservation} costs more than was reserved, or is another "
-            "mechanism; leave the reservation open, it counts in full"
-        )
-
-
-def account_from(entries: Iterable[Entry]) -> Account:
-    """Fold a whole ledger.
-
-    Args:
-        entries: all entries in order, the opening first.
-
-    Returns:
-        The account.
-
-    Raises:
-        LedgerError: the entries tell an impossible story.
-    """
-    fold = AccountFold()
-    for entry in entries:
-        fold.add(entry)
-    return fold.snapshot()
+    raise LedgerError(f"reservation {reservation} is {states[reservation]} already")

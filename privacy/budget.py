@@ -3,25 +3,43 @@
 Order: compose everything already spent or reserved with everything asked for, compute epsilon at
 the budget's delta, and refuse if it is larger than the budget's epsilon. Adding up epsilons would
 refuse too early; comparing only the new part would never refuse.
+
+A budget belongs to the whole hospital, or caps one researcher or one study within it; a spend must
+fit all that apply. With a refresh window of D days only what was spent within the last D days
+counts against it. A window limits the rate of spending and **changes no guarantee**: what left,
+left, and epsilon over all time composes every spend there ever was (`Account.epsilon`). After k
+windows filled to the brim the guarantee is the composition of k budgets, not one.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dp_accounting.dp_event import DpEvent
 
 from privacy.accounting import epsilon
 from privacy.amounts import check_delta, check_epsilon
-from privacy.errors import BudgetExceededError
+from privacy.errors import BudgetAmountError, BudgetExceededError
+
+MAX_WINDOW_DAYS = 36_500
+
+
+class Scope(StrEnum):
+    """Whose spending a budget bounds."""
+
+    HOSPITAL = "hospital"
+    RESEARCHER = "researcher"
+    STUDY = "study"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What an owner allows to leave about one unit of privacy, over all time.
+    """What an owner allows to leave about one unit of privacy.
 
     Attributes:
         epsilon: finite, > 0.
         delta: within [1e-12, 1).
+        window_days: None: over all time. Else only spends of the last so many days count.
 
     Raises:
         BudgetAmountError: an amount is NaN, infinite, zero, negative, a bool or a string.
@@ -29,10 +47,42 @@ class Budget:
 
     epsilon: float
     delta: float
+    window_days: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", check_epsilon(self.epsilon))
         object.__setattr__(self, "delta", check_delta(self.delta))
+        days = self.window_days
+        if days is None:
+            return
+        if isinstance(days, bool) or not isinstance(days, int) or not 1 <= days <= MAX_WINDOW_DAYS:
+            raise BudgetAmountError(
+                f"a window is a whole number of days from 1 to {MAX_WINDOW_DAYS}, got {days!r}"[
+                    :200
+                ]
+            )
+
+    def __str__(self) -> str:
+        window = f" in any {self.window_days} days" if self.window_days else ""
+        return f"epsilon {self.epsilon:g} at delta {self.delta:g}{window}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A budget and whose it is.
+
+    Attributes:
+        scope: the whole hospital, one researcher or one study.
+        name: the researcher's address or the study's name; empty for the hospital.
+        budget: the amount.
+    """
+
+    scope: Scope
+    name: str
+    budget: Budget
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.name}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +103,13 @@ class SpendDecision:
 
 
 def check_spend(
-    *, budget: Budget, spent: Sequence[DpEvent], asked: Sequence[DpEvent]
+    *, budget: Budget, spent: Sequence[DpEvent], asked: Sequence[DpEvent], whose: str = "hospital"
 ) -> SpendDecision:
     """Decide whether a spend fits.
 
     Args:
         budget: the owner's budget.
+        whose: what the budget bounds, for the message.
         spent: events already spent or reserved.
         asked: events asked for.
 
@@ -76,6 +127,7 @@ def check_spend(
             epsilon_after=after,
             epsilon_budget=budget.epsilon,
             delta=budget.delta,
+            whose=whose,
         )
     return SpendDecision(
         epsilon_before=before,

@@ -1,4 +1,4 @@
-"""The details of entries that decide about money: budget, reservation, commit, destruction.
+"""The details of entries that decide about privacy: budget, reservation, commit, disclosure.
 
 Each class reads its own entry (`from_entry`) and writes it (`to_json`). Reading fails closed: a
 missing or extra field, a wrong type, an amount or an event that is not valid is a `LedgerError`.
@@ -7,16 +7,19 @@ missing or extra field, a wrong type, an amount or an event that is not valid is
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from enum import StrEnum
+from typing import Any, cast
 
 from dp_accounting.dp_event import DpEvent
 
-from privacy.budget import Budget
+from privacy.budget import Budget, Limit, Scope
 from privacy.canonical import JsonValue
 from privacy.entries import Entry
 from privacy.errors import BudgetAmountError, EventError, LedgerError
-from privacy.events import event_from_json, event_to_json
+from privacy.events import event_from_json, event_to_json, non_private
+from privacy.mechanisms import Mechanism, check_mechanisms, mechanism_from_json
 
+_EVERY = "every"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:/@%+-]{1,200}", re.ASCII)
 
 
@@ -40,19 +43,30 @@ class Reservation:
     Attributes:
         reservation: its id, unique in the ledger.
         event: what the run may cost at most.
+        mechanisms: how its releases are made; exactly those of the event.
+        researcher: whose budget it counts against as well, e.g. an e-mail address.
+        study: likewise.
         dataset_version: hash of the data it touches.
         code_sha256: hash over everything executed, as approved.
         request: id of the approved request.
+
+    Raises:
+        LedgerError: an id is malformed, or the mechanisms are not those of the event.
     """
 
     reservation: str
     event: DpEvent
+    mechanisms: tuple[Mechanism, ...]
+    researcher: str
+    study: str
     dataset_version: str
     code_sha256: str
     request: str
 
     def __post_init__(self) -> None:
         check_identifier(self.reservation, "a reservation id")
+        check_identifier(self.researcher, "a researcher")
+        check_identifier(self.study, "a study")
         check_identifier(self.dataset_version, "a dataset version")
         check_identifier(self.code_sha256, "a code hash")
         check_identifier(self.request, "a request id")
@@ -61,11 +75,14 @@ class Reservation:
         """The detail of a ``spend_reserved`` entry.
 
         Raises:
-            EventError: the event cannot be accounted for.
+            EventError: the event cannot be accounted for, or the mechanisms are not its own.
         """
         return {
             "reservation": self.reservation,
             "event": event_to_json(self.event),
+            "mechanisms": _mechanisms_to_json(self.mechanisms, self.event),
+            "researcher": self.researcher,
+            "study": self.study,
             "dataset_version": self.dataset_version,
             "code_sha256": self.code_sha256,
             "request": self.request,
@@ -78,10 +95,10 @@ class Reservation:
         Raises:
             LedgerError: the detail is malformed.
         """
-        names = ("reservation", "event", "dataset_version", "code_sha256", "request")
-        detail = cast("dict[str, str]", dict(_exactly(entry, names)))
+        detail = cast("dict[str, str]", dict(_exactly(entry, tuple(cls.__dataclass_fields__))))
         event = _event(entry, detail.pop("event"))
-        return cls(event=event, **detail)
+        mechanisms = _mechanisms(entry, detail.pop("mechanisms"), event)
+        return cls(event=event, mechanisms=mechanisms, **detail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +108,30 @@ class Commit:
     Attributes:
         reservation: id of the reservation it settles.
         event: what was really spent (steps actually taken).
+        mechanisms: how its releases were made; exactly those of the event.
+        dataset_version: hash of the data it touched, as reserved.
+        code_sha256: hash over everything executed, as reserved.
     """
 
     reservation: str
     event: DpEvent
+    mechanisms: tuple[Mechanism, ...]
+    dataset_version: str
+    code_sha256: str
 
     def to_json(self) -> dict[str, JsonValue]:
         """The detail of a ``spend_committed`` entry.
 
         Raises:
-            EventError: the event cannot be accounted for.
+            EventError: the event cannot be accounted for, or the mechanisms are not its own.
         """
-        return {"reservation": self.reservation, "event": event_to_json(self.event)}
+        return {
+            "reservation": self.reservation,
+            "event": event_to_json(self.event),
+            "mechanisms": _mechanisms_to_json(self.mechanisms, self.event),
+            "dataset_version": self.dataset_version,
+            "code_sha256": self.code_sha256,
+        }
 
     @classmethod
     def from_entry(cls, entry: Entry) -> "Commit":
@@ -111,9 +140,15 @@ class Commit:
         Raises:
             LedgerError: the detail is malformed.
         """
-        detail = _exactly(entry, ("reservation", "event"))
-        name = check_identifier(detail["reservation"], "a reservation id")
-        return cls(reservation=name, event=_event(entry, detail["event"]))
+        detail = _exactly(entry, tuple(cls.__dataclass_fields__))
+        event = _event(entry, detail["event"])
+        return cls(
+            reservation=check_identifier(detail["reservation"], "a reservation id"),
+            event=event,
+            mechanisms=_mechanisms(entry, detail["mechanisms"], event),
+            dataset_version=check_identifier(detail["dataset_version"], "a dataset version"),
+            code_sha256=check_identifier(detail["code_sha256"], "a code hash"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,29 +176,50 @@ class Destruction:
         return cls(reservation=check_identifier(detail["reservation"], "a reservation id"))
 
 
+class DisclosureKind(StrEnum):
+    """Why something leaves without noise; coded, so that it may be told to others."""
+
+    CASE_REPORT = "case_report"
+    CUSTOM_JOB = "custom_job"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Disclosure:
     """An un-noised release: epsilon of the units concerned is infinite from then on.
 
     Attributes:
-        units: how many units of privacy it concerns, >= 1.
+        kind: why it leaves without noise.
+        units: how many units of privacy it concerns, >= 1; None: it may concern every one.
         scope: what it shows of them, e.g. ``"report of case 17"``.
+        dataset_version: hash of the data it was made from.
     """
 
-    units: int
+    kind: DisclosureKind
+    units: int | None
     scope: str
+    dataset_version: str
 
     def __post_init__(self) -> None:
-        if isinstance(self.units, bool) or not isinstance(self.units, int) or self.units < 1:
-            raise LedgerError(f"a disclosure concerns at least one unit, got {self.units!r}"[:200])
+        units = self.units
+        if not isinstance(self.kind, DisclosureKind):
+            raise LedgerError(f"a disclosure's kind must be a DisclosureKind, got {self.kind!r}")
+        if units is not None and (
+            isinstance(units, bool) or not isinstance(units, int) or units < 1
+        ):
+            raise LedgerError(f"a disclosure concerns at least one unit, got {units!r}"[:200])
         if not isinstance(self.scope, str) or not self.scope:
             raise LedgerError("a disclosure must say in its scope what it shows")
+        check_identifier(self.dataset_version, "a dataset version")
 
     def to_json(self) -> dict[str, JsonValue]:
         """The detail of a ``disclosure`` entry."""
-        from privacy.events import non_private
-
-        return {"units": self.units, "scope": self.scope, "event": event_to_json(non_private())}
+        return {
+            "kind": self.kind.value,
+            "units": _EVERY if self.units is None else self.units,
+            "scope": self.scope,
+            "dataset_version": self.dataset_version,
+            "event": event_to_json(non_private()),
+        }
 
     @classmethod
     def from_entry(cls, entry: Entry) -> "Disclosure":
@@ -172,29 +228,80 @@ class Disclosure:
         Raises:
             LedgerError: the detail is malformed.
         """
-        detail = _exactly(entry, ("units", "scope", "event"))
-        _event(entry, detail["event"])
-        return cls(units=cast("int", detail["units"]), scope=cast("str", detail["scope"]))
-
-
-def budget_to_json(budget: Budget) -> dict[str, JsonValue]:
-    """The detail of a ``budget_set`` entry."""
-    return {"epsilon": budget.epsilon, "delta": budget.delta}
-
-
-def budget_from_entry(entry: Entry) -> Budget:
-    """Read a ``budget_set`` entry.
-
-    Raises:
-        LedgerError: the detail is malformed or an amount is not usable.
-    """
-    detail = _exactly(entry, ("epsilon", "delta"))
-    try:
-        return Budget(
-            epsilon=cast("float", detail["epsilon"]), delta=cast("float", detail["delta"])
+        detail = _exactly(entry, (*cls.__dataclass_fields__, "event"))
+        if _event(entry, detail["event"]) != non_private():
+            raise LedgerError("a disclosure is a non-private event; a noised release is a spend")
+        try:
+            kind = DisclosureKind(cast("str", detail["kind"]))
+        except (ValueError, TypeError) as error:
+            raise LedgerError(f"unknown kind of disclosure {detail['kind']!r}"[:200]) from error
+        units = detail["units"]
+        if units is None:
+            raise LedgerError(f"a disclosure of everything says so: units {_EVERY!r}")
+        return cls(
+            kind=kind,
+            units=None if units == _EVERY else cast("int", units),
+            scope=cast("str", detail["scope"]),
+            dataset_version=cast("str", detail["dataset_version"]),
         )
-    except BudgetAmountError as error:
-        raise LedgerError(f"{entry.kind}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetChange:
+    """A budget or a cap that the owner sets.
+
+    Attributes:
+        limit: the new amount, and whose it is.
+        reset: whether everything spent so far stops counting against budgets and caps. Epsilon
+            over all time goes on composing it; only for the whole hospital.
+    """
+
+    limit: Limit
+    reset: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit.scope is Scope.HOSPITAL:
+            if self.limit.name != "":
+                raise LedgerError("the hospital's own budget has no name")
+        else:
+            check_identifier(self.limit.name, f"the {self.limit.scope} of a cap")
+        if not isinstance(self.reset, bool) or (
+            self.reset and self.limit.scope is not Scope.HOSPITAL
+        ):
+            raise LedgerError("only the hospital's whole budget can be reset")
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The detail of a ``budget_set`` entry."""
+        return {
+            "epsilon": self.limit.budget.epsilon,
+            "delta": self.limit.budget.delta,
+            "window_days": self.limit.budget.window_days,
+            "scope": self.limit.scope.value,
+            "name": self.limit.name,
+            "reset": self.reset,
+        }
+
+    @classmethod
+    def from_entry(cls, entry: Entry) -> "BudgetChange":
+        """Read a ``budget_set`` entry.
+
+        Raises:
+            LedgerError: the detail is malformed or an amount is not usable.
+        """
+        names = ("epsilon", "delta", "window_days", "scope", "name", "reset")
+        detail = cast("dict[str, Any]", _exactly(entry, names))
+        try:
+            budget = Budget(
+                epsilon=detail["epsilon"],
+                delta=detail["delta"],
+                window_days=detail["window_days"],
+            )
+            limit = Limit(scope=Scope(detail["scope"]), name=detail["name"], budget=budget)
+        except BudgetAmountError as error:
+            raise LedgerError(f"{entry.kind}: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise LedgerError(f"unknown scope of a budget {detail['scope']!r}"[:200]) from error
+        return cls(limit=limit, reset=detail["reset"])
 
 
 def _exactly(entry: Entry, names: tuple[str, ...]) -> Mapping[str, JsonValue]:
@@ -212,3 +319,19 @@ def _event(entry: Entry, value: JsonValue) -> DpEvent:
         return event_from_json(value)
     except EventError as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
+
+
+def _mechanisms(entry: Entry, value: JsonValue, event: DpEvent) -> tuple[Mechanism, ...]:
+    try:
+        if not isinstance(value, list):
+            raise EventError("mechanisms are a list")
+        mechanisms = tuple(mechanism_from_json(each) for each in value)
+        check_mechanisms(mechanisms, event)
+    except EventError as error:
+        raise LedgerError(f"{entry.kind}: {error}") from error
+    return mechanisms
+
+
+def _mechanisms_to_json(mechanisms: tuple[Mechanism, ...], event: DpEvent) -> list[JsonValue]:
+    check_mechanisms(mechanisms, event)
+    return [mechanism.to_json() for mechanism in mechanisms]

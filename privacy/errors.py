@@ -7,6 +7,7 @@ hospital's boundary: callers map the class to a coded reason first.
     ├── CanonicalError            a value has no exact JSON form
     ├── SettingsError             settings of a trainer or a release are not usable
     ├── EventError                a privacy event is unknown, malformed or out of range
+    ├── AccountantError           two accountants disagree about an epsilon: an alarm
     ├── CalibrationError          no noise multiplier reaches the target
     ├── BudgetError
     │   ├── BudgetAmountError     an epsilon or delta is not a usable amount
@@ -19,6 +20,8 @@ hospital's boundary: callers map the class to a coded reason first.
     ├── KeyFileError              a key file is missing, readable by others, or not a key
     └── GradientError             a per-unit gradient would be wrong for this model
 """
+
+from collections.abc import Mapping
 
 
 class PrivacyError(Exception):
@@ -35,6 +38,34 @@ class SettingsError(PrivacyError):
 
 class EventError(PrivacyError):
     """A privacy event is unknown, malformed or out of range."""
+
+
+class AccountantError(PrivacyError):
+    """Accountants disagree beyond what their methods explain: no figure of them may be claimed.
+
+    Attributes:
+        record: epsilon by the accountant of record.
+        opinions: second opinions, name -> epsilon.
+        delta: the delta of all.
+        disagreements: which one and why, one line each; not empty.
+    """
+
+    def __init__(
+        self,
+        *,
+        record: float,
+        opinions: Mapping[str, float],
+        delta: float,
+        disagreements: tuple[str, ...],
+    ) -> None:
+        self.record = record
+        self.opinions = opinions
+        self.delta = delta
+        self.disagreements = disagreements
+        super().__init__(
+            f"the accountants disagree at delta {delta:g}: {'; '.join(disagreements)}; claim "
+            "neither figure, take epsilon for infinite, and report it"
+        )
 
 
 class CalibrationError(PrivacyError):
@@ -57,19 +88,28 @@ class BudgetExceededError(BudgetError):
         epsilon_after: epsilon if the spend were allowed, at `delta` (may be infinite).
         epsilon_budget: the budget's epsilon.
         delta: the budget's delta.
+        whose: what the budget bounds: ``"hospital"``, ``"researcher NAME"``, ``"study NAME"``.
     """
 
     def __init__(
-        self, *, epsilon_before: float, epsilon_after: float, epsilon_budget: float, delta: float
+        self,
+        *,
+        epsilon_before: float,
+        epsilon_after: float,
+        epsilon_budget: float,
+        delta: float,
+        whose: str = "hospital",
     ) -> None:
+        self.whose = whose
         self.epsilon_before = epsilon_before
         self.epsilon_after = epsilon_after
         self.epsilon_budget = epsilon_budget
         self.delta = delta
         super().__init__(
             f"the spend does not fit: epsilon {epsilon_before:.4f} is spent or reserved, it would "
-            f"become {epsilon_after:.4f}, and the budget is {epsilon_budget:.4f} (all at delta "
-            f"{delta:g}); ask for fewer steps or more noise, or let the owner raise the budget"
+            f"become {epsilon_after:.4f}, and the budget of the {whose} is {epsilon_budget:.4f} "
+            f"(all at delta {delta:g}, add or remove one unit); ask for fewer steps or more noise, "
+            "or let the owner raise the budget"
         )
 
 

@@ -29,7 +29,8 @@ from privacy.errors import EventError
 MODULE = "dp_accounting.dp_event"
 _MAX_DEPTH = 16
 _MAX_CHILDREN = 100_000
-_MAX_COUNT = 10**6
+MAX_COUNT = 10**6
+"""Largest count in one self-composed event."""
 
 
 def poisson_gaussian(*, sampling_rate: float, noise_multiplier: float, steps: int) -> DpEvent:
@@ -177,8 +178,8 @@ def _rate(value: object) -> float:
 
 
 def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_COUNT:
-        raise EventError(f"a count must be an integer in [1, {_MAX_COUNT}], got {value!r}"[:120])
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
+        raise EventError(f"a count must be an integer in [1, {MAX_COUNT}], got {value!r}"[:120])
     return value
 
 

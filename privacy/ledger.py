@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from privacy.accounts import Account, AccountFold
+from privacy.accounts import Account
 from privacy.canonical import sha256_hex
 from privacy.chain import (
     GENESIS_HASH,
@@ -38,6 +38,7 @@ from privacy.chain import (
 )
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError, LedgerTamperedError
+from privacy.fold import AccountFold
 from privacy.ledgerfile import (
     LedgerFile,
     TailKind,

@@ -26,6 +26,23 @@ _SLACK = 1e-9
 _PRECISION_SLACK = 1 - 1e-12
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Leaf:
+    """One mechanism of an event tree, without its count.
+
+    Attributes:
+        mechanism: kind of noise.
+        sampling_rate: Poisson sampling rate in (0, 1]; 1 means every unit every time.
+        noise_multiplier: noise over the sensitivity of one unit, > 0.
+        sampled: whether the tree says Poisson-sampled, be it at rate 1; no matter for the cost.
+    """
+
+    mechanism: Mechanism
+    sampling_rate: float
+    noise_multiplier: float
+    sampled: bool
+
+
 @dataclass(frozen=True, order=True)
 class Part:
     """One mechanism and how often it ran.
@@ -89,15 +106,20 @@ def merge(events: Iterable[DpEvent]) -> Merged:
         except EventError:
             private = False
             continue
-        for leaf, count in _leaves(event, 1):
+        for leaf, count in leaves(event):
             if leaf is None:
                 private = False
             else:
-                counts[leaf] += count
+                counts[leaf.mechanism, leaf.sampling_rate, leaf.noise_multiplier] += count
     return Merged(parts=_parts(counts), private=private)
 
 
-def _leaves(event: Any, count: int) -> Iterator[tuple[tuple[Mechanism, float, float] | None, int]]:
+def leaves(event: DpEvent) -> Iterator[tuple[Leaf | None, int]]:
+    """The mechanisms of a valid event tree and how often each ran; None is a non-private one."""
+    return _leaves(event, 1)
+
+
+def _leaves(event: Any, count: int) -> Iterator[tuple[Leaf | None, int]]:
     if isinstance(event, dp_event.SelfComposedDpEvent):
         yield from _leaves(event.event, count * event.count)
     elif isinstance(event, dp_event.ComposedDpEvent):
@@ -106,11 +128,11 @@ def _leaves(event: Any, count: int) -> Iterator[tuple[tuple[Mechanism, float, fl
     elif isinstance(event, dp_event.NonPrivateDpEvent):
         yield None, count
     elif not isinstance(event, dp_event.NoOpDpEvent):
-        rate = 1.0
-        if isinstance(event, dp_event.PoissonSampledDpEvent):
+        rate, sampled = 1.0, isinstance(event, dp_event.PoissonSampledDpEvent)
+        if sampled:
             rate, event = float(event.sampling_probability), event.event
         kind: Mechanism = "gaussian" if isinstance(event, dp_event.GaussianDpEvent) else "laplace"
-        yield (kind, rate, float(event.noise_multiplier)), count
+        yield Leaf(kind, rate, float(event.noise_multiplier), sampled), count
 
 
 def _parts(counts: Counter[tuple[Mechanism, float, float]]) -> tuple[Part, ...]:

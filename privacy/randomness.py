@@ -8,18 +8,21 @@ predict the rest; noised and summed gradients do not show raw output.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from privacy.errors import SettingsError
+
+if TYPE_CHECKING:
+    import torch
 
 _WORDS = 624
 _STATE_BYTES = 5056
 _OFFSET = 24  # seed (8), words left (4), seeded (4), next word (8); then the words, 8 bytes each
 
 
-def os_generator(device: str | torch.device = "cpu") -> torch.Generator:
+def os_generator(device: "str | torch.device" = "cpu") -> "torch.Generator":
     """A generator for noise or sampling, seeded by the operating system.
 
     Args:
@@ -32,6 +35,8 @@ def os_generator(device: str | torch.device = "cpu") -> torch.Generator:
     Raises:
         SettingsError: this PyTorch stores its generator's state in another way.
     """
+    import torch
+
     generator = torch.Generator(device=device)
     if generator.device.type != "cpu":
         generator.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1)

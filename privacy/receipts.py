@@ -17,14 +17,14 @@ from typing import Any, cast
 from privacy.amounts import check_delta
 from privacy.canonical import JsonValue, canonical_bytes
 from privacy.chain import Checkpoint
-from privacy.details import check_identifier
+from privacy.details import DisclosureKind, check_identifier
 from privacy.entries import check_time
 from privacy.errors import LedgerError, PrivacyError, SignatureError
 from privacy.events import event_from_json
-from privacy.guarantee import Unit
+from privacy.guarantee import ADD_OR_REMOVE_ONE, Unit
 from privacy.signing import SigningKey, is_lower_hex, verify
 
-FORMAT = "dura.receipt/1"
+FORMAT = "dura.receipt/2"
 _INFINITE = "infinite"
 _SIGNED_FIELDS = {"receipt", "key", "signature"}
 
@@ -41,9 +41,12 @@ class Receipt:
         plan_sha256: hash over everything executed, 64 hex digits.
         dataset_version: hash of the data used.
         event: the privacy event committed, in `event_to_json` form.
-        epsilon_total: the hospital's epsilon after this run, >= 0, may be infinite.
+        epsilon_total: the hospital's epsilon after this run, over all time, for a unit that was not
+            disclosed, >= 0; infinite if a disclosure may concern every unit.
         delta: the delta of `epsilon_total`.
-        unit: the unit of privacy.
+        unit: the unit of privacy; the neighbouring relation is always add or remove one of it.
+        disclosed: coded kind of un-noised release (`case_report`, `custom_job`) -> how many there
+            were so far: for the units that they show, epsilon is infinite.
         outputs: file name -> SHA-256, 64 hex digits.
         checkpoint: the ledger's last entry when this was signed.
         time: UTC, ISO 8601 with ``Z``.
@@ -64,6 +67,7 @@ class Receipt:
     epsilon_total: float
     delta: float
     unit: Unit
+    disclosed: Mapping[str, int]
     outputs: Mapping[str, str]
     checkpoint: Checkpoint
     time: str
@@ -83,6 +87,8 @@ class Receipt:
         check_delta(self.delta)
         check_time(self.time)
         event_from_json(self.event)
+        _check_disclosed(self.disclosed)
+        object.__setattr__(self, "disclosed", MappingProxyType(dict(self.disclosed)))
         object.__setattr__(self, "event", MappingProxyType(dict(self.event)))
         object.__setattr__(self, "outputs", MappingProxyType(dict(self.outputs)))
 
@@ -149,6 +155,8 @@ def receipt_to_json(receipt: Receipt) -> dict[str, JsonValue]:
         "epsilon_total": _INFINITE if infinite else receipt.epsilon_total,
         "delta": receipt.delta,
         "unit": receipt.unit.value,
+        "relation": ADD_OR_REMOVE_ONE,
+        "disclosed": dict(receipt.disclosed),
         "outputs": dict(receipt.outputs),
         "ledger": {
             "sequence": receipt.checkpoint.sequence,
@@ -195,11 +203,13 @@ def signed_receipt_from_json(value: JsonValue) -> SignedReceipt:
 
 
 def _receipt_from_json(value: JsonValue) -> Receipt:
-    names = {*Receipt.__dataclass_fields__, "format", "ledger"} - {"checkpoint"}
+    names = {*Receipt.__dataclass_fields__, "format", "ledger", "relation"} - {"checkpoint"}
     if not isinstance(value, Mapping) or set(value) != names or value["format"] != FORMAT:
         raise SignatureError(f"a receipt is {FORMAT} with exactly the fields {sorted(names)}")
     fields = cast("dict[str, Any]", dict(value))
     del fields["format"]
+    if fields.pop("relation") != ADD_OR_REMOVE_ONE:
+        raise SignatureError(f"a receipt's relation is {ADD_OR_REMOVE_ONE}")
     ledger = fields.pop("ledger")
     epsilon = fields.pop("epsilon_total")
     return Receipt(
@@ -208,3 +218,11 @@ def _receipt_from_json(value: JsonValue) -> Receipt:
         unit=Unit(fields.pop("unit")),
         **fields,
     )
+
+
+def _check_disclosed(disclosed: Mapping[str, int]) -> None:
+    for kind, count in disclosed.items():
+        if kind not in set(DisclosureKind) or isinstance(count, bool) or not isinstance(count, int):
+            raise LedgerError(f"disclosures are counted by kind, got {kind!r}: {count!r}"[:200])
+        if count < 1:
+            raise LedgerError(f"a kind of disclosure that is named happened, got {kind}: {count}")

@@ -9,90 +9,126 @@ trace except the one its caller writes.
     reserved --destroy-> destroyed          (nothing left; outputs provably gone)
 """
 
+from collections.abc import Sequence
+
 from dp_accounting.dp_event import DpEvent
 
-from privacy.accounts import Account, check_commit
-from privacy.budget import Budget, check_spend
-from privacy.details import Commit, Destruction, Disclosure, Reservation, budget_to_json
+from privacy.accounts import Account
+from privacy.budget import Budget, Limit, Scope, SpendDecision, check_spend
+from privacy.details import BudgetChange, Commit, Destruction, Disclosure, Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
+from privacy.events import check_event
+from privacy.fold import check_commit
+from privacy.mechanisms import Mechanism
+from privacy.merging import leaves
 
 
-def set_budget(budget: Budget, *, reason: str, time: str, actor: str) -> Entry:
-    """The owner sets, tops up or lowers the budget; nothing spent is forgiven.
+def set_budget(
+    budget: Budget,
+    *,
+    reason: str,
+    time: str,
+    actor: str,
+    scope: Scope = Scope.HOSPITAL,
+    name: str = "",
+    reset: bool = False,
+) -> Entry:
+    """The owner sets, tops up or lowers a budget or a cap; nothing spent is forgiven.
 
     Args:
-        budget: the new budget.
+        budget: the new amount.
         reason: why this epsilon and delta (required).
         time: UTC, ISO 8601 with ``Z``.
         actor: the owner.
+        scope: the whole hospital, or one researcher or study within it.
+        name: the researcher's address or the study's name.
+        reset: whether older spends stop counting against budgets and caps; they still compose into
+            epsilon over all time.
 
     Returns:
         The entry to append.
 
     Raises:
-        LedgerError: no reason given.
+        LedgerError: no reason given, no name for a cap, or a reset of a cap.
     """
+    limit = Limit(scope=scope, name=name, budget=budget)
     return Entry(
         kind=EntryKind.BUDGET_SET,
         actor=actor,
-        action="set budget",
-        resource="budget",
+        action="reset budget" if reset else "set budget",
+        resource="budget" if scope is Scope.HOSPITAL else f"cap of {limit}",
         reason=_required(reason, "why this epsilon and delta?"),
         time=time,
-        detail=budget_to_json(budget),
+        detail=BudgetChange(limit=limit, reset=reset).to_json(),
     )
 
 
-def reserve(
-    account: Account,
-    *,
-    reservation: str,
-    event: DpEvent,
-    dataset_version: str,
-    code_sha256: str,
-    request: str,
-    time: str,
-    actor: str,
-) -> Entry:
+def check_fits(
+    account: Account, *, events: Sequence[DpEvent], researcher: str, study: str, time: str
+) -> SpendDecision:
+    """Whether a spend fits the hospital's budget and every cap that applies.
+
+    Args:
+        account: fresh state of the ledger.
+        events: what it may cost at most.
+        researcher: who asks.
+        study: for which study.
+        time: now, UTC.
+
+    Returns:
+        The figures against the hospital's budget.
+
+    Raises:
+        BudgetExceededError: a budget or cap would be exceeded (a non-private event always does);
+            names which.
+        LedgerError: no budget is set.
+    """
+    decisions = [
+        check_spend(
+            budget=limit.budget,
+            spent=account.counting(limit, time=time),
+            asked=events,
+            whose=str(limit),
+        )
+        for limit in account.limits(researcher=researcher, study=study)
+    ]
+    return decisions[0]
+
+
+def reserve(account: Account, reservation: Reservation, *, time: str, actor: str) -> Entry:
     """Set a spend aside before a run touches any data.
 
     Args:
         account: fresh state of the ledger.
-        reservation: a new id for it.
-        event: what the run may cost at most.
-        dataset_version: hash of the data it touches.
-        code_sha256: hash over everything executed, as approved.
-        request: id of the approved request.
+        reservation: what is to be set aside, under a new id.
         time: UTC, ISO 8601 with ``Z``.
-        actor: who reserves, usually the hospital's agent.
+        actor: who reserves, usually the researcher whose request it is.
 
     Returns:
         The entry to append.
 
     Raises:
-        BudgetExceededError: everything spent plus this exceeds the budget (a non-private event
-            always does).
-        LedgerError: no budget is set, the id was used before, or an id is malformed.
-        EventError: the event cannot be accounted for.
+        BudgetExceededError: everything that counts plus this exceeds a budget or a cap.
+        LedgerError: no budget is set, or the id was used before.
+        EventError: the event cannot be accounted for, or the mechanisms are not its own.
     """
-    reserved = Reservation(
-        reservation=reservation,
-        event=event,
-        dataset_version=dataset_version,
-        code_sha256=code_sha256,
-        request=request,
+    detail = reservation.to_json()
+    if reservation.reservation in account.states:
+        raise LedgerError(f"reservation {reservation.reservation} exists already; use a new id")
+    check_fits(
+        account,
+        events=[reservation.event],
+        researcher=reservation.researcher,
+        study=reservation.study,
+        time=time,
     )
-    detail = reserved.to_json()
-    if reservation in account.spends:
-        raise LedgerError(f"reservation {reservation} exists already; use a new id")
-    check_spend(budget=account.required_budget(), spent=account.spent_events(), asked=[event])
     return Entry(
         kind=EntryKind.SPEND_RESERVED,
         actor=actor,
         action="reserve",
-        resource=dataset_version,
-        reason=f"a run of {request}",
+        resource=reservation.dataset_version,
+        reason=f"a run of {reservation.request}",
         time=time,
         detail=detail,
     )
@@ -115,10 +151,17 @@ def commit(account: Account, *, reservation: str, event: DpEvent, time: str, act
         LedgerError: no such open reservation, or the event costs more than it.
         EventError: the event cannot be accounted for.
     """
-    settled = Commit(reservation=reservation, event=event)
-    detail = settled.to_json()
+    check_event(event)
     spend = account.open_spend(reservation)
+    settled = Commit(
+        reservation=reservation,
+        event=event,
+        mechanisms=_used(spend.reserved.mechanisms, event),
+        dataset_version=spend.reserved.dataset_version,
+        code_sha256=spend.reserved.code_sha256,
+    )
     check_commit(spend, settled)
+    detail = settled.to_json()
     return Entry(
         kind=EntryKind.SPEND_COMMITTED,
         actor=actor,
@@ -183,6 +226,12 @@ def disclose(disclosure: Disclosure, *, resource: str, reason: str, time: str, a
         time=time,
         detail=disclosure.to_json(),
     )
+
+
+def _used(mechanisms: tuple[Mechanism, ...], event: DpEvent) -> tuple[Mechanism, ...]:
+    """Those of a reservation's mechanisms that the committed event holds."""
+    noises = {leaf.noise_multiplier for leaf, _ in leaves(event) if leaf is not None}
+    return tuple(each for each in mechanisms if each.noise_multiplier in noises)
 
 
 def _required(reason: str, question: str) -> str:

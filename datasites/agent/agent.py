@@ -243,7 +243,7 @@ class Agent:
         self._desk.reconcile()
         ours = "" if self._running is None else self._running.job.request.id
         left = {one.id: one for one in self._book.all() if one.is_open}
-        spends = self._site.ledger.account().spends if left else {}
+        spends = self._site.ledger.account().states if left else {}
         endings = self._endings.recorded(set(left))
         for name, request in left.items():
             way = course(

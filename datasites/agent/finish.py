@@ -118,8 +118,7 @@ class Finisher:
         return train_event(plan, steps=result.steps_taken)
 
     def _commit(self, job: ReadyJob, event: DpEvent) -> None:
-        spend = self._site.ledger.account().spends.get(job.request.id)
-        if spend is not None and spend.state is SpendState.COMMITTED:
+        if self._site.ledger.account().states.get(job.request.id) is SpendState.COMMITTED:
             return  # before a crash
         moment = stamp(now_utc())
         self._site.ledger.transact(
@@ -169,9 +168,9 @@ class Finisher:
         return self._desk.get(item.id)
 
     def _receipt(self, job: ReadyJob, event: DpEvent, files: dict[str, bytes]) -> str:
+        head = self._site.ledger.head()
         account = self._site.ledger.account()
         card = self._site.card()
-        head = self._site.ledger.head()
         receipt = Receipt(
             site=self._site.settings.email,
             study=job.bundle.plan.study,
@@ -183,6 +182,7 @@ class Finisher:
             epsilon_total=account.epsilon(),
             delta=account.required_budget().delta,
             unit=Unit(card.unit.replace("-", "_").replace(" ", "_")),
+            disclosed=account.disclosed_by_kind(),
             outputs={name: sha256_hex(data) for name, data in files.items()},
             checkpoint=head,
             time=stamp(now_utc()),

@@ -25,12 +25,13 @@ from datasites.plans import (
     authorise,
     parse_task,
     task_event,
+    task_mechanisms,
 )
 from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
 from datasites.site import Site, now_utc, stamp
 from datasites.worker.protocol import JOB_FILE, SYNTHETIC_IMAGES, Claim, Job, Profile
-from privacy import BudgetExceededError, reserve
+from privacy import BudgetExceededError, Reservation, reserve
 
 TRAIN_REQUEST = "train/"
 
@@ -68,7 +69,7 @@ class Starter:
             RefusedError: with the coded reason.
             PlanError: the plan the task names is not here.
         """
-        if request.id in self._site.ledger.account().spends:
+        if request.id in self._site.ledger.account().states:
             raise RefusedError(
                 Reason.JOB_INTERRUPTED,
                 f"{request.id} was reserved before the agent ended; what was reserved stays spent",
@@ -134,29 +135,26 @@ class Starter:
         ]
 
     def requests(self, plan_sha256: str) -> list[str]:
-        """What was ever reserved under a plan, in order: `generate`, `train/1`, ..., `report`."""
-        spends = self._site.ledger.account().spends.values()
-        return [
-            spend.reserved.request for spend in spends if spend.reserved.code_sha256 == plan_sha256
-        ]
+        """What was ever reserved under a plan: `generate`, `train/1`, ... `report`."""
+        runs = self._site.ledger.account().runs.get(plan_sha256, {})
+        return [name for name, count in runs.items() for _ in range(count)]
 
     def _reserve(self, request: Request, task: Task, bundle: Bundle) -> None:
-        event = task_event(bundle.plan, task)
-        name = f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind
+        card = self._site.card()
         moment = stamp(now_utc())
-        version = self._site.card().dataset_version
+        wanted = Reservation(
+            reservation=request.id,
+            event=task_event(bundle.plan, task),
+            mechanisms=task_mechanisms(bundle.plan, task, published_units=card.units),
+            researcher=request.sender,
+            study=bundle.plan.study,
+            dataset_version=card.dataset_version,
+            code_sha256=bundle.sha256,
+            request=f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind,
+        )
         try:
             self._site.ledger.transact(
-                lambda account: reserve(
-                    account,
-                    reservation=request.id,
-                    event=event,
-                    request=name,
-                    dataset_version=version,
-                    code_sha256=bundle.sha256,
-                    time=moment,
-                    actor=request.sender,
-                )
+                lambda account: reserve(account, wanted, time=moment, actor=request.sender)
             )
         except BudgetExceededError as error:
             raise RefusedError(Reason.BUDGET_EXCEEDED, str(error)) from error

@@ -61,15 +61,16 @@ def show(site: SiteArg, plan: PlanArg) -> None:
         say(line)
     say("\n--- privacy, computed here")
     unit = opened.card().unit
-    alone = amount(seen.cost.epsilon_alone)
-    say(f"this plan alone: epsilon {alone} at delta {budget.delta}, per {unit}")
+    say(f"every epsilon at delta {budget.delta:g} per {unit}, add or remove one")
+    say(f"this plan alone: epsilon {amount(seen.cost.epsilon_alone)}")
+    say(f"with everything that ever left: epsilon {amount(seen.cost.epsilon_ever)}")
     if seen.cost.decision is None:
         say(f"DOES NOT FIT: {seen.cost.refusal}")
     else:
         decision = seen.cost.decision
         say(
-            f"epsilon now {amount(decision.epsilon_before)}, after the whole plan "
-            f"{amount(decision.epsilon_after)} of {budget.epsilon}; left "
+            f"against the budget: epsilon now {amount(decision.epsilon_before)}, after the whole "
+            f"plan {amount(decision.epsilon_after)} of {budget.epsilon}; left "
             f"{amount(decision.epsilon_left)}"
         )
 

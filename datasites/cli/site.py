@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datasites.cli.text import amount, say, table
+from datasites.cli.text import say, table
 
 if TYPE_CHECKING:
     from datasites.syftnet import OwnerLink
@@ -153,45 +153,19 @@ def serve(site: SiteArg) -> None:
 @app.command()
 def status(site: SiteArg) -> None:
     """Show budget, data, peers, plans and the release desk in a few lines."""
+    from datasites.cli.budget import privacy_lines
     from datasites.desk import Desk, ItemState
     from datasites.review import list_submissions
     from datasites.site import Site
 
     opened = Site.open(site)
-    account = opened.ledger.account()
-    budget = account.required_budget()
-    spent = account.epsilon()
     say(f"site {opened.settings.name} ({opened.settings.email})")
-    say(
-        f"privacy: epsilon {amount(spent)} of {budget.epsilon} spent or reserved "
-        f"at delta {budget.delta}"
-    )
-    if account.disclosed_units:
-        say(f"disclosed without noise: {account.disclosed_units} units (no guarantee for them)")
+    for line in privacy_lines(opened):
+        say(line)
     say(f"data: {opened.card().dataset_version[:12] if opened.has_data else 'none yet'}")
     waiting = [item for item in Desk(opened).items() if item.state is ItemState.HELD]
     undecided = [item for item, approval in list_submissions(opened) if approval is None]
     say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
-
-
-@app.command()
-def budget(
-    site: SiteArg,
-    epsilon: Annotated[float, typer.Option(help="The new budget's epsilon.")],
-    who: Who,
-    reason: Why,
-    delta: Annotated[float, typer.Option(help="The new budget's delta.")] = 1e-5,
-) -> None:
-    """Set the privacy budget; what was spent stays spent."""
-    from datasites.site import Site, now_utc, stamp
-    from privacy import Budget, set_budget
-
-    Site.open(site).ledger.append(
-        set_budget(
-            Budget(epsilon=epsilon, delta=delta), actor=who, reason=reason, time=stamp(now_utc())
-        )
-    )
-    say(f"budget: epsilon {epsilon} at delta {delta}")
 
 
 def relay_url(relay: str) -> str:

@@ -25,6 +25,8 @@ _ENTRY = {
     ItemState.WITHHELD: EntryKind.OUTPUT_WITHHELD,
 }
 
+NO_DATA = "none"
+
 
 class Desk:
     """The release desk of one site."""
@@ -116,11 +118,17 @@ class Desk:
                 )
 
     def _disclose(self, item: Item, actor: str) -> None:
-        from privacy import Disclosure, disclose
+        from privacy import Disclosure, DisclosureKind, disclose
 
+        shown = Disclosure(
+            kind=DisclosureKind.CASE_REPORT,
+            units=1,
+            scope=f"case report {item.id}",
+            dataset_version=self._site.card().dataset_version if self._site.has_data else NO_DATA,
+        )
         self._site.ledger.append(
             disclose(
-                Disclosure(units=1, scope=f"case report {item.id}"),
+                shown,
                 resource=item.id,
                 reason="a case report was released",
                 time=stamp(now_utc()),

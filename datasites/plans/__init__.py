@@ -19,7 +19,7 @@ from datasites.plans.assumptions import (
     voids,
 )
 from datasites.plans.bundle import Bundle, make_bundle, open_bundle
-from datasites.plans.costs import plan_events, task_event, train_event
+from datasites.plans.costs import plan_events, task_event, task_mechanisms, train_event
 from datasites.plans.plan import (
     MODEL_FILE,
     PLAN_FILE,
@@ -89,6 +89,7 @@ __all__ = [
     "sign_approval",
     "task_bytes",
     "task_event",
+    "task_mechanisms",
     "train_event",
     "verify_approval",
     "voids",

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 from datasites.plans.plan import Plan
 from datasites.plans.tasks import GenerateTask, ReportTask, Task, TrainTask
 
+UNIT_WEIGHT = 1.0
+"""What one unit adds to a vector of counts, in L2 norm."""
+
 if TYPE_CHECKING:
-    from privacy import DpEvent
+    from privacy import DpEvent, Mechanism
 
 
 def task_event(plan: Plan, task: Task) -> DpEvent:
@@ -57,6 +60,27 @@ def metrics_event(plan: Plan) -> DpEvent:
     if plan.reports is None:
         raise ValueError("the plan has no reports")
     return evaluation_event(noise_multiplier=plan.reports.metrics_noise_multiplier)
+
+
+def task_mechanisms(plan: Plan, task: Task, *, published_units: float) -> tuple[Mechanism, ...]:
+    """How the releases of `task` are made, for the ledger.
+
+    Args:
+        plan: the approved plan.
+        task: what is asked under it.
+        published_units: the hospital's published, noised number of privacy units.
+    """
+    from privacy import describe
+
+    event = task_event(plan, task)
+    match task:
+        case TrainTask():
+            clip_norm = plan.train.clipping_norm
+        case GenerateTask():
+            clip_norm = plan.generator.clipping_norm if plan.generator else 0.0
+        case ReportTask():
+            clip_norm = UNIT_WEIGHT
+    return describe(event, clip_norm=clip_norm, published_units=published_units)
 
 
 def plan_events(plan: Plan, *, rounds: int | None = None) -> list[DpEvent]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from datasites.plans.costs import plan_events
 from datasites.plans.plan import Plan
 
 if TYPE_CHECKING:
-    from privacy import Budget, DpEvent, SpendDecision
+    from privacy import Account, SpendDecision
 
 
 @dataclass(frozen=True)
@@ -21,25 +21,41 @@ class Cost:
 
     Attributes:
         epsilon_alone: of the plan by itself.
-        decision: with everything spent before, or None when the budget would be exceeded.
-        refusal: why the budget would be exceeded, else the empty string.
+        epsilon_ever: of everything ever spent here and the plan together, whatever the budget's
+            window or resets; infinite if everything was disclosed without noise before.
+        decision: against the hospital's budget, or None when it or a cap would be exceeded.
+        refusal: which would be exceeded and by how much, else the empty string.
     """
 
     epsilon_alone: float
+    epsilon_ever: float
     decision: SpendDecision | None
     refusal: str
 
 
-def plan_cost(plan: Plan, *, budget: Budget, spent: Sequence[DpEvent]) -> Cost:
-    """The cost of running the plan to its end."""
-    from privacy import BudgetExceededError, check_spend, epsilon
+def plan_cost(plan: Plan, *, account: Account, time: str) -> Cost:
+    """The cost of running the plan to its end.
+
+    Args:
+        plan: what is asked.
+        account: fresh state of the ledger, with a budget.
+        time: now, UTC.
+    """
+    from privacy import BudgetExceededError, check_fits, epsilon
 
     asked = plan_events(plan)
-    alone = epsilon(asked, delta=budget.delta)
+    delta = account.required_budget().delta
+    alone = epsilon(asked, delta=delta)
+    ever = epsilon([*account.spent_events(), *asked], delta=delta)
+    if account.everything_disclosed:
+        ever = math.inf
     try:
-        return Cost(alone, check_spend(budget=budget, spent=spent, asked=asked), "")
+        fits = check_fits(
+            account, events=asked, researcher=plan.researcher, study=plan.study, time=time
+        )
     except BudgetExceededError as error:
-        return Cost(alone, None, str(error))
+        return Cost(alone, ever, None, str(error))
+    return Cost(alone, ever, fits, "")
 
 
 def difference(new: Bundle, last_approved: Bundle | None) -> str:

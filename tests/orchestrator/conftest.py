@@ -141,6 +141,7 @@ class SimulatedHospital:
             "epsilon_total": self.spent,
             "delta": 1e-5,
             "unit": Unit.PATIENT,
+            "disclosed": {},
             "outputs": {name: sha256_hex(data) for name, data in outputs.items()},
             "checkpoint": Checkpoint(sequence=3, entry_hash="a" * 64),
             "time": TIME,

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from privacy.accounting import coarse_epsilon, epsilon, interval_for, second_opinions
-from privacy.errors import BudgetAmountError
+from privacy import accounting
+from privacy.accounting import (
+    agreed_opinions,
+    coarse_epsilon,
+    epsilon,
+    interval_for,
+    naive_sum,
+    second_opinions,
+)
+from privacy.errors import AccountantError, BudgetAmountError
 from privacy.events import compose, gaussian, laplace, non_private, poisson_gaussian
 
 DELTA = 1e-5
@@ -70,6 +78,61 @@ def test_three_accountants_agree(q: float, z: float, steps: int) -> None:
     ours, others = epsilon(event, delta=DELTA), second_opinions(event, delta=DELTA)
     assert ours <= others["prv"] <= ours + 0.03
     assert ours <= others["rdp"] <= ours * 1.5
+
+
+def test_agreement_is_shown_with_all_figures() -> None:
+    found = agreed_opinions([sgd(), gaussian(noise_multiplier=10.0)], delta=DELTA)
+    assert found.record == epsilon([sgd(), gaussian(noise_multiplier=10.0)], delta=DELTA)
+    assert set(found.opinions) == {"rdp", "prv"}
+    assert (found.delta, found.interval) == (DELTA, interval_for([sgd()]))
+    assert agreed_opinions([non_private()], delta=DELTA).record == math.inf
+    assert agreed_opinions([], delta=DELTA).record == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "who"),
+    [
+        ({"record": 0.95}, {"prv"}),  # 5 % too little
+        ({"record": 1.05}, {"prv"}),
+        ({"record": 0.3}, {"rdp", "prv"}),
+        ({"rdp": 0.6}, {"rdp"}),
+        ({"prv": 0.98}, {"prv"}),
+        ({"prv": math.inf}, {"prv"}),
+    ],
+)
+def test_disagreement_is_an_alarm(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, float], who: set[str]
+) -> None:
+    """An accountant that is off, by a bug or a changed library, is found by the two others."""
+    event = sgd(z=0.7)
+    factors = {"record": 1.0, "rdp": 1.0, "prv": 1.0, **wrong}
+    record = epsilon(event, delta=DELTA) * factors["record"]
+    others = {n: e * factors[n] for n, e in second_opinions(event, delta=DELTA).items()}
+    monkeypatch.setattr(accounting, "epsilon", lambda *_a, **_k: record)
+    monkeypatch.setattr(accounting, "second_opinions", lambda *_a, **_k: others)
+    with pytest.raises(AccountantError, match="take epsilon for infinite") as caught:
+        agreed_opinions(event, delta=DELTA)
+    assert {line.split()[0] for line in caught.value.disagreements} == who
+    assert (caught.value.record, caught.value.opinions) == (record, others)
+
+
+def test_the_naive_sum_is_larger() -> None:
+    rounds = [sgd(steps=20)] * 5
+    assert naive_sum(rounds, delta=DELTA) == pytest.approx(5 * epsilon(rounds[0], delta=DELTA))
+    assert naive_sum(rounds, delta=DELTA) > 2 * epsilon(rounds, delta=DELTA)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "z", "epochs", "delta", "published"),
+    [(60_000, 150, 1.3, 15, 1e-5, 0.7242234026), (100_000, 100, 1.0, 30, 1e-7, 1.4154988495)],
+)
+def test_published_training_runs(
+    n: int, batch: int, z: float, epochs: int, delta: float, published: float
+) -> None:
+    """TensorFlow Privacy, compute_dp_sgd_privacy_lib_test.py: Renyi figures of two runs."""
+    event = sgd(q=batch / n, z=z, steps=epochs * n // batch)
+    assert second_opinions(event, delta=delta)["rdp"] == pytest.approx(published, abs=1e-6)
+    assert 0.7 * published < epsilon(event, delta=delta) < published
 
 
 def test_prv_is_left_out_where_it_cannot_say() -> None:

@@ -5,12 +5,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.accounting import epsilon
-from privacy.accounts import AccountFold, SpendState, account_from
-from privacy.budget import Budget
-from privacy.details import Commit, Destruction, Disclosure, Reservation, budget_to_json
+from privacy.accounts import SpendState
+from privacy.budget import Budget, Limit, Scope
+from privacy.details import (
+    BudgetChange,
+    Commit,
+    Destruction,
+    Disclosure,
+    DisclosureKind,
+    Reservation,
+)
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
 from privacy.events import DpEvent, compose, gaussian, laplace, poisson_gaussian
+from privacy.fold import AccountFold, account_from
+from privacy.mechanisms import Mechanism, describe
 from privacy.merging import merge
 
 NOON = "2026-11-23T12:00:00Z"
@@ -32,15 +41,40 @@ def steps(count: int, noise: float = 1.0) -> DpEvent:
     return poisson_gaussian(sampling_rate=0.1, noise_multiplier=noise, steps=count)
 
 
+def described(event: DpEvent) -> tuple[Mechanism, ...]:
+    return describe(event, clip_norm=1.0, published_units=100.0)
+
+
 def reserved(name: str, event: DpEvent, request: str = "train/1") -> Entry:
     detail = Reservation(
-        reservation=name, event=event, dataset_version="d", code_sha256="c", request=request
+        reservation=name,
+        event=event,
+        mechanisms=described(event),
+        researcher="r@x.org",
+        study="brain",
+        dataset_version="d",
+        code_sha256="c",
+        request=request,
     )
     return entry(EntryKind.SPEND_RESERVED, detail.to_json())
 
 
 def committed(name: str, event: DpEvent) -> Entry:
-    return entry(EntryKind.SPEND_COMMITTED, Commit(reservation=name, event=event).to_json())
+    detail = Commit(
+        reservation=name,
+        event=event,
+        mechanisms=described(event),
+        dataset_version="d",
+        code_sha256="c",
+    )
+    return entry(EntryKind.SPEND_COMMITTED, detail.to_json())
+
+
+def disclosed(units: int | None) -> Entry:
+    detail = Disclosure(
+        kind=DisclosureKind.CASE_REPORT, units=units, scope="case 17", dataset_version="d"
+    )
+    return entry(EntryKind.DISCLOSURE, detail.to_json())
 
 
 def destroyed(name: str) -> Entry:
@@ -48,7 +82,8 @@ def destroyed(name: str) -> Entry:
 
 
 def budget(amount: float) -> Entry:
-    return entry(EntryKind.BUDGET_SET, budget_to_json(Budget(epsilon=amount, delta=1e-5)))
+    limit = Limit(scope=Scope.HOSPITAL, name="", budget=Budget(epsilon=amount, delta=1e-5))
+    return entry(EntryKind.BUDGET_SET, BudgetChange(limit=limit).to_json())
 
 
 OPENED = entry(EntryKind.LEDGER_OPENED)
@@ -59,22 +94,21 @@ def test_open_reservations_count_in_full() -> None:
     account = account_from([*START, reserved("a", steps(20))])
     assert account.spent_events() == (steps(20),)
     assert account.epsilon() == epsilon(steps(20), delta=1e-5)
-    assert [spend.reserved.reservation for spend in account.open_reservations] == ["a"]
+    assert list(account.open_spends) == ["a"]
 
 
 def test_a_commit_counts_what_was_really_spent() -> None:
     account = account_from([*START, reserved("a", steps(20)), committed("a", steps(15))])
     assert account.spent_events() == (steps(15),)
-    assert account.open_reservations == ()
-    assert account.spends["a"].state is SpendState.COMMITTED
-    assert account.spends["a"].reserved.event == steps(20)
+    assert account.open_spends == {}
+    assert account.states == {"a": SpendState.COMMITTED}
 
 
 def test_a_destroyed_reservation_counts_nothing_but_was_a_run() -> None:
     account = account_from([*START, reserved("a", steps(20)), destroyed("a")])
     assert account.spent_events() == ()
     assert account.epsilon() == 0.0
-    assert account.runs == {"train/1": 1}
+    assert account.runs == {"c": {"train/1": 1}}
 
 
 def test_composed_reservations_may_be_committed_in_part() -> None:
@@ -86,10 +120,10 @@ def test_composed_reservations_may_be_committed_in_part() -> None:
 
 
 def test_disclosures_are_listed_apart() -> None:
-    shown = [entry(EntryKind.DISCLOSURE, Disclosure(units=n, scope="r").to_json()) for n in (1, 3)]
+    shown = [disclosed(1), disclosed(3)]
     account = account_from([*START, reserved("a", steps(5)), *shown])
     assert account.disclosed_units == 4
-    assert [d.units for d in account.disclosures] == [1, 3]
+    assert [d.disclosure.units for d in account.disclosures] == [1, 3]
     assert math.isfinite(account.epsilon())
 
 
@@ -101,7 +135,7 @@ def test_a_new_budget_forgives_nothing() -> None:
 
 def test_runs_are_counted_by_request() -> None:
     entries = [reserved(str(n), steps(1), request=f"train/{n % 2}") for n in range(5)]
-    assert account_from([*START, *entries]).runs == {"train/0": 3, "train/1": 2}
+    assert account_from([*START, *entries]).runs == {"c": {"train/0": 3, "train/1": 2}}
 
 
 def test_other_entries_change_nothing_but_the_count() -> None:
@@ -152,7 +186,7 @@ def test_without_a_budget() -> None:
             "another mechanism",
         ),
         ([*START, entry(EntryKind.SPEND_RESERVED, {"reservation": "a"})], "exactly the details"),
-        ([*START, entry(EntryKind.BUDGET_SET, {"epsilon": -8, "delta": 1e-5})], "> 0"),
+        ([*START, entry(EntryKind.BUDGET_SET, {**budget(8.0).detail, "epsilon": -8})], "> 0"),
         ([*START, entry(EntryKind.DISCLOSURE, {"units": 1})], "exactly the details"),
     ],
 )
@@ -178,9 +212,11 @@ def test_a_snapshot_stays_as_it_was() -> None:
         fold.add(good)
     before = fold.snapshot()
     fold.add(reserved("a", steps(20)))
-    assert before.spends == {}
+    fold.add(committed("a", steps(20)))
+    assert before.open_spends == {}
+    assert before.spent_events() == ()
     with pytest.raises(TypeError):
-        before.spends["a"] = None  # type: ignore[index]
+        before.open_spends["a"] = None  # type: ignore[index]
 
 
 @settings(max_examples=30, deadline=None)

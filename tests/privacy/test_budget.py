@@ -45,7 +45,9 @@ def test_exactly_the_budget_fits_and_a_hair_more_does_not() -> None:
 
 
 def test_a_refusal_carries_the_figures() -> None:
-    with pytest.raises(BudgetExceededError, match=r"would become .* budget is 8\.0000") as caught:
+    with pytest.raises(
+        BudgetExceededError, match=r"would become .* budget of the hospital is 8\.0000"
+    ) as caught:
         check_spend(budget=BUDGET, spent=[ROUND] * 6, asked=[ROUND])
     assert caught.value.epsilon_before <= 8.0 < caught.value.epsilon_after
     assert (caught.value.epsilon_budget, caught.value.delta) == (8.0, 1e-5)

@@ -1,26 +1,47 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from privacy.budget import Budget
+from privacy.budget import Budget, Limit, Scope
 from privacy.details import (
+    BudgetChange,
     Commit,
     Destruction,
     Disclosure,
+    DisclosureKind,
     Reservation,
-    budget_from_entry,
-    budget_to_json,
 )
 from privacy.entries import Entry, EntryKind
 from privacy.errors import EventError, LedgerError
 from privacy.events import DpEvent, event_to_json, gaussian
+from privacy.mechanisms import describe
 
 Note = Callable[..., Entry]
 EVENT = gaussian(noise_multiplier=1.0)
+MECHANISMS = describe(EVENT, clip_norm=1.0)
+COMMIT = Commit(
+    reservation="r-1",
+    event=EVENT,
+    mechanisms=MECHANISMS,
+    dataset_version="d",
+    code_sha256="c",
+)
+REPORT = Disclosure(kind=DisclosureKind.CASE_REPORT, units=2, scope="case 17", dataset_version="d")
+CAP = BudgetChange(
+    limit=Limit(
+        scope=Scope.STUDY,
+        name="brain",
+        budget=Budget(epsilon=8.0, delta=1e-5, window_days=30),
+    )
+)
 RESERVATION = Reservation(
     reservation="r-1",
     event=EVENT,
+    mechanisms=MECHANISMS,
+    researcher="r@x.org",
+    study="brain",
     dataset_version="d" * 64,
     code_sha256="c" * 64,
     request="train/1",
@@ -30,23 +51,23 @@ RESERVATION = Reservation(
 def test_round_trips(note: Note) -> None:
     for kind, detail in (
         (EntryKind.SPEND_RESERVED, RESERVATION),
-        (EntryKind.SPEND_COMMITTED, Commit(reservation="r-1", event=EVENT)),
+        (EntryKind.SPEND_COMMITTED, COMMIT),
         (EntryKind.SPEND_DESTROYED, Destruction(reservation="r-1")),
-        (EntryKind.DISCLOSURE, Disclosure(units=2, scope="report")),
+        (EntryKind.DISCLOSURE, REPORT),
+        (EntryKind.DISCLOSURE, replace(REPORT, units=None)),
+        (EntryKind.BUDGET_SET, CAP),
     ):
         assert type(detail).from_entry(note(kind, detail=detail.to_json())) == detail
-    budget = Budget(epsilon=8.0, delta=1e-5)
-    assert budget_from_entry(note(EntryKind.BUDGET_SET, detail=budget_to_json(budget))) == budget
 
 
 @pytest.mark.parametrize(
     ("read", "good"),
     [
         (Reservation.from_entry, RESERVATION.to_json()),
-        (Commit.from_entry, Commit(reservation="r-1", event=EVENT).to_json()),
+        (Commit.from_entry, COMMIT.to_json()),
         (Destruction.from_entry, Destruction(reservation="r-1").to_json()),
-        (Disclosure.from_entry, Disclosure(units=2, scope="report").to_json()),
-        (budget_from_entry, {"epsilon": 8.0, "delta": 1e-5}),
+        (Disclosure.from_entry, REPORT.to_json()),
+        (BudgetChange.from_entry, CAP.to_json()),
     ],
 )
 def test_missing_extra_and_wrong_fields(
@@ -59,6 +80,8 @@ def test_missing_extra_and_wrong_fields(
             {**good, name: [1]},
             {**good, name: True},
         ):
+            if bad == {**good, "window_days": None}:
+                continue  # a budget over all time
             with pytest.raises(LedgerError):
                 read(note(detail=bad))
     with pytest.raises(LedgerError, match="exactly"):
@@ -71,6 +94,9 @@ def test_identifiers_are_short_and_plain(name: object) -> None:
         Reservation(
             reservation=name,  # type: ignore[arg-type]
             event=EVENT,
+            mechanisms=MECHANISMS,
+            researcher="r",
+            study="s",
             dataset_version="d",
             code_sha256="c",
             request="q",
@@ -79,19 +105,19 @@ def test_identifiers_are_short_and_plain(name: object) -> None:
 
 def test_an_event_that_cannot_be_accounted_for_is_not_written() -> None:
     with pytest.raises(EventError):
-        Commit(reservation="r-1", event=DpEvent()).to_json()
+        replace(COMMIT, event=DpEvent()).to_json()
 
 
 @pytest.mark.parametrize("amount", [0, -1, 1e300 * 1e10, math.nan, "8"])
 def test_amounts_in_a_budget_entry(note: Note, amount: object) -> None:
     with pytest.raises(LedgerError):
-        budget_from_entry(note(detail={"epsilon": amount, "delta": 1e-5}))
+        BudgetChange.from_entry(note(detail={**CAP.to_json(), "epsilon": amount}))
 
 
 def test_a_disclosure_says_whom_and_what() -> None:
     for units, scope in ((0, "x"), (True, "x"), (1.0, "x"), (1, ""), (1, None)):
         with pytest.raises(LedgerError):
-            Disclosure(units=units, scope=scope)  # type: ignore[arg-type]
+            replace(REPORT, units=units, scope=scope)
 
 
 def test_a_reserved_event_stays_what_it_was(note: Note) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from privacy.accounts import Account
 from privacy.canonical import sha256_hex
 from privacy.chain import Checkpoint, encode_line, seal
+from privacy.details import Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import (
     BudgetExceededError,
@@ -27,6 +28,7 @@ from privacy.errors import (
 from privacy.events import poisson_gaussian
 from privacy.keyfile import create_key, load_key
 from privacy.ledger import Ledger, read_file, verify_file
+from privacy.mechanisms import describe
 from privacy.signing import SigningKey
 from privacy.spend import commit, reserve
 
@@ -36,16 +38,17 @@ ROUND = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=20)
 
 
 def asking(name: str) -> Callable[[Account], Entry]:
-    return lambda account: reserve(
-        account,
+    wanted = Reservation(
         reservation=name,
         event=ROUND,
+        mechanisms=describe(ROUND, clip_norm=1.0, published_units=100.0),
+        researcher="r@x.org",
+        study="brain",
         dataset_version="data",
         code_sha256="code",
         request="train/1",
-        time=NOON,
-        actor="agent",
     )
+    return lambda account: reserve(account, wanted, time=NOON, actor="agent")
 
 
 def test_create_append_reopen_verify(ledger: Ledger, key: SigningKey, note: Note) -> None:
@@ -82,7 +85,7 @@ def test_reserve_commit_and_refuse(ledger: Ledger) -> None:
         ledger.transact(asking("too-much"))
     assert ledger.path.read_bytes() == before
     assert ledger.account().epsilon() <= 8.0
-    assert len(ledger.account().spends) == 6
+    assert len(ledger.account().states) == 6
 
 
 def test_an_impossible_entry_is_never_written(ledger: Ledger, note: Note) -> None:
@@ -159,7 +162,7 @@ def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> Non
     account = ledger.account()
     assert account.entries == 2 + 2 * 12
     assert account.epsilon() <= 6.0
-    assert len(account.spends) == 3
+    assert len(account.states) == 3
     verify_file(ledger.path, public_hex=key.public_hex, checkpoint=ledger.head())
 
 
@@ -234,7 +237,7 @@ def test_a_whole_entry_without_its_newline_is_kept(
     path = ledger.path
     path.write_bytes(path.read_bytes()[:-1])
     again = Ledger.open(path, key)
-    assert set(again.account().spends) == {"a"}
+    assert set(again.account().states) == {"a"}
     assert path.read_bytes().endswith(b"\n")
     again.append(note())
     verify_file(path, public_hex=key.public_hex)
@@ -248,7 +251,7 @@ def test_spent_budget_does_not_come_back_by_spoiling_the_last_newline(
     for spoilt in (whole[:-1] + b" ", whole[:-1] + b"\0", whole[:-1] + b"}", whole + b"{"):
         ledger.path.write_bytes(spoilt)
         if spoilt == whole + b"{":
-            assert set(Ledger.open(ledger.path, key).account().spends) == {"a"}
+            assert set(Ledger.open(ledger.path, key).account().states) == {"a"}
             continue
         with pytest.raises(LedgerTamperedError, match="no append writes"):
             Ledger.open(ledger.path, key)
@@ -281,7 +284,7 @@ def test_a_full_disk_records_nothing_and_spoils_nothing(
         ledger.transact(asking("a"))
     monkeypatch.undo()
     assert ledger.path.read_bytes() == before
-    assert ledger.account().spends == {}
+    assert ledger.account().states == {}
     ledger.transact(asking("a"))
     assert Ledger.open(ledger.path, key).account() == ledger.account()
 

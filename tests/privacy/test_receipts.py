@@ -31,6 +31,7 @@ RECEIPT = Receipt(
     epsilon_total=3.5,
     delta=1e-5,
     unit=Unit.PATIENT,
+    disclosed={"case_report": 2},
     outputs={"model.safetensors": "c" * 64},
     checkpoint=Checkpoint(7, "d" * 64),
     time="2026-11-23T12:00:00Z",
@@ -63,13 +64,15 @@ def test_sign_send_read_verify(key: SigningKey, epsilon: float) -> None:
         {"epsilon_total": 3.4},
         {"delta": 1e-6},
         {"unit": Unit.IMAGE},
+        {"disclosed": {}},
+        {"disclosed": {"case_report": 1}},
         {"outputs": {}},
         {"checkpoint": Checkpoint(6, "d" * 64)},
         {"time": "2026-11-23T12:00:01Z"},
     ],
 )
 def test_every_field_is_signed(key: SigningKey, change: dict[str, object]) -> None:
-    assert len(Receipt.__dataclass_fields__) == 13
+    assert len(Receipt.__dataclass_fields__) == 14
     signed = sign_receipt(RECEIPT, key)
     changed = replace(signed, receipt=replace(RECEIPT, **change))  # type: ignore[arg-type]
     with pytest.raises(SignatureError):
@@ -111,6 +114,9 @@ def test_a_ledger_signature_is_not_a_receipt(key: SigningKey) -> None:
         ({"delta": 0.0}, BudgetAmountError),
         ({"time": "now"}, LedgerError),
         ({"event": {}}, EventError),
+        ({"disclosed": {"gossip": 1}}, LedgerError),
+        ({"disclosed": {"case_report": 0}}, LedgerError),
+        ({"disclosed": {"case_report": True}}, LedgerError),
     ],
 )
 def test_fields_out_of_range(change: dict[str, object], error: type[Exception]) -> None:
@@ -124,6 +130,7 @@ def test_malformed_json(key: SigningKey) -> None:
     bad_inner = [{**inner, name: None} for name in inner]
     bad_inner += [{k: v for k, v in inner.items() if k != name} for name in inner]
     bad_inner += [{**inner, "extra": 1}, {**inner, "ledger": {"sequence": 1}}, None, []]
+    bad_inner += [{**inner, "relation": "replace_one"}]
     bad_inner += [{**inner, "unit": "family"}, {**inner, "outputs": 3}, {**inner, "format": "x"}]
     for bad in (
         None,

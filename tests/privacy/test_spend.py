@@ -2,31 +2,54 @@ import math
 
 import pytest
 
-from privacy.accounts import Account, AccountFold
+from privacy.accounts import Account
 from privacy.budget import Budget
-from privacy.details import Disclosure
+from privacy.details import Disclosure, DisclosureKind, Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import BudgetExceededError, EventError, LedgerError
 from privacy.events import DpEvent, event_to_json, non_private, poisson_gaussian
+from privacy.fold import AccountFold
+from privacy.mechanisms import describe
 from privacy.spend import commit, destroy, disclose, reserve, set_budget
 
 WHEN = {"time": "2026-11-23T12:00:00Z", "actor": "agent"}
+
+MECHANISM = {
+    "sampler": "poisson_units",
+    "expected_batch": 10,
+    "clip_norm": 1,
+    "noise_multiplier": 1,
+}
 
 
 def steps(count: int) -> DpEvent:
     return poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=count)
 
 
-def ask(account: Account, name: str = "r-1", event: DpEvent | None = None) -> Entry:
-    return reserve(
-        account,
+def wanted(name: str, event: DpEvent, **changes: str) -> Reservation:
+    try:
+        mechanisms = describe(event, clip_norm=1.0, published_units=100.0)
+    except EventError:
+        mechanisms = ()
+    fields = {"researcher": "r@x.org", "study": "brain", "dataset_version": "data"}
+    return Reservation(
         reservation=name,
-        event=steps(20) if event is None else event,
-        dataset_version="data",
+        event=event,
+        mechanisms=mechanisms,
         code_sha256="code",
         request="train/1",
-        **WHEN,
+        **{**fields, **changes},
     )
+
+
+def report(units: int | None) -> Disclosure:
+    return Disclosure(
+        kind=DisclosureKind.CASE_REPORT, units=units, scope="case 17", dataset_version="data"
+    )
+
+
+def ask(account: Account, name: str = "r-1", event: DpEvent | None = None) -> Entry:
+    return reserve(account, wanted(name, steps(20) if event is None else event), **WHEN)
 
 
 @pytest.fixture
@@ -44,13 +67,22 @@ def test_reserve_commit(fold: AccountFold) -> None:
     assert entry.detail == {
         "reservation": "r-1",
         "event": event_to_json(steps(20)),
+        "mechanisms": [MECHANISM],
+        "researcher": "r@x.org",
+        "study": "brain",
         "dataset_version": "data",
         "code_sha256": "code",
         "request": "train/1",
     }
     fold.add(entry)
     done = commit(fold.snapshot(), reservation="r-1", event=steps(18), **WHEN)
-    assert done.detail == {"reservation": "r-1", "event": event_to_json(steps(18))}
+    assert done.detail == {
+        "reservation": "r-1",
+        "event": event_to_json(steps(18)),
+        "mechanisms": [MECHANISM],
+        "dataset_version": "data",
+        "code_sha256": "code",
+    }
     fold.add(done)
     assert fold.snapshot().spent_events() == (steps(18),)
 
@@ -112,11 +144,11 @@ def test_some_entries_need_a_reason(fold: AccountFold) -> None:
     with pytest.raises(LedgerError, match="why this epsilon"):
         set_budget(Budget(epsilon=1.0, delta=1e-5), reason="", **WHEN)
     with pytest.raises(LedgerError, match="without noise"):
-        disclose(Disclosure(units=1, scope="report"), resource="hash", reason="", **WHEN)
+        disclose(report(1), resource="hash", reason="", **WHEN)
 
 
 def test_a_disclosure(fold: AccountFold) -> None:
-    shown = Disclosure(units=2, scope="report of case 17")
+    shown = report(2)
     fold.add(disclose(shown, resource="hash", reason="released by the owner", **WHEN))
     assert fold.snapshot().disclosed_units == 2
     assert math.isfinite(fold.snapshot().epsilon())

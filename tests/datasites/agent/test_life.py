@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from datasites.answers import Answer, PlanDecision, Status
+from datasites.plans import train_event
 from privacy import sha256_hex, signed_receipt_from_json, verify_receipt
 
 
@@ -47,7 +48,14 @@ def test_from_plan_to_weights_and_receipt(world, until):
     assert [path.name for path in (world.site.root / "jobs").iterdir()] == ["t1.json"]
     job = agent._book.get("t1")
     assert (job.state, job.answered) == ("done", True)
-    spend = world.site.ledger.account().spends["t1"]
-    assert spend.state == "committed"
+    account = world.site.ledger.account()
+    assert account.states["t1"] == "committed"
     # One step was asked for of the two the plan allows, and one is what it cost.
-    assert spend.event.count == 1
+    (event,) = account.spent_events(study=world.bundle.plan.study)
+    assert event == train_event(world.bundle.plan, steps=1).event
+    record = [sealed.entry for sealed in world.site.ledger.entries()]
+    committed = next(
+        e for e in record if e.detail.get("reservation") == "t1" and "spend_c" in e.kind
+    )
+    assert committed.detail["mechanisms"][0]["sampler"] == "poisson_units"
+    assert committed.detail["code_sha256"] == world.bundle.sha256

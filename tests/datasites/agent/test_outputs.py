@@ -48,7 +48,7 @@ def test_weights_that_are_not_the_models_are_refused(by_hand, spoil):
     with pytest.raises(WeightsError):
         by_hand.finish()
     assert not Desk(by_hand.world.site).items()
-    assert by_hand.world.site.ledger.account().spends["t1"].state == "reserved"
+    assert by_hand.world.site.ledger.account().states["t1"] == "reserved"
 
 
 @pytest.mark.parametrize("steps", [0, 2])

@@ -211,7 +211,7 @@ def test_a_killed_agents_job_fails_and_stays_spent(approved):
     again.step()
     answer = world.answer("t1")
     assert (answer.status, answer.reason) == (Status.FAILED, Reason.JOB_INTERRUPTED)
-    assert world.site.ledger.account().spends["t1"].state == "reserved"
+    assert world.site.ledger.account().states["t1"] == "reserved"
     assert world.site.ledger.account().epsilon() == spent
     # A message that comes once more, after a crash, is not a second request.
     world.ask(world.task())
@@ -228,7 +228,7 @@ def test_a_job_that_dies_fails_and_stays_spent(approved):
     agent.step()
     answer = world.answer("t1")
     assert (answer.status, answer.reason) == (Status.FAILED, Reason.JOB_FAILED)
-    assert world.site.ledger.account().spends["t1"].state == "reserved"
+    assert world.site.ledger.account().states["t1"] == "reserved"
     assert world.kinds()[-1] == "job_failed"
 
 
@@ -245,7 +245,7 @@ def test_a_job_whose_data_is_missing_fails(approved):
     approved.agents[-1].step()
     answer = approved.answer("rep")
     assert (answer.status, answer.reason) == (Status.FAILED, Reason.NO_SANDBOX)
-    assert "rep" not in approved.site.ledger.account().spends
+    assert "rep" not in approved.site.ledger.account().states
 
 
 def test_a_kill_between_reservation_and_start_is_an_interruption(by_hand):
@@ -253,4 +253,4 @@ def test_a_kill_between_reservation_and_start_is_an_interruption(by_hand):
     by_hand.agent.step()
     answer = by_hand.world.answer("t1")
     assert (answer.status, answer.reason) == (Status.REFUSED, Reason.JOB_INTERRUPTED)
-    assert by_hand.world.site.ledger.account().spends["t1"].state == "reserved"
+    assert by_hand.world.site.ledger.account().states["t1"] == "reserved"

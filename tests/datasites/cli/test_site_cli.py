@@ -20,8 +20,8 @@ import tomli_w
 from PIL import Image
 from typer.testing import CliRunner
 
+from datasites.cli import budget, decisions
 from datasites.cli import data as data_cli
-from datasites.cli import decisions
 from datasites.cli import site as site_cli
 from datasites.cli.text import amount
 from datasites.desk import Desk, Item, ItemKind, ItemState
@@ -49,7 +49,7 @@ with warnings.catch_warnings():
 CLASSES = ("glioma", "notumor")
 RESEARCHER = "r@university.example"
 RUNNER = CliRunner()
-assert decisions.app is site_cli.app
+assert decisions.app is budget.app is site_cli.app
 
 
 def run(*arguments: object) -> str:
@@ -286,7 +286,9 @@ def test_held_outputs_are_read_released_and_withheld(site, held):
     said = run("release", site, "rep-case-1", "--as", "ann")
     assert "non-private disclosure" in said
     assert "withheld" in run("withhold", site, "t1-weights", "--as", "ann", "--reason", "x")
-    assert "disclosed without noise: 1 units" in run("status", site)
+    shown = run("status", site)
+    assert "epsilon is infinite for 1 unit: case report rep-case-1 (a case report was rel" in shown
+    assert "by ann" in shown
     assert "cannot be taken twice" in str(fail("release", site, "rep-case-1", "--as", "ann"))
 
 
@@ -300,9 +302,30 @@ def test_an_unknown_item_is_named(site, command, item):
 
 
 def test_the_budget_is_changed_in_the_open(site):
-    assert "epsilon 3.0" in run("budget", site, "--epsilon", "3", "--as", "ann", "--reason", "less")
-    assert "of 3.0 spent or reserved" in run("status", site)
+    whose = ("--as", "ann", "--reason", "less")
+    said = run("budget", site, "--epsilon", "3", *whose)
+    assert "hospital: epsilon 3 at delta 1e-05 per privacy unit, add or remove one" in said
+    assert "spent or reserved of epsilon 3 at delta 1e-05" in run("status", site)
     assert amount(float("inf")) == "infinite"
+
+
+def test_caps_windows_and_resets_are_shown(site):
+    whose = ("--as", "ann", "--reason", "board 7")
+    run("budget", site, "--epsilon", "2", "--researcher", "r@x.org", *whose)
+    run("budget", site, "--epsilon", "1", "--study", "brain", "--window-days", "30", *whose)
+    said = run("budget", site, "--epsilon", "9", "--reset", *whose)
+    assert "nothing that left came back" in said
+    shown = run("status", site)
+    assert "budget of the researcher r@x.org: epsilon" in shown
+    assert "of epsilon 1 at delta 1e-05 in any 30 days" in shown
+    assert "over all time" in shown
+    entry = list(Site.open(site).ledger.entries())[-1].entry
+    assert (entry.action, entry.reason, entry.actor) == ("reset budget", "board 7", "ann")
+    both = ("--study", "b", "--researcher", "r@x.org")
+    assert "not both" in str(fail("budget", site, "--epsilon", "2", *both, *whose))
+    assert "only the hospital" in str(
+        fail("budget", site, "--epsilon", "2", "--study", "b", "--reset", *whose)
+    )
 
 
 def test_people_are_paired_by_fingerprint(site):

@@ -14,9 +14,23 @@ from datasites.plans import (
     plan_cost,
     plan_events,
     task_event,
+    task_mechanisms,
 )
 from datasites.plans.costs import generator_event, metrics_event
-from privacy import Budget, epsilon, gaussian, poisson_gaussian
+from privacy import (
+    AccountFold,
+    Budget,
+    Entry,
+    EntryKind,
+    Reservation,
+    Scope,
+    describe,
+    epsilon,
+    gaussian,
+    poisson_gaussian,
+    reserve,
+    set_budget,
+)
 
 SHA = "a" * 64
 TRAIN = TrainTask(
@@ -52,14 +66,66 @@ def test_the_rounds_together_cost_no_more_than_the_plan(plan):
     assert epsilon(events, delta=1e-5) == pytest.approx(whole, rel=1e-6)
 
 
+def account(plan, epsilon, *, spent=(), caps=()):
+    """An account with a budget, perhaps a cap, and perhaps everything spent once."""
+    when = {"actor": "owner", "time": "2026-11-23T12:00:00Z"}
+    fold = AccountFold()
+    opening = {"kind": EntryKind.LEDGER_OPENED, "action": "open", "resource": "key", "reason": ""}
+    fold.add(Entry(**opening, **when))
+    fold.add(set_budget(Budget(epsilon=epsilon, delta=1e-5), reason="board", **when))
+    for scope, name, amount in caps:
+        cap = Budget(epsilon=amount, delta=1e-5)
+        fold.add(set_budget(cap, scope=scope, name=name, reason="board", **when))
+    for number, event in enumerate(spent):
+        wanted = Reservation(
+            reservation=f"r{number}",
+            event=event,
+            mechanisms=describe(event, clip_norm=1.0, published_units=100.0),
+            researcher=plan.researcher,
+            study=plan.study,
+            dataset_version="d",
+            code_sha256="c",
+            request="train/1",
+        )
+        fold.add(reserve(fold.snapshot(), wanted, **when))
+    return fold.snapshot()
+
+
+def cost(plan, *arguments, **options):
+    return plan_cost(
+        plan, account=account(plan, *arguments, **options), time="2026-11-23T12:00:00Z"
+    )
+
+
 def test_what_was_spent_before_counts(plan):
-    alone = plan_cost(plan, budget=Budget(epsilon=100.0, delta=1e-5), spent=[])
+    alone = cost(plan, 100.0)
     assert alone.decision.epsilon_after == pytest.approx(alone.epsilon_alone)
-    exact = Budget(epsilon=alone.epsilon_alone * 1.01, delta=1e-5)
-    assert plan_cost(plan, budget=exact, spent=[]).refusal == ""
-    late = plan_cost(plan, budget=exact, spent=plan_events(plan))
+    assert alone.epsilon_ever == alone.epsilon_alone
+    exact = alone.epsilon_alone * 1.01
+    assert cost(plan, exact).refusal == ""
+    late = cost(plan, exact, spent=plan_events(plan))
     assert late.decision is None
-    assert late.refusal
+    assert "budget of the hospital" in late.refusal
+    assert late.epsilon_ever > exact
+
+
+def test_a_cap_refuses_what_the_budget_would_allow(plan):
+    alone = cost(plan, 100.0).epsilon_alone
+    for scope, name in ((Scope.RESEARCHER, plan.researcher), (Scope.STUDY, plan.study)):
+        capped = cost(plan, 100.0, caps=[(scope, name, alone * 0.5)])
+        assert capped.decision is None
+        assert f"budget of the {scope} {name}" in capped.refusal
+        assert cost(plan, 100.0, caps=[(scope, "other", alone * 0.5)]).refusal == ""
+
+
+def test_the_ledger_is_told_how_releases_are_made(plan):
+    told = task_mechanisms(plan, TRAIN, published_units=200.0)
+    assert [(one.expected_batch, one.clip_norm, one.noise_multiplier) for one in told] == [
+        (200.0 * plan.train.sampling_rate, plan.train.clipping_norm, plan.train.noise_multiplier)
+    ]
+    report = ReportTask(request="p", plan_sha256=SHA, weights_sha256=SHA, rounds=1, hospitals=1)
+    (counted,) = task_mechanisms(plan, report, published_units=200.0)
+    assert (counted.sampler, counted.expected_batch, counted.clip_norm) == ("all_units", None, 1.0)
 
 
 def test_every_changed_byte_is_shown(plan, bundle):

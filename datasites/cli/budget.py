@@ -1,0 +1,103 @@
+"""`dura site budget`, and the lines on privacy that `dura site status` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datasites.cli.site import SiteArg, Who, Why, app
+from datasites.cli.text import amount, say
+
+if TYPE_CHECKING:
+    from datasites.site import Site
+    from privacy import Account, Scope
+
+RELATION = "add or remove one"
+
+
+@app.command()
+def budget(
+    site: SiteArg,
+    epsilon: Annotated[float, typer.Option(help="The new amount's epsilon.")],
+    who: Who,
+    reason: Why,
+    delta: Annotated[float, typer.Option(help="The new amount's delta.")] = 1e-5,
+    researcher: Annotated[
+        str, typer.Option(metavar="EMAIL", help="Cap this researcher within the hospital's budget.")
+    ] = "",
+    study: Annotated[
+        str, typer.Option(metavar="NAME", help="Cap this study within the hospital's budget.")
+    ] = "",
+    window_days: Annotated[
+        int | None,
+        typer.Option(
+            help="Count only the spends of the last so many days; epsilon over all time "
+            "still composes everything."
+        ),
+    ] = None,
+    reset: Annotated[
+        bool,
+        typer.Option(
+            "--reset",
+            help="Stop counting older spends against budgets and caps; they "
+            "stay in epsilon over all time.",
+        ),
+    ] = False,
+) -> None:
+    """Set, top up or reset the privacy budget, or cap a researcher or a study within it."""
+    from datasites.site import Site, now_utc, stamp
+    from privacy import Budget, set_budget
+
+    scope, name = _whose(researcher, study)
+    new = Budget(epsilon=epsilon, delta=delta, window_days=window_days)
+    entry = set_budget(
+        new, scope=scope, name=name, reset=reset, actor=who, reason=reason, time=stamp(now_utc())
+    )
+    opened = Site.open(site)
+    opened.ledger.append(entry)
+    say(f"{scope} {name}".strip() + f": {new} per privacy unit, {RELATION}")
+    if reset:
+        say("older spends no longer count against budgets and caps; nothing that left came back:")
+    for line in privacy_lines(opened):
+        say(line)
+
+
+def privacy_lines(site: Site) -> list[str]:
+    """What a site has spent: over all time, against its budget and caps, and without noise."""
+    account = site.ledger.account()
+    current = account.required_budget()
+    unit = site.card().unit if site.has_data else "privacy unit"
+    lines = [
+        f"privacy: epsilon {amount(account.epsilon())} over all time at delta {current.delta:g} "
+        f"per {unit}, {RELATION} (every study, researcher and version of the data composed)"
+    ]
+    lines += _limit_lines(account)
+    lines += [str(shown) for shown in account.disclosures]
+    return lines
+
+
+def _limit_lines(account: Account) -> list[str]:
+    from datasites.site import now_utc, stamp
+    from privacy import Limit, Scope, epsilon
+
+    whole = Limit(scope=Scope.HOSPITAL, name="", budget=account.required_budget())
+    caps = [Limit(scope=s, name=n, budget=b) for (s, n), b in sorted(account.caps.items())]
+    moment = stamp(now_utc())
+    return [
+        f"budget of the {limit}: epsilon "
+        f"{amount(epsilon(account.counting(limit, time=moment), delta=limit.budget.delta))} spent "
+        f"or reserved of {limit.budget}"
+        for limit in (whole, *caps)
+    ]
+
+
+def _whose(researcher: str, study: str) -> tuple[Scope, str]:
+    from datasites.errors import SettingsError
+    from privacy import Scope
+
+    if researcher and study:
+        raise SettingsError("give --researcher or --study, not both: a cap is on one of them")
+    if researcher:
+        return Scope.RESEARCHER, researcher
+    return (Scope.STUDY, study) if study else (Scope.HOSPITAL, "")
