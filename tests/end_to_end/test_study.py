@@ -176,7 +176,9 @@ def test_epsilon_is_what_the_hospitals_own_ledger_says(shared, name):
     site = Site.open(shared.site(name))
     own = site.ledger.account().epsilon()
     assert shared.summary["epsilon"][mail(name)] <= own <= 8.0
-    spent = float(re.search(r"epsilon ([\d.]+) over all time", must("site", "status", site.root))[1])
+    spent = float(
+        re.search(r"epsilon ([\d.]+) over all time", must("site", "status", site.root))[1]
+    )
     assert abs(shared.summary["epsilon"][mail(name)] - spent) < 0.01
 
 
