@@ -9,7 +9,7 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test lint format setup sandbox sshd clean bench-reports
+.PHONY: demo test test-hostile fuzz lint format setup sandbox sshd clean bench-reports
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -17,6 +17,16 @@ demo: setup
 
 test: lint sshd
 	.venv/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+# Every attack of docs/attacks.md, against stock syft and against Dura, and the long fuzz run.
+test-hostile: setup fuzz
+	.venv/bin/python -m pytest -n 2 tests/hostile tests/docs/test_attacks.py \
+		tests/datasites/sandbox tests/datasites/syftnet tests/datasites/agent/test_peers.py \
+		tests/datasites/agent/test_refusals.py tests/datasites/agent/test_outputs.py \
+		tests/datasites/agent/test_unsafe.py tests/datasites/test_doctor.py
+
+fuzz: setup
+	.venv/bin/python -m pytest -n 2 tests/hostile/test_fuzz.py --fuzz-messages 10000
 
 lint: setup
 	.venv/bin/ruff check .

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from datasites.relayurl import checked_relay_url, parse_relay_url
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
+    from datasites.syftnet.words import fingerprint_words
     from datasites.worker.protocol import REPORTS_FILE
 
 _HOMES = {
@@ -107,6 +108,7 @@ _HOMES = {
     "datasites.rehearsal": ("Rehearsal", "rehearse"),
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
+    "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.worker.protocol": ("REPORTS_FILE",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -153,6 +155,7 @@ __all__ = [
     "checked_relay_url",
     "explain",
     "findings_text",
+    "fingerprint_words",
     "make_bundle",
     "open_bundle",
     "parse_model",

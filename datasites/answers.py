@@ -82,6 +82,8 @@ class Answer(_Document):
         receipt: the signed receipt, JSON, when something was spent.
         timing: when the job worked.
         items: number of outputs on the release desk.
+        sandboxed: whether the job ran in a sandbox; no, where the hospital said
+            `--unsafe-no-sandbox`.
     """
 
     request: str
@@ -90,6 +92,7 @@ class Answer(_Document):
     receipt: str | None = None
     timing: Timing | None = None
     items: Annotated[int, Field(ge=0)] = 0
+    sandboxed: bool = True
 
 
 class ReleasedReport(_Document):

@@ -59,6 +59,9 @@ class Reason(StrEnum):
     OUTPUT_REFUSED = "output_refused"
     NO_SANDBOX = "no_sandbox"
     WITHHELD_BY_OWNER = "withheld_by_owner"
+    PEER_UNPAIRED = "peer_unpaired"
+    RERUN_NEEDS_LEAVE = "rerun_needs_leave"
+    TOO_MANY_REQUESTS = "too_many_requests"
 
 
 class RefusedError(DatasitesError):

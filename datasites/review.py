@@ -105,6 +105,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     bundle = seen.submission.bundle
     _must_be_reviewer(site, reviewer)
     _must_hold(seen.findings)
+    _must_be_another(reviewer, seen.submission.sender)
     _must_fit(site, bundle, seen.cost)
     moment = now_utc()
     days = terms.days if terms.days is not None else site.settings.approval_days
@@ -190,14 +191,22 @@ def revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     sha = store.get(plan).bundle.sha256
     _must_be_reviewer(site, reviewer)
+    if not reason.strip():
+        raise PlanError("say why: --reason TEXT (it stays at this hospital)")
+    withdraw(site, sha, actor=reviewer, reason=reason)
+
+
+def withdraw(site: Site, sha: str, *, actor: str, reason: str) -> None:
+    """Record and write that the approval of the plan `sha` holds no more.
+
+    Raises:
+        PlanError: there is none.
+    """
+    store = PlanStore(site)
     before = store.approval(sha)
     if before is None or before.decision != APPROVED or before.revoked:
         raise PlanError(f"plan {sha[:12]} is not approved, so there is nothing to revoke")
-    if not reason.strip():
-        raise PlanError("say why: --reason TEXT (it stays at this hospital)")
-    site.log(
-        EntryKind.APPROVAL_REVOKED, actor=reviewer, action="revoke", resource=sha, reason=reason
-    )
+    site.log(EntryKind.APPROVAL_REVOKED, actor=actor, action="revoke", resource=sha, reason=reason)
     store.decide(replace(before, revoked=True, reason=reason))
 
 
@@ -237,6 +246,12 @@ def _must_hold(findings: tuple[Finding, ...]) -> None:
     if broken:
         texts = "; ".join(f"{finding.what} [{finding.code}]" for finding in broken)
         raise PlanError(f"epsilon would be fiction, so the plan cannot be approved: {texts}")
+
+
+def _must_be_another(reviewer: str, submitter: str) -> None:
+    """Nobody approves what they submitted: not by their address, nor by a name that holds it."""
+    if submitter.casefold() in reviewer.casefold():
+        raise PlanError(f"{reviewer!r} submitted this plan; somebody else must review it")
 
 
 def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:

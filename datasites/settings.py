@@ -30,7 +30,9 @@ class SiteSettings(BaseModel):
         relay: URL of the storage that carries messages, see `datasites.relayurl`.
         classes: class names; another disease needs no code.
         image_size: pixels a side of the stored images.
-        reviewers: people who may approve; empty means anyone with access to this account.
+        reviewers: people who may approve, and nobody else; a name may carry the person's
+            address, as in `Ann <ann@h.example>`, so that they cannot approve a plan of their
+            own. Empty means anyone with access to this account, for a quorum of one only.
         quorum: how many of them must agree.
         approval_days: days after which an approval expires, unless said otherwise.
         threads: threads a job may use.
@@ -68,6 +70,8 @@ class SiteSettings(BaseModel):
     def _quorum_possible(self) -> SiteSettings:
         if self.reviewers and self.quorum > len(self.reviewers):
             raise ValueError(f"quorum {self.quorum} of {len(self.reviewers)} reviewers")
+        if self.quorum > 1 and len(set(self.reviewers)) < self.quorum:
+            raise ValueError(f"a quorum of {self.quorum} needs as many different named reviewers")
         return self
 
 

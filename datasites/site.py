@@ -2,13 +2,14 @@
 
     SITE/                     mode 700, the owner's only
       site.toml               settings
-      keys/                   signing.key, syft_keys.json, SYFT_peers.json, quarantine/
+      keys/                   signing.key, syft_keys.json, SYFT_peers.json, seen/, quarantine/
       ledger.jsonl            the privacy ledger
       private/train, test     shards (arrays), never below the SyftBox
       private/synthetic/PLAN  DP-synthetic images of a plan's generator
       card.json               the published data card
       plans/SHA/              received bundles, byte for byte, with who sent them
       approvals/SHA.json      signed decisions
+      refusals.json           how often each peer was refused, by reason
       jobs/REQUEST.json       what was asked, and how far it is; beside it its .files and .results
       scratch/                the sandboxes that run or wait now
       sent/                   what was sent to whom

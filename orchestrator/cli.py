@@ -17,7 +17,7 @@ import sys
 
 import typer
 
-from datasites.cli import budget, data, decisions, site
+from datasites.cli import budget, data, decisions, doctor, peers, site
 from orchestrator.commands import audit, demo, study
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ app.add_typer(study.app, name="study")
 app.add_typer(audit.app, name="audit")
 app.command(name="demo")(demo.demo)
 
-__all__ = ["app", "budget", "decisions", "main"]
+__all__ = ["app", "budget", "decisions", "doctor", "main", "peers"]
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from rich.text import Text
 from orchestrator.curves import RoundScore
 
 USABLE = frozenset({"done", "held"})
+UNSANDBOXED = "UNSAFE: the job ran without a sandbox"
 
 
 class RoundProgress:
@@ -106,7 +107,8 @@ class RoundProgress:
         self._bars.update(self._step_bar, completed=len(self._heard), note=f"last: {name}")
         if problem:
             text = f"{self._step}: {name}: {said} after {self._elapsed()}"
-            self._bars.console.print(Text(text, style="yellow"))
+            style = "bold red" if outcome == UNSANDBOXED else "yellow"
+            self._bars.console.print(Text(text, style=style))
 
     def scored(self, score: RoundScore) -> None:
         """A round was aggregated and scored; round 0 is the model before training."""

@@ -125,6 +125,7 @@ def _summary(
         "round_wall_s": [round(timing.wall_s, 3) for timing in rounds],
         "round_work_s": [round(timing.work_s, 3) for timing in rounds],
         "refusals": state.refusals,
+        "unsandboxed": state.unsandboxed,
         "wall_s": round(sum(timing.wall_s for timing in state.timings), 3),
     }
 

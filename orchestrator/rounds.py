@@ -35,6 +35,7 @@ from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
 from orchestrator.errors import QuorumError, UpdateRefusedError, VerificationError
+from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
 from orchestrator.update_checks import Update, check_update
@@ -316,6 +317,11 @@ class StudyRun:
             return False
         if reply.receipt is not None:
             self._folder.save_receipt(site, reply.answer.request, reply.signed_receipt)
+        if not reply.answer.sandboxed:
+            # Shown as a problem (red on a terminal); the answer itself is used.
+            self._watcher.answered(site, UNSANDBOXED)
+            self._state.unsandboxed.setdefault(site, []).append(reply.answer.request)
+            self._folder.save(self._state)
         self._watcher.answered(site, reply.answer.status.value)
         return True
 

@@ -66,6 +66,7 @@ class RunState(BaseModel):
         generators_done, rounds_done, reports_asked: how far it is.
         report_requests: per hospital, the request id its reports answer.
         refusals: per hospital, the coded reasons it gave, in order.
+        unsandboxed: per hospital, requests whose jobs it ran without a sandbox, as it says.
         spent_requests: per hospital, the request ids it answered with a no.
         scores, contributions, timings: what was measured.
     """
@@ -82,6 +83,7 @@ class RunState(BaseModel):
     reports_asked: bool = False
     report_requests: dict[str, str] = {}
     refusals: dict[str, list[str]] = {}
+    unsandboxed: dict[str, list[str]] = {}
     spent_requests: dict[str, list[str]] = {}
     scores: list[RoundScore] = []
     contributions: list[Contribution] = []

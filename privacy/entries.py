@@ -31,6 +31,8 @@ class EntryKind(StrEnum):
     BUDGET_SET = "budget_set"
     DATASET_INGESTED = "dataset_ingested"
     PEER_PAIRED = "peer_paired"
+    PEER_UNPAIRED = "peer_unpaired"
+    KEY_ROTATED = "key_rotated"
     PLAN_RECEIVED = "plan_received"
     PLAN_APPROVED = "plan_approved"
     PLAN_REJECTED = "plan_rejected"

@@ -24,6 +24,7 @@ from datasites.agent.finish import Finisher
 from datasites.agent.inbound import Inbox
 from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
+from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
@@ -39,12 +40,13 @@ from datasites.errors import (
 )
 from datasites.plans import Approval
 from datasites.plans.store import PlanStore
-from datasites.sandbox import Ending, SandboxProcess
+from datasites.sandbox import Ending, SandboxProcess, UnsafeNoSandbox
 from datasites.site import Site, now_utc, stamp
 from datasites.syftnet import OwnerLink
 from datasites.syftnet.client import Participant
+from datasites.unsafe import log_unsafe_run
 from models import WeightsError
-from privacy import EntryKind, LedgerBusyError, LedgerWriteError, PrivacyError
+from privacy import LedgerBusyError, LedgerWriteError, PrivacyError
 
 log = logging.getLogger("dura.agent")
 
@@ -73,24 +75,30 @@ def participant(site: Site) -> Participant:
 class Agent:
     """Serves one site; see the module's docstring.
 
+    Args:
+        site: the site.
+        unsafe: jobs run without a sandbox; each use is logged and said in its answer.
+
     Raises:
         SiteBusyError: another agent serves it.
         RelayError: the relay is not there at the start.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, unsafe: UnsafeNoSandbox | None = None) -> None:
         self._site = site
-        self._lock = _lock(site)
+        self._unsafe = unsafe
+        self._lock = take_lock(site)
+        self._refusals = RefusalLog(site)
         self._link = OwnerLink(participant(site), self._message_refused)
         self._plans = PlanStore(site)
         self._book = RequestBook(site)
         self._desk = Desk(site)
-        self._inbox = Inbox(site, self._plans, self._book)
+        self._inbox = Inbox(site, self._plans, self._book, self._refusals)
         self._starter = Starter(site, self._plans, self._book)
-        self._endings = Endings(site, self._book)
+        self._endings = Endings(site, self._book, self._refusals)
         self._finisher = Finisher(site, self._desk, self._book)
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
-        self._warm = WarmSandboxes(site)
+        self._warm = WarmSandboxes(site, unsafe)
         self._running: _Running | None = None
         self._book.clean()
         self._unsettled = True
@@ -127,7 +135,7 @@ class Agent:
         paired = self._link.paired()
         away: RelayError | None = None
         try:
-            self._receive(paired)
+            self._receive()
         except RelayError as error:
             away = error
         self._advance(paired)
@@ -138,24 +146,28 @@ class Agent:
         if away is not None:
             raise away
 
-    def _receive(self, paired: dict[str, str]) -> None:
+    def _receive(self) -> None:
         for inbound in self._link.fetch():
-            refusal = self._inbox.take(inbound, sender_key=paired[inbound.sender])
+            key = self._link.paired().get(inbound.sender)
+            if key is None:
+                continue  # unpaired in this very moment
+            refusal = self._inbox.take(inbound, sender_key=key)
             if refusal is not None:
                 self._link.publish(
                     recipient=inbound.sender,
                     job=inbound.name,
                     files={"answer.json": refusal.model_dump_json().encode()},
                 )
+                self._link.discard_inputs(sender=inbound.sender, job=inbound.name)
 
     def _send(self, paired: dict[str, str]) -> None:
         if self._site.has_data:
             self._outbox.send_cards(paired)
         self._outbox.send_decisions()
-        self._outbox.send_reports()
+        self._outbox.send_reports(paired)
         for request in self._book.all():
             if request.answer and not request.answered:
-                self._outbox.send_answer(request, self._book)
+                self._outbox.send_answer(request, self._book, paired)
 
     def close(self) -> None:
         """End every sandbox and give the site free."""
@@ -168,17 +180,31 @@ class Agent:
 
     def _advance(self, paired: dict[str, str]) -> None:
         if self._running is not None:
+            self._end_if_unpaired(self._running, paired)
+        if self._running is not None:
             ending = self._running.sandbox.poll()
             if ending is None:
                 return
             self._finish(self._running, ending)
             self._running = None
         for request in self._book.all():
-            if request.state is RequestState.QUEUED:
-                self._running = self._start(request, paired.get(request.sender, ""))
+            if request.state is RequestState.QUEUED and request.sender not in paired:
+                message = "its sender is not paired any more"
+                self._endings.refuse(request, Reason.PEER_UNPAIRED, message)
+            elif request.state is RequestState.QUEUED:
+                self._running = self._start(request, paired[request.sender])
             if self._running is not None:
                 self._link.set_status(sender=request.sender, job=request.job, status="running")
                 return
+
+    def _end_if_unpaired(self, running: _Running, paired: dict[str, str]) -> None:
+        """A job whose researcher was unpaired ends; what was reserved for it stays spent."""
+        request = running.job.request
+        if request.sender in paired:
+            return
+        self._endings.fail(request, Reason.PEER_UNPAIRED, "its sender was unpaired")
+        _drop(running.sandbox)
+        self._running = None
 
     def _start(self, request: Request, sender_key: str) -> _Running | None:
         """Check, have a sandbox, reserve, and only then hand over the job and the data.
@@ -192,6 +218,8 @@ class Agent:
             sandbox = self._warm.take(checked.bundle.sha256, checked.profile)
             job = self._starter.reserve(checked)
             request = self._book.change(request, state=RequestState.RUNNING)
+            if self._unsafe is not None:
+                log_unsafe_run(self._site, request.id)
             sandbox.dispatch(job.inputs)
         except _PASSING:
             _drop(sandbox)
@@ -295,9 +323,7 @@ class Agent:
 
     def _message_refused(self, peer: str, code: str) -> None:
         log.warning("a message from %s was refused: %s", peer, code)
-        self._site.log(
-            EntryKind.RUN_REFUSED, actor=peer, action="send message", resource="inbox", reason=code
-        )
+        self._refusals.record(peer=peer, action="send message", resource="inbox", code=code)
 
 
 def _drop(sandbox: SandboxProcess | None) -> None:
@@ -306,7 +332,12 @@ def _drop(sandbox: SandboxProcess | None) -> None:
         shutil.rmtree(sandbox.folder.root, ignore_errors=True)
 
 
-def _lock(site: Site) -> int:
+def take_lock(site: Site) -> int:
+    """Hold the site for one agent; the descriptor is closed to give it free.
+
+    Raises:
+        SiteBusyError: another agent holds it.
+    """
     descriptor = os.open(site.root / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

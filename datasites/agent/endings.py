@@ -2,13 +2,15 @@
 
 The entry comes first. An agent that dies, or whose disk is full, between the two has logged an
 ending that the record does not know; `recorded` finds such entries, so that `close` can let the
-record follow and nothing is logged twice.
+record follow and nothing is logged twice. Of a researcher's refusals beyond the `EACH_RUN`th for
+one reason only some have an entry; one without is simply refused again after a crash.
 """
 
 from __future__ import annotations
 
 import logging
 
+from datasites.agent.refusals import EACH_RUN, RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.answers import Answer, Status
 from datasites.errors import Reason
@@ -27,19 +29,30 @@ _STATES = {
 class Endings:
     """Refuses and fails the requests of one site."""
 
-    def __init__(self, site: Site, book: RequestBook) -> None:
+    def __init__(self, site: Site, book: RequestBook, refusals: RefusalLog) -> None:
         self._site = site
+        self._refusals = refusals
         self._book = book
 
     def refuse(self, request: Request, code: Reason, message: str) -> None:
         """End a request that never ran."""
         log.warning("refused %s: %s (%s)", request.id, code.value, message)
-        self._end(request, EntryKind.RUN_REFUSED, code, actor=request.sender)
+        self._refusals.record(
+            peer=request.sender, action=_RUN, resource=request.id, code=code.value, each=EACH_RUN
+        )
+        self.close(request, EntryKind.RUN_REFUSED, code)
 
     def fail(self, request: Request, code: Reason, message: str) -> None:
         """End a request whose job came to no good end; what was reserved stays spent."""
         log.error("failed %s: %s (%s)", request.id, code.value, message)
-        self._end(request, EntryKind.JOB_FAILED, code, actor="agent")
+        self._site.log(
+            EntryKind.JOB_FAILED,
+            actor="agent",
+            action=_RUN,
+            resource=request.id,
+            reason=code.value,
+        )
+        self.close(request, EntryKind.JOB_FAILED, code)
 
     def recorded(self, requests: set[str]) -> dict[str, tuple[EntryKind, Reason]]:
         """Endings that the ledger holds for these request ids; reads all of the ledger."""
@@ -55,7 +68,3 @@ class Endings:
         state, status = _STATES[kind]
         answer = Answer(request=request.id, status=status, reason=code)
         self._book.change(request, state=state, reason=code, answer=answer.model_dump_json())
-
-    def _end(self, request: Request, kind: EntryKind, code: Reason, *, actor: str) -> None:
-        self._site.log(kind, actor=actor, action=_RUN, resource=request.id, reason=code.value)
-        self.close(request, kind, code)

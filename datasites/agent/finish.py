@@ -29,6 +29,7 @@ from datasites.errors import OutputError
 from datasites.plans import GenerateTask, ReportTask, TrainTask, task_event, train_event
 from datasites.sandbox import JobFolder, take_output
 from datasites.site import Site, now_utc, stamp, write_file
+from datasites.unsafe import UNSAFE_NOTE, ran_unsafe
 from datasites.worker.protocol import (
     REPORTS_FILE,
     RESULT_FILE,
@@ -105,6 +106,7 @@ class Finisher:
             receipt=receipt,
             timing=Timing(started=result.started, ended=result.ended),
             items=sum(item.kind is not ItemKind.EVALUATION for item in items),
+            sandboxed=not ran_unsafe(self._site, job.request.id),
         )
 
     def _event(self, job: ReadyJob, result: Result) -> DpEvent:
@@ -146,7 +148,8 @@ class Finisher:
 
     def _place_noised(self, job: ReadyJob, kind: ItemKind, files: dict[str, bytes]) -> Item:
         """Hold what noise protects; it goes at once where the approval says so."""
-        item = _item(job, f"{job.request.id}-{kind.value}", kind, tuple(files))
+        name = f"{job.request.id}-{kind.value}"
+        item = _item(job, name, kind, tuple(files), note=self._note(job))
         self._desk.hold(item, files)
         item = self._desk.get(item.id)
         if job.approval.standing_release and item.state is ItemState.HELD:
@@ -162,10 +165,14 @@ class Finisher:
             f"{job.request.id}-{draft.name}",
             ItemKind(draft.kind),
             (name,),
-            note=f"written by {how} in {draft.attempts} attempt(s)",
+            note=self._note(job, f"written by {how} in {draft.attempts} attempt(s)"),
         )
         self._desk.hold(item, {name: draft.model_dump_json().encode()})
         return self._desk.get(item.id)
+
+    def _note(self, job: ReadyJob, text: str = "") -> str:
+        parts = [text, UNSAFE_NOTE if ran_unsafe(self._site, job.request.id) else ""]
+        return "; ".join(part for part in parts if part)
 
     def _receipt(self, job: ReadyJob, event: DpEvent, files: dict[str, bytes]) -> str:
         head = self._site.ledger.head()

@@ -1,14 +1,18 @@
 """What arrives at a site: plans to be reviewed and tasks to be served.
 
 A job that holds neither, or something malformed, is refused with a coded answer; it is never
-kept half. Nothing is decided here beyond form: approval and budget come when a task starts.
+kept half. Nothing is decided here beyond form: approval and budget come when a task starts. How
+much of one researcher's may wait is bounded, so that nobody fills the hospital's disk.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.answers import Answer, Status
-from datasites.errors import DatasitesError, Reason
+from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.plans import TASK_FILE, WEIGHTS_FILE, open_bundle, parse_task
 from datasites.plans.store import PlanStore, Submission
 from datasites.site import Site, now_utc, stamp, write_file
@@ -16,13 +20,18 @@ from datasites.syftnet import InboundJob
 from privacy import EntryKind, sha256_hex
 
 MAIN = "main.py"
+MAX_OPEN_REQUESTS = 16
+MAX_OPEN_PLANS = 32
 
 
 class Inbox:
     """Sorts verified jobs into plans and requests."""
 
-    def __init__(self, site: Site, plans: PlanStore, book: RequestBook) -> None:
+    def __init__(
+        self, site: Site, plans: PlanStore, book: RequestBook, refusals: RefusalLog
+    ) -> None:
         self._site = site
+        self._refusals = refusals
         self._plans = plans
         self._book = book
 
@@ -33,21 +42,27 @@ class Inbox:
             if TASK_FILE in files:
                 return self._take_task(job, files)
             self._take_plan(job, files, sender_key)
-        except DatasitesError:
-            self._site.log(
-                EntryKind.RUN_REFUSED,
-                actor=job.sender,
-                action="submit",
-                resource=job.name,
-                reason=Reason.MALFORMED_REQUEST.value,
+        except DatasitesError as error:
+            code = error.code if isinstance(error, RefusedError) else Reason.MALFORMED_REQUEST
+            self._refusals.record(
+                peer=job.sender, action="submit", resource=job.name, code=code.value
             )
-            return _refusal(job.name)
+            return Answer(request=job.name, status=Status.REFUSED, reason=code)
         return None
 
     def _take_plan(self, job: InboundJob, files: dict[str, bytes], sender_key: str) -> None:
         bundle = open_bundle(files)
         if bundle.plan.researcher != job.sender:
             raise DatasitesError("the plan names another researcher than the one who sent it")
+        submission = Submission(
+            bundle=bundle,
+            sender=job.sender,
+            sender_key=sender_key,
+            job=job.name,
+            received=stamp(now_utc()),
+        )
+        if self._known(submission):
+            return  # the same plan once more, after a crash or a resumed study
         # The entry first: a plan that is kept was logged, whenever the agent dies.
         self._site.log(
             EntryKind.PLAN_RECEIVED,
@@ -56,15 +71,24 @@ class Inbox:
             resource=bundle.sha256,
             detail={"study": bundle.plan.study},
         )
-        self._plans.add(
-            Submission(
-                bundle=bundle,
-                sender=job.sender,
-                sender_key=sender_key,
-                job=job.name,
-                received=stamp(now_utc()),
+        self._plans.add(submission)
+
+    def _known(self, submission: Submission) -> bool:
+        """Whether this very submission is here already.
+
+        Raises:
+            RefusedError: too many plans of this researcher wait for a decision.
+        """
+        waiting = 0
+        for known, approval in self._plans.intact():
+            if known == replace(submission, received=known.received):
+                return True
+            waiting += known.sender == submission.sender and approval is None
+        if waiting >= MAX_OPEN_PLANS:
+            raise RefusedError(
+                Reason.TOO_MANY_REQUESTS, f"{waiting} plans of {submission.sender} wait already"
             )
-        )
+        return False
 
     def _take_task(self, job: InboundJob, files: dict[str, bytes]) -> Answer | None:
         task = parse_task(files[TASK_FILE])
@@ -81,6 +105,7 @@ class Inbox:
             return Answer(
                 request=task.request, status=Status.REFUSED, reason=Reason.DUPLICATE_REQUEST
             )
+        self._must_have_room(job.sender)
         for name, data in files.items():
             write_file(self._book.inputs(task.request) / name, data)
         self._book.put(
@@ -94,6 +119,10 @@ class Inbox:
         )
         return None
 
-
-def _refusal(job: str) -> Answer:
-    return Answer(request=job, status=Status.REFUSED, reason=Reason.MALFORMED_REQUEST)
+    def _must_have_room(self, sender: str) -> None:
+        states = (RequestState.QUEUED, RequestState.RUNNING)
+        waiting = [one for one in self._book.all() if one.sender == sender and one.state in states]
+        if len(waiting) >= MAX_OPEN_REQUESTS:
+            raise RefusedError(
+                Reason.TOO_MANY_REQUESTS, f"{len(waiting)} requests of {sender} wait already"
+            )

@@ -5,6 +5,8 @@ Sending twice after a crash is harmless: a receiver takes the same bytes under t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from datasites.agent.requests import Request, RequestBook
 from datasites.answers import (
     ANSWER_FILE,
@@ -56,12 +58,17 @@ class Outbox:
                 self._send_decision(submission, approval, state)
                 write_file(mark, b"")
 
-    def send_answer(self, request: Request, book: RequestBook) -> None:
-        """Send the answer to a request, unless it waits for the owner's decision on weights."""
+    def send_answer(self, request: Request, book: RequestBook, paired: Mapping[str, str]) -> None:
+        """Send the answer to a request, unless it waits for the owner's decision on weights.
+
+        Nothing that was released goes to a researcher who was unpaired since, only the code.
+        """
         answer = Answer.model_validate_json(request.answer)
+        if request.sender not in paired and answer.reason is None:
+            answer = Answer(request=request.id, status=Status.REFUSED, reason=Reason.PEER_UNPAIRED)
         files: dict[str, bytes] = {}
         decided: list[Item] = []
-        for item in self._desk.items():
+        for item in self._desk.items() if request.sender in paired else ():
             if item.request != request.id:
                 continue
             if item.kind is ItemKind.EVALUATION and item.state is ItemState.RELEASED:
@@ -93,10 +100,12 @@ class Outbox:
         book.change(request, answered=True)
         book.discard_files(request)
 
-    def send_reports(self) -> None:
-        """Send released reports and evaluations, and notices of withheld ones."""
+    def send_reports(self, paired: Mapping[str, str]) -> None:
+        """Send released reports and evaluations, and notices of withheld ones, to the paired."""
         for item in self._desk.items():
             if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
+                continue
+            if item.researcher not in paired:
                 continue
             if item.state is ItemState.RELEASED and item.kind is ItemKind.EVALUATION:
                 name, document = EVALUATION_FILE, self._desk.files(item)[EVALUATION_FILE].decode()

@@ -31,7 +31,7 @@ from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
 from datasites.site import Site, now_utc, stamp
 from datasites.worker.protocol import JOB_FILE, SYNTHETIC_IMAGES, Claim, Job, Profile
-from privacy import BudgetExceededError, Reservation, reserve
+from privacy import BudgetExceededError, Reservation, reserve, sha256_hex
 
 TRAIN_REQUEST = "train/"
 
@@ -63,7 +63,7 @@ class Starter:
         self._book = book
 
     def check(self, request: Request, *, sender_key: str) -> ReadyJob:
-        """Check everything but the budget; nothing is reserved yet and the inputs are empty.
+        """Check everything but the budget; nothing is reserved yet.
 
         Raises:
             RefusedError: with the coded reason.
@@ -77,7 +77,20 @@ class Starter:
         task, bundle, approval = self._asked(request)
         at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
         granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
-        return ReadyJob(request, task, bundle, granted, Profile(task.kind), {})
+        weights = self._weights(request, task)
+        return ReadyJob(request, task, bundle, granted, Profile(task.kind), weights)
+
+    def _weights(self, request: Request, task: Task) -> dict[str, bytes]:
+        """The weights that came with a task, if they still are the ones it names."""
+        expected = getattr(task, "weights_sha256", None)
+        if expected is None:
+            return {}
+        data = (self._book.inputs(request.id) / WEIGHTS_FILE).read_bytes()
+        if sha256_hex(data) != expected:
+            raise RefusedError(
+                Reason.PLAN_CHANGED, f"the weights of {request.id} are not the received ones"
+            )
+        return {WEIGHTS_FILE: data}
 
     def reopen(self, request: Request) -> ReadyJob:
         """The job of a request that ran before the agent died; it may not run again.
@@ -103,10 +116,7 @@ class Starter:
         self._reserve(job.request, job.task, job.bundle)
         inputs = dict(job.bundle.files)
         inputs[JOB_FILE] = self._job(job.task, job.bundle).model_dump_json().encode()
-        weights = self._book.inputs(job.request.id) / WEIGHTS_FILE
-        if weights.exists():
-            inputs[WEIGHTS_FILE] = weights.read_bytes()
-        return replace(job, inputs=inputs)
+        return replace(job, inputs=inputs | job.inputs)
 
     def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
         """What is true here and now for a task under `bundle`."""
@@ -119,6 +129,9 @@ class Starter:
             has_generator=(self._site.synthetic(bundle.sha256) / SYNTHETIC_IMAGES).exists(),
             quorum=self._site.settings.quorum,
             now=now_utc(),
+            others_started=[
+                name for name in self.requests(bundle.sha256) if not name.startswith(TRAIN_REQUEST)
+            ],
         )
 
     def _asked(self, request: Request) -> tuple[Task, Bundle, Approval | None]:

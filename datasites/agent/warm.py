@@ -12,7 +12,13 @@ from pathlib import Path
 
 from datasites.errors import SandboxError
 from datasites.plans import Plan
-from datasites.sandbox import JobFolder, Limits, SandboxProcess, require_sandbox
+from datasites.sandbox import (
+    JobFolder,
+    Limits,
+    SandboxProcess,
+    UnsafeNoSandbox,
+    require_sandbox,
+)
 from datasites.site import TEST, TRAIN, Site
 from datasites.worker.protocol import Profile
 from models import find_model
@@ -34,8 +40,9 @@ class WarmSandboxes:
         SandboxError: from `take`, when no sandbox is to be had on this machine.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, unsafe: UnsafeNoSandbox | None = None) -> None:
         self._site = site
+        self._unsafe = unsafe
         self._scratch = site.root / "scratch"
         self._waiting: dict[tuple[str, Profile], SandboxProcess] = {}
         # Whatever lies here was left by an agent that was killed.
@@ -69,7 +76,7 @@ class WarmSandboxes:
             profile,
             folder=JobFolder(self._scratch / secrets.token_hex(8)),
             data=self._mounts(plan_sha256, profile),
-            installation=require_sandbox(),
+            installation=self._unsafe or require_sandbox(),
             limits=Limits(
                 wall_s=settings.job_timeout_s,
                 cpu_s=settings.job_timeout_s * settings.threads,

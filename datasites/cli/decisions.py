@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import amount, findings_text, say, table
+from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, table
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
 ItemArg = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")]
@@ -22,6 +22,7 @@ def requests(site: SiteArg) -> None:
 
     rows = []
     opened = Site.open(site)
+    alarm_if_unsafe(opened)
     for item, approval in list_submissions(opened):
         state = "waits for a decision"
         if approval is not None:
@@ -135,9 +136,11 @@ def releases(site: SiteArg) -> None:
     from datasites.desk import Desk
     from datasites.site import Site
 
+    opened = Site.open(site)
+    alarm_if_unsafe(opened)
     rows = [
         (item.id, item.kind.value, item.study, item.researcher, item.state.value, item.note)
-        for item in Desk(Site.open(site)).items()
+        for item in Desk(opened).items()
     ]
     table(("item", "kind", "study", "asked by", "state", "note"), rows)
 

@@ -7,14 +7,11 @@ import logging
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from datasites.cli.text import say, table
-
-if TYPE_CHECKING:
-    from datasites.syftnet import OwnerLink
+from datasites.cli.text import alarm, alarm_if_unsafe, say
 
 app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
 
@@ -75,17 +72,16 @@ def ingest(
     ] = None,
 ) -> None:
     """Read images into the private store; publish a mock set and a card with noised counts."""
-    from datasites.agent.agent import participant
     from datasites.intake import publish_mock, take_in
+    from datasites.peers import open_link
     from datasites.site import Site
-    from datasites.syftnet import OwnerLink
 
     opened = Site.open(site)
     intake = take_in(opened, folder, test, actor=getpass.getuser())
     say(intake.train.to_text())
     if intake.test is not None:
         say(intake.test.to_text())
-    publish_mock(opened, OwnerLink(participant(opened), lambda _peer, _code: None))
+    publish_mock(opened, open_link(opened))
     card = intake.card
     say(f"data set {card.dataset_version[:12]}: about {card.units:.0f} units ({card.unit}), noised")
     if not intake.changed:
@@ -93,49 +89,20 @@ def ingest(
 
 
 @app.command()
-def fingerprint(site: SiteArg) -> None:
-    """Show this site's key fingerprint, to be told to researchers by telephone."""
-    say(_link(site).fingerprint)
-
-
-@app.command()
-def peers(site: SiteArg) -> None:
-    """Show who is paired and who asks to be."""
-    link = _link(site)
-    rows = [(email, "paired", mark) for email, mark in sorted(link.paired().items())]
-    rows += [(peer.email, "asks to be paired", peer.fingerprint) for peer in link.pending_peers()]
-    table(("researcher", "state", "key fingerprint"), rows)
-
-
-@app.command()
-def pair(
+def serve(
     site: SiteArg,
-    email: Annotated[str, typer.Argument(help="The researcher.")],
-    fingerprint: Annotated[str, typer.Argument(help="Their fingerprint, as they told you.")],
-    who: Who,
+    unsafe_no_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe-no-sandbox", help="Run jobs without a sandbox; logged and shown in red."
+        ),
+    ] = False,
 ) -> None:
-    """Pair with a researcher whose fingerprint you compared with them."""
-    from datasites.site import Site
-    from privacy import EntryKind
-
-    link = _link(site)
-    link.approve_peer(email, fingerprint)
-    Site.open(site).log(
-        EntryKind.PEER_PAIRED,
-        actor=who,
-        action="pair",
-        resource=email,
-        detail={"fingerprint": fingerprint},
-    )
-    say(f"paired with {email} ({fingerprint})")
-    say(f"tell them this site's own fingerprint: {link.fingerprint}")
-
-
-@app.command()
-def serve(site: SiteArg) -> None:
     """Run the site's agent until it is told to stop (Ctrl-C or SIGTERM)."""
     from datasites.agent import Agent
+    from datasites.sandbox import UnsafeNoSandbox
     from datasites.site import Site
+    from datasites.unsafe import log_unsafe_serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stopping: list[int] = []
@@ -145,7 +112,11 @@ def serve(site: SiteArg) -> None:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    agent = Agent(Site.open(site))
+    opened = Site.open(site)
+    agent = Agent(opened, unsafe=UnsafeNoSandbox() if unsafe_no_sandbox else None)
+    if unsafe_no_sandbox:
+        log_unsafe_serve(opened)
+        alarm("UNSAFE: jobs run WITHOUT A SANDBOX, with this account's files and network")
     say(f"site {site} is served; Ctrl-C ends it")
     agent.serve(stopped=lambda: bool(stopping))
 
@@ -159,6 +130,7 @@ def status(site: SiteArg) -> None:
     from datasites.site import Site
 
     opened = Site.open(site)
+    alarm_if_unsafe(opened)
     say(f"site {opened.settings.name} ({opened.settings.email})")
     for line in privacy_lines(opened):
         say(line)
@@ -175,11 +147,3 @@ def relay_url(relay: str) -> str:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _link(site: Path) -> OwnerLink:
-    from datasites.agent.agent import participant
-    from datasites.site import Site
-    from datasites.syftnet import OwnerLink
-
-    return OwnerLink(participant(Site.open(site)), lambda _peer, _code: None)

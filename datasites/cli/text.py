@@ -10,11 +10,28 @@ import typer
 
 if TYPE_CHECKING:
     from datasites.plans import Finding
+    from datasites.site import Site
 
 
 def say(line: str = "") -> None:
     """Write one line."""
     typer.echo(line)
+
+
+def alarm(line: str) -> None:
+    """Write one line in red, where there is colour."""
+    typer.secho(line, fg=typer.colors.RED, bold=True)
+
+
+def alarm_if_unsafe(site: Site) -> None:
+    """Say in red when jobs of this site ran without a sandbox."""
+    from datasites.unsafe import unsafe_uses
+
+    times = unsafe_uses(site)
+    if times:
+        alarm(
+            f"UNSAFE: --unsafe-no-sandbox was used {len(times)} time(s) here, last at {times[-1]}"
+        )
 
 
 def amount(epsilon: float) -> str:

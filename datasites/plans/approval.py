@@ -72,6 +72,7 @@ class Circumstances:
         runtime_sha256: the installed code now.
         dataset_version: the shard now.
         rounds_started: round numbers of training runs that were started under this plan.
+        others_started: kinds (`generate`, `report`) of all other runs that were started.
         has_generator: whether the plan's synthetic images lie ready.
         quorum: reviewers this hospital wants.
         now: UTC time.
@@ -85,6 +86,7 @@ class Circumstances:
     has_generator: bool
     quorum: int
     now: datetime
+    others_started: Sequence[str] = ()
 
 
 def sign_approval(approval: Approval, key: SigningKey) -> str:
@@ -165,9 +167,24 @@ def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: Circumstance
                 raise RefusedError(Reason.MALFORMED_REQUEST, "the plan has no generator")
             if at.has_generator:
                 raise RefusedError(Reason.DUPLICATE_REQUEST, "the generator was trained already")
+            _has_leave(task, plan=plan, approval=approval, at=at)
         case ReportTask():
             if plan.reports is None:
                 raise RefusedError(Reason.MALFORMED_REQUEST, "the plan has no reports")
+            _has_leave(task, plan=plan, approval=approval, at=at)
+
+
+def _has_leave(
+    task: GenerateTask | ReportTask, *, plan: Plan, approval: Approval, at: Circumstances
+) -> None:
+    """One run of its kind was approved; more only where more training runs than rounds were."""
+    allowed = 1 + max(0, approval.max_rounds - plan.rounds)
+    if list(at.others_started).count(task.kind) >= allowed:
+        raise RefusedError(
+            Reason.RERUN_NEEDS_LEAVE,
+            f"{task.kind} was started {allowed} time(s), as approved; an approval with "
+            "--max-rounds above the plan's rounds gives leave for as many reruns",
+        )
 
 
 def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: Circumstances) -> None:

@@ -1,13 +1,15 @@
 """Jobs run here: bubblewrap, limits, and outputs taken with suspicion.
 
-`command` (pure) says how a sandbox is built, `process` starts and ends one, `outputs` takes the
-declared files from it, `machine` finds out what this machine can do.
+`command` and `seccomp` (pure) say how a sandbox is built, `process` starts and ends one, `outputs`
+takes the declared files from it, `machine` and `cgroup` find out what this machine can do. There
+is one way round it, with an ugly name: `UnsafeNoSandbox`.
 """
 
 from datasites.sandbox.command import Limits, Mounts, sandbox_argv
 from datasites.sandbox.machine import Installation, find_installation, require_sandbox
 from datasites.sandbox.outputs import take_output
 from datasites.sandbox.process import Ending, JobFolder, SandboxProcess
+from datasites.sandbox.unsafe import UnsafeNoSandbox
 
 __all__ = [
     "Ending",
@@ -16,6 +18,7 @@ __all__ = [
     "Limits",
     "Mounts",
     "SandboxProcess",
+    "UnsafeNoSandbox",
     "find_installation",
     "require_sandbox",
     "sandbox_argv",

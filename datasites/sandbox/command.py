@@ -2,9 +2,11 @@
 
 Inside there is: no network, no host process, no host environment, no capability; the system's
 libraries, the interpreter and Dura's own code read-only; the data the job is for, read-only; the
-job's inputs, read-only; one writable output folder and a private /tmp. Nothing else of the
-host's file system exists. `prlimit` bounds CPU seconds, memory, file size and open files; the
-agent bounds the wall time.
+job's inputs, read-only; one writable output folder and a private /tmp of bounded size. Nothing
+else of the host's file system exists. A seccomp filter (`seccomp`) refuses what no job needs.
+`prlimit` bounds CPU seconds, memory, file size, open files and processes; the agent bounds the
+wall time and what lies in the output folder, and a cgroup (`cgroup`) memory and processes
+together, where the host has it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ class Limits:
         memory_bytes: address space.
         file_bytes: size of any one file it writes.
         threads: threads for numeric libraries.
+        processes: processes and threads at once. As root, `prlimit` does not bind them.
+        scratch_bytes: what may lie in its /tmp, which is memory.
+        files: files and folders in its output folder.
+        output_bytes: bytes in its output folder.
+        may_fork: whether it may make processes; Dura's own jobs make threads only.
     """
 
     wall_s: float = 3600.0
@@ -35,6 +42,11 @@ class Limits:
     memory_bytes: int = 16 * 1024**3
     file_bytes: int = 512 * 1024**2
     threads: int = 1
+    processes: int = 512
+    scratch_bytes: int = 2 * 1024**3
+    files: int = 256
+    output_bytes: int = 2 * 1024**3
+    may_fork: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,26 +66,52 @@ class Mounts:
     job_out: Path
 
 
-def sandbox_argv(program: list[str], *, bwrap: Path, mounts: Mounts, limits: Limits) -> list[str]:
-    """The argument list that runs `program` inside a fresh sandbox."""
+def sandbox_argv(
+    program: list[str],
+    *,
+    bwrap: Path,
+    mounts: Mounts,
+    limits: Limits,
+    sizes_tmpfs: bool = False,
+    seccomp_fd: int | None = None,
+) -> list[str]:
+    """The argument list that runs `program` inside a fresh sandbox.
+
+    Args:
+        program: what runs inside.
+        bwrap: the bubblewrap program.
+        mounts: what it sees of the host.
+        limits: what it may use.
+        sizes_tmpfs: whether this bubblewrap can bound the size of /tmp.
+        seccomp_fd: an open file that holds the system call filter.
+    """
     argv = [str(bwrap), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     argv += ["--clearenv", *_environment(limits)]
     argv += ["--ro-bind", "/usr", "/usr"]
     for link in ("lib", "lib64", "bin", "sbin"):
         argv += ["--symlink", f"usr/{link}", f"/{link}"]
     argv += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108  inside the sandbox
+    argv += ["--proc", "/proc", "--dev", "/dev"]
+    argv += ["--size", str(limits.scratch_bytes)] if sizes_tmpfs else []
+    argv += ["--tmpfs", "/tmp"]  # noqa: S108  inside the sandbox
     for folder in mounts.code:
         argv += ["--ro-bind", str(folder), str(folder)]
     for name, folder in sorted(mounts.data.items()):
         argv += ["--ro-bind", str(folder), f"{DATA}/{name}"]
     argv += ["--ro-bind", str(mounts.job_in), JOB_IN, "--bind", str(mounts.job_out), JOB_OUT]
-    argv += ["--chdir", "/tmp", "--", *_prlimit(limits), *program]  # noqa: S108
+    argv += [] if seccomp_fd is None else ["--seccomp", str(seccomp_fd)]
+    argv += ["--chdir", "/tmp", "--", *limited(program, limits)]  # noqa: S108
     return argv
 
 
 def _environment(limits: Limits) -> list[str]:
-    values = {
+    values = environment(limits)
+    return [part for name, value in values.items() for part in ("--setenv", name, value)]
+
+
+def environment(limits: Limits) -> dict[str, str]:
+    """A job's whole environment."""
+    return {
         "PATH": "/usr/bin:/bin",
         "HOME": "/tmp",  # noqa: S108
         "LANG": "C.UTF-8",
@@ -82,16 +120,18 @@ def _environment(limits: Limits) -> list[str]:
         "HF_HUB_OFFLINE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return [part for name, value in values.items() for part in ("--setenv", name, value)]
 
 
-def _prlimit(limits: Limits) -> list[str]:
+def limited(program: list[str], limits: Limits) -> list[str]:
+    """`program` under the limits that `prlimit` sets."""
     return [
         "/usr/bin/prlimit",
         f"--as={limits.memory_bytes}",
         f"--cpu={limits.cpu_s}",
         f"--fsize={limits.file_bytes}",
         "--nofile=1024",
+        f"--nproc={limits.processes}",
         "--core=0",
         "--",
+        *program,
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from datasites.errors import SandboxError
+from datasites.sandbox.seccomp import seccomp_filter
 
 PACKAGES = ("datasites", "models", "privacy")
 
@@ -24,11 +26,13 @@ class Installation:
         bwrap: the bubblewrap program.
         python: the interpreter of this installation.
         code: folders that the interpreter and Dura's jobs need, read-only in a sandbox.
+        sizes_tmpfs: whether this bubblewrap can bound the size of /tmp (0.7 and later).
     """
 
     bwrap: Path
     python: Path
     code: tuple[Path, ...]
+    sizes_tmpfs: bool = False
 
 
 @cache
@@ -53,7 +57,14 @@ def find_installation() -> Installation:
         *(own / package for package in PACKAGES),
         Path(sysconfig.get_path("purelib")),
     ]
-    return Installation(Path(found), Path(sys.executable), _outermost(wanted))
+    return Installation(
+        Path(found), Path(sys.executable), _outermost(wanted), sizes_tmpfs=_sizes_tmpfs(found)
+    )
+
+
+def _sizes_tmpfs(bwrap: str) -> bool:
+    told = subprocess.run([bwrap, "--help"], capture_output=True, check=False, timeout=20)
+    return b"--size" in told.stdout + told.stderr
 
 
 def require_sandbox() -> Installation:
@@ -63,6 +74,7 @@ def require_sandbox() -> Installation:
         SandboxError: bubblewrap is missing or may not create namespaces here.
     """
     installation = find_installation()
+    seccomp_filter(platform.machine())  # or there is no table for this machine
     probe = [str(installation.bwrap), "--unshare-all", "--ro-bind", "/usr", "/usr"]
     probe += ["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "/usr/bin/true"]
     done = subprocess.run(probe, capture_output=True, check=False, timeout=20)

@@ -2,23 +2,33 @@
 
 A sandbox is started without any job (it imports the libraries its profile needs and then waits),
 is handed exactly one job, and never a second. Its standard output and error go to files in the
-job's folder on local disk, which no one but the owner reads.
+job's folder on local disk, which no one but the owner reads. While it runs its output folder is
+looked at: too many files or bytes in it end the job.
+
+`UnsafeNoSandbox` in place of an installation runs the job as an ordinary process with `prlimit`'s
+limits alone. Whoever passes it logs each use.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from datasites.errors import SandboxError
-from datasites.sandbox.command import Limits, Mounts, sandbox_argv
+from datasites.sandbox.cgroup import OWN, ROOT, entered, find_parent, make_group, remove_group
+from datasites.sandbox.command import Limits, Mounts, environment, limited, sandbox_argv
 from datasites.sandbox.machine import Installation
+from datasites.sandbox.seccomp import seccomp_filter
+from datasites.sandbox.unsafe import UnsafeNoSandbox, unsafe_root
 
 WORKER = "datasites.worker"
 
@@ -29,6 +39,7 @@ class Ending(StrEnum):
     DONE = "done"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
+    OVER_LIMITS = "over_limits"
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ class SandboxProcess:
         *,
         folder: JobFolder,
         data: Mapping[str, Path],
-        installation: Installation,
+        installation: Installation | UnsafeNoSandbox,
         limits: Limits,
     ) -> None:
         self.profile = profile
@@ -79,14 +90,10 @@ class SandboxProcess:
         self._limits = limits
         self._deadline: float | None = None
         folder.create()
-        mounts = Mounts(installation.code, data, folder.inputs, folder.outputs)
-        program = [str(installation.python), "-I", "-m", WORKER, profile]
-        argv = sandbox_argv(program, bwrap=installation.bwrap, mounts=mounts, limits=limits)
+        launch = _Launch(profile, folder=folder, data=data, limits=limits)
         with folder.log.open("wb") as log:
             try:
-                self._process = subprocess.Popen(
-                    argv, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-                )
+                self._process, self._group = launch.start(installation, log)
             except OSError as error:
                 raise SandboxError(f"the sandbox did not start: {error}") from error
 
@@ -115,7 +122,11 @@ class SandboxProcess:
     def poll(self) -> Ending | None:
         """How the job ended, None while it runs. A job over its time is ended."""
         code = self._process.poll()
+        if not _fits(self.folder.outputs, self._limits):
+            self.end()
+            return Ending.OVER_LIMITS
         if code is not None:
+            self._leave_group()
             return Ending.DONE if code == 0 else Ending.FAILED
         if self._deadline is not None and time.monotonic() > self._deadline:
             self.end()
@@ -134,8 +145,90 @@ class SandboxProcess:
             # The whole session: prlimit and the interpreter are children of bubblewrap.
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(timeout=10)
+        self._leave_group()
         if self._process.stdin is not None and not self._process.stdin.closed:
             try:
                 self._process.stdin.close()
             except BrokenPipeError:
                 return
+
+    def _leave_group(self) -> None:
+        if self._group is not None:
+            remove_group(self._group)
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """How a job's process is started."""
+
+    profile: str
+    folder: JobFolder
+    data: Mapping[str, Path]
+    limits: Limits
+
+    def start(
+        self, installation: Installation | UnsafeNoSandbox, log: BinaryIO
+    ) -> tuple[subprocess.Popen[bytes], Path | None]:
+        """Start it; returns the process and its cgroup, if the host has one for it."""
+        worker = [str(installation.python), "-I", "-m", WORKER, self.profile]
+        if isinstance(installation, UnsafeNoSandbox):
+            argv = limited([*worker, str(unsafe_root(self.folder.root, self.data))], self.limits)
+            return self._open(argv, log, env=environment(self.limits)), None
+        mounts = Mounts(installation.code, self.data, self.folder.inputs, self.folder.outputs)
+        parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
+        group = None if parent is None else make_group(parent, self.limits)
+        rules = os.memfd_create("seccomp")
+        try:
+            os.write(rules, seccomp_filter(platform.machine(), may_fork=self.limits.may_fork))
+            os.lseek(rules, 0, os.SEEK_SET)
+            argv = sandbox_argv(
+                worker,
+                bwrap=installation.bwrap,
+                mounts=mounts,
+                limits=self.limits,
+                sizes_tmpfs=installation.sizes_tmpfs,
+                seccomp_fd=rules,
+            )
+            argv = argv if group is None else entered(argv, group)
+            return self._open(argv, log, pass_fds=(rules,)), group
+        finally:
+            os.close(rules)
+
+    def _open(
+        self,
+        argv: list[str],
+        log: BinaryIO,
+        *,
+        env: dict[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=env,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+
+
+def _fits(folder: Path, limits: Limits) -> bool:
+    """Whether an output folder keeps to its number of files and bytes; looks no further."""
+    files = size_bytes = 0
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = os.scandir(waiting.pop())
+        except OSError:
+            continue  # gone since, or its owner may not look into it: it is counted already
+        with entries:
+            for entry in entries:
+                files += 1
+                with suppress(OSError):
+                    size_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                if files > limits.files or size_bytes > limits.output_bytes:
+                    return False
+    return True

@@ -6,13 +6,18 @@ hospital may not rely on is replaced here by subclassing and by not calling it (
 
 - the transport: `connection.RelayConnection` over fsspec instead of Google Drive; peers,
   approvals and keys stay on local disk;
-- the inbound path: `owner.OwnerLink` believes nothing of a message before its envelope was
-  verified against the authenticated peer, and takes job files only, once;
+- the inbound path: `inbound.Doorkeeper` at a site and `deliveries.Deliveries` at a researcher
+  believe nothing of a message before its envelope was verified against the authenticated peer,
+  take files by an allow-list, once, and refuse replays; peers take turns (`allowance`);
+- pairing: `pairing.SitePeers` accepts the compared key only, from local disk, for good;
 - the outbound path: nothing is synchronised. A site sends exactly the files that the release
   desk hands to `OwnerLink.publish`, so unreleased outputs and logs cannot travel.
 """
 
-from datasites.syftnet.owner import InboundJob, OwnerLink, PeerRequest
-from datasites.syftnet.researcher import Delivery, ResearcherLink
+from datasites.syftnet.deliveries import Delivery
+from datasites.syftnet.inbound import InboundJob
+from datasites.syftnet.owner import OwnerLink
+from datasites.syftnet.pairing import PeerRequest
+from datasites.syftnet.researcher import ResearcherLink
 
 __all__ = ["Delivery", "InboundJob", "OwnerLink", "PeerRequest", "ResearcherLink"]

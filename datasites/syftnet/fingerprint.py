@@ -27,6 +27,11 @@ def bundle_fingerprint(bundle: dict[str, Any]) -> str:
     return fingerprint(bytes(key).hex()).replace(" ", "-")
 
 
+def bundle_text(bundle: dict[str, Any]) -> str:
+    """A key bundle as participants publish it."""
+    return json.dumps({"public_encryption_bundle": bundle}, sort_keys=True)
+
+
 def parse_bundle(text: str | None, *, email: str) -> dict[str, Any]:
     """The key bundle a peer published for us.
 

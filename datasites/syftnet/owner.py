@@ -1,10 +1,10 @@
 """A hospital's end of the network.
 
-`OwnerLink.fetch` yields jobs in this order of checks, each before anything of the message is
-used: size cap; envelope signed by the authenticated peer; decryption; unpack cap; sender in the
-body equals the peer; paths in the peer's own job inbox, syft's write permission, write-once.
-A message that fails goes to a bounded quarantine folder on local disk and is reported through
-`on_refused(peer, code)`; it never delays another message or peer.
+`OwnerLink.fetch` yields jobs of paired researchers that passed every check of `inbound`. Peers
+take turns, one message each, within a steady allowance (`allowance`): what goes beyond it waits
+on the relay, so nobody delays anybody else. A message that fails a check goes to a bounded
+quarantine on local disk and is reported through `on_refused(peer, code)`. A message is removed
+from the relay, and remembered against replays, only after its job was taken over.
 
 `OwnerLink.publish` sends exactly the files it is handed, nothing else ever leaves.
 """
@@ -12,75 +12,70 @@ A message that fails goes to a bounded quarantine folder on local disk and is re
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from syft.sync.events.file_change_event import FileChangeEvent, FileChangeEventsMessage
-from syft.sync.messages.proposed_filechange import (
-    FileNameParseError,
-    MessageFileName,
-    ProposedFileChangesMessage,
-)
+from syft.sync.messages.proposed_filechange import FileNameParseError, MessageFileName
 from syft_job.job_ref import JobRef
 from syft_job.models import JobState, JobStatus
-from syft_perms import SyftPermContext
 
-from datasites.errors import MessageError, PeerKeyError
+from datasites.errors import MessageError
 from datasites.syftnet import wire
+from datasites.syftnet.allowance import Allowance
 from datasites.syftnet.client import Participant, connect, connection_of, quiet
-from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
+from datasites.syftnet.fingerprint import bundle_fingerprint
+from datasites.syftnet.inbound import Doorkeeper, InboundJob
+from datasites.syftnet.pairing import PeerRequest, SitePeers
+from datasites.syftnet.quarantine import quarantine
 
-QUARANTINE_FILES = 100
+MAX_LISTED = 10_000
 
-
-@dataclass(frozen=True)
-class PeerRequest:
-    """Somebody asks to be paired.
-
-    Attributes:
-        email: who they say they are.
-        fingerprint: of the key they published; compare it with them before approving.
-    """
-
-    email: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class InboundJob:
-    """A verified job submission.
-
-    Attributes:
-        sender: the authenticated researcher.
-        name: the job's plain name, unique for this sender.
-        files: file name to bytes, the contents of the job's `code/` folder.
-    """
-
-    sender: str
-    name: str
-    files: Mapping[str, bytes]
+log = logging.getLogger("dura.syftnet")
 
 
 class OwnerLink:
     """A datasite on the network; see the module's docstring.
 
+    Args:
+        participant: who this is.
+        on_refused: told the peer and the coded reason of every refused message.
+        clock: monotonic seconds.
+
     Raises:
         RelayError: from every method, when the relay fails.
     """
 
-    def __init__(self, participant: Participant, on_refused: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        participant: Participant,
+        on_refused: Callable[[str, str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._me = participant
         self._on_refused = on_refused
+        self._clock = clock
         self._client = connect(participant)
         self._connection = connection_of(self._client)
         self._peers = self._client.sync_engine.peer_manager
         self._datasite = participant.syftbox / participant.email
-        with quiet():
-            self._client.load_peers()
+        self._site_peers = SitePeers(participant, client=self._client, send=self._send)
+        self._door = Doorkeeper(
+            email=participant.email,
+            datasite=self._datasite,
+            own_folder=participant.own_folder,
+            client=self._client,
+        )
+        self._allowance = Allowance()
+        self._unreadable: dict[str, set[str]] = {}
+        self._site_peers.load()
+        self._site_peers.finish_rotation()
 
     @property
     def fingerprint(self) -> str:
@@ -89,58 +84,66 @@ class OwnerLink:
 
     def pending_peers(self) -> list[PeerRequest]:
         """Who asks to be paired; requests without a readable key are left out."""
-        requests = []
-        for email in self._connection.get_peer_requests():
-            try:
-                bundle = parse_bundle(
-                    self._connection.read_peer_encryption_bundle(email), email=email
-                )
-                requests.append(PeerRequest(email, bundle_fingerprint(bundle)))
-            except PeerKeyError:
-                continue
-        return requests
+        return self._site_peers.pending()
 
-    def approve_peer(self, email: str, fingerprint: str) -> None:
+    def approve_peer(self, email: str, code: str) -> None:
         """Pair with `email` if, and only if, its key is the one that was compared.
 
         Raises:
-            PeerKeyError: no such request, or another key than `fingerprint`.
+            PeerKeyError: no such request, or another key than `code` (words or fingerprint) says.
         """
-        bundle = parse_bundle(self._connection.read_peer_encryption_bundle(email), email=email)
-        self._must_match(email, bundle_fingerprint(bundle), fingerprint)
-        with quiet():
-            self._client.load_peers()
-            if email not in {peer.email for peer in self._peers.requested_by_peer_peers}:
-                raise PeerKeyError(f"{email} has not asked to be paired, or was decided already")
-            # syft reads the bundle again only when it knows none: pin the compared one.
-            self._peers.peer_store.set_peer_bundle(email, bundle)
-            self._client.approve_peer_request(email, verbose=False)
-            self._connection._update_peer_state(email, "accepted", bundle)
-            self._client.load_peers()
-        pinned = self._peers.peer_store.get_cached_peer(email).public_encryption_bundle
-        self._must_match(email, bundle_fingerprint(pinned), fingerprint)
+        self._site_peers.approve(email, code)
+
+    def compare(self, email: str, code: str) -> str:
+        """The fingerprint of the key that `email` published, if `code` says the same.
+
+        Raises:
+            PeerKeyError: no such request, or another key.
+        """
+        return bundle_fingerprint(self._site_peers.compare(email, code))
+
+    def unpair(self, email: str) -> None:
+        """Take no message of `email` any more, until it is paired anew.
+
+        Raises:
+            PeerKeyError: it is not paired.
+        """
+        self._site_peers.unpair(email)
+
+    def rotate_key(self) -> str:
+        """Replace this site's own key; paired researchers are told under the old one.
+
+        Returns:
+            The new key's fingerprint.
+        """
+        return self._site_peers.rotate()
 
     def paired(self) -> dict[str, str]:
         """E-mail to key fingerprint of every paired researcher, from local disk."""
-        return {
-            email: bundle_fingerprint(entry["public_encryption_bundle"])
-            for email, entry in self._connection._get_peers_json().items()
-            if entry.get("state") == "accepted" and entry.get("public_encryption_bundle")
-        }
+        return self._site_peers.paired()
 
     def fetch(self) -> Iterator[InboundJob]:
-        """Every job that waits and passes all checks, each once."""
-        with quiet():
-            self._client.load_peers()
-        for email in sorted(self.paired()):
-            for name in self._connection.inbox_names(email):
-                try:
-                    MessageFileName.from_string(name)
-                except FileNameParseError:
+        """Every job that waits and passes all checks, each once, peers taking turns.
+
+        A job counts as taken over when the next one is asked for: whoever stops in between gets
+        it again.
+        """
+        self._site_peers.load()
+        queues = {email: iter(self._waiting(email)) for email in sorted(self.paired())}
+        while queues:
+            for email in list(queues):
+                name = None
+                if self._allowance.may(email, now_s=self._clock()):
+                    name = next(queues[email], None)
+                if name is None:
+                    del queues[email]
                     continue
-                job = self._take(email, name)
-                if job is not None:
-                    yield job
+                try:
+                    yield from self._take(email, name)
+                except OSError as error:
+                    # The message stays where it is; the peer's turn is over for this time.
+                    log.error("a message of %s could not be stored: %s", email, error)
+                    del queues[email]
 
     def set_status(self, *, sender: str, job: str, status: str, reason: str | None = None) -> None:
         """Write the job's syft state file (local only; `publish` sends it)."""
@@ -195,85 +198,37 @@ class OwnerLink:
 
     # --- inbound, message by message ----------------------------------------------------
 
-    def _take(self, peer: str, name: str) -> InboundJob | None:
+    def _waiting(self, peer: str) -> list[str]:
+        """Names of waiting messages, oldest first; what is not called like one is passed over."""
+        known = self._unreadable.get(peer, set())
+        names = []
+        for name in self._connection.inbox_names(peer)[:MAX_LISTED]:
+            try:
+                MessageFileName.from_string(name)
+            except FileNameParseError:
+                continue
+            if name not in known:
+                names.append(name)
+        return names
+
+    def _take(self, peer: str, name: str) -> Iterator[InboundJob]:
         path = self._connection.inbox_path(peer, name)
         raw = self._connection.relay.get(path, limit_bytes=wire.MAX_MESSAGE_BYTES)
-        if raw is None:
-            return None
-        job: InboundJob | None = None
+        if raw is None:  # a folder or a pipe: looked at once
+            self._unreadable.setdefault(peer, set()).add(name)
+            return
+        self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
         try:
-            job = self._accept(peer, raw)
+            accepted = self._door.accept(peer, raw)
         except MessageError as error:
-            self._quarantine(raw)
+            self._allowance.fine(peer, now_s=self._clock())
+            quarantine(self._me.own_folder / "quarantine", raw)
             self._on_refused(peer, error.code)
+        else:
+            if accepted.job is not None:
+                yield accepted.job
+            self._door.done(accepted)
         self._connection.relay.remove(path)
-        return job
-
-    def _accept(self, peer: str, raw: bytes) -> InboundJob | None:
-        message = self._open(peer, raw)
-        if message.sender_email != peer:
-            raise MessageError("sender_spoofed", f"{peer} wrote as {message.sender_email}")
-        if len(message.proposed_file_changes) > wire.MAX_FILES:
-            raise MessageError("too_many_files", f"more than {wire.MAX_FILES} files")
-        jobs: set[str] = set()
-        files: dict[str, bytes] = {}
-        for change in message.proposed_file_changes:
-            if change.datasite_email != self._me.email or change.is_deleted:
-                raise MessageError("bad_path", "a change for another datasite, or a deletion")
-            job, inside = wire.inbound_job_file(str(change.path_in_datasite), sender=peer)
-            content = change.content
-            files[str(inside)] = content if isinstance(content, bytes) else (content or "").encode()
-            jobs.add(job)
-        if len(jobs) != 1:
-            raise MessageError("bad_path", "a message carries the files of exactly one job")
-        return self._store(peer, jobs.pop(), files)
-
-    def _open(self, peer: str, raw: bytes) -> ProposedFileChangesMessage:
-        if len(raw) > wire.MAX_MESSAGE_BYTES:
-            raise MessageError("too_large", f"more than {wire.MAX_MESSAGE_BYTES} bytes")
-        store = self._peers.peer_store
-        try:
-            store.verify_message(peer, raw)
-            packed = store.decrypt(peer, raw)
-        except Exception as error:  # the extension module raises bare exceptions of its own
-            raise MessageError("bad_signature", f"envelope not signed by {peer}") from error
-        plain = wire.unpack(packed)
-        try:
-            message = ProposedFileChangesMessage.model_validate_json(plain)
-        except Exception as error:  # syft's validators trip over what is not an object
-            raise MessageError("malformed", f"not a syft message: {error}") from error
-        return message
-
-    def _store(self, peer: str, job: str, files: Mapping[str, bytes]) -> InboundJob | None:
-        inbox = self._datasite / str(wire.inbox_prefix(peer))
-        relative = Path(str(wire.inbox_prefix(peer))) / job
-        if not SyftPermContext(datasite=self._datasite).open(relative).has_write_access(peer):
-            raise MessageError("no_permission", f"{peer} may not write {relative}")
-        target = inbox / job
-        code = {name[5:]: data for name, data in files.items() if name.startswith("code/")}
-        if target.exists():
-            if not (target / "code").is_dir():
-                return None  # served long ago; its inputs were discarded
-            if _tree(target) == dict(files):
-                return InboundJob(peer, job, code)  # a replay after a crash: same job, same bytes
-            raise MessageError("write_once", f"job {job} is there already with other contents")
-        with quiet():
-            partial = inbox / f".{job}.{uuid4().hex}"
-            for name, data in files.items():
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                (partial / name).write_bytes(data)
-            partial.rename(target)
-            self._client.job_client.receive_job(peer, job, "1")
-        return InboundJob(peer, job, code)
-
-    def _quarantine(self, raw: bytes) -> None:
-        folder = self._me.own_folder / "quarantine"
-        folder.mkdir(exist_ok=True, mode=0o700)
-        for old in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[
-            : -QUARANTINE_FILES + 1
-        ]:
-            old.unlink()
-        (folder / hashlib.sha256(raw).hexdigest()).write_bytes(raw[: wire.MAX_MESSAGE_BYTES])
 
     def discard_inputs(self, *, sender: str, job: str) -> None:
         """Drop the input files of a finished job; its name stays taken."""
@@ -306,19 +261,3 @@ class OwnerLink:
 
     def _ref(self, sender: str, job: str) -> JobRef:
         return JobRef(self._me.email, sender, job, "1")
-
-    @staticmethod
-    def _must_match(email: str, found: str, expected: str) -> None:
-        if found != expected:
-            raise PeerKeyError(
-                f"the key that {email} published has the fingerprint {found}, not {expected}; "
-                "do not pair: somebody may have swapped it. Compare again by telephone."
-            )
-
-
-def _tree(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "syft.pub.yaml"
-    }

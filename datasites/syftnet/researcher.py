@@ -1,59 +1,40 @@
 """A researcher's end of the network.
 
 Submits jobs (a folder of files that becomes a syft job at the site) and collects what sites
-released. A delivery is believed only when its envelope is signed by the site whose key was
-compared and pinned, and when every path in it belongs to a job of ours at that site; a site
-cannot write into another site's results, nor over anything it sent before.
+released, by the rules of `deliveries`. What a site sent and may not send is dropped, logged and
+kept in `ResearcherLink.refused` (the newest `MAX_REFUSED`). Sites take turns, and a bounded
+number of messages of each is taken at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from syft.sync.events.file_change_event import (
-    FileChangeEventsMessage,
-    FileChangeEventsMessageFileName,
-)
+from syft.sync.events.file_change_event import FileChangeEventsMessageFileName
 from syft.sync.messages.proposed_filechange import ProposedFileChange, ProposedFileChangesMessage
 
 from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant, connect, connection_of, quiet
+from datasites.syftnet.deliveries import Deliveries, Delivery, Refused
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
+from datasites.syftnet.words import fingerprint_words, same_code
+
+MAX_REFUSED = 1000
+MESSAGES_AT_ONCE = 64
+
+log = logging.getLogger("dura.syftnet")
 
 _STUB = '''"""Dura runs this job with the hospital's own trainer; nothing here is executed."""
 
 raise SystemExit("this job is for a Dura datasite")
 '''
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What one message from a site held.
-
-    Attributes:
-        site: the authenticated site.
-        job: the job it answers; the empty string for the site's data card.
-        files: output name to bytes.
-    """
-
-    site: str
-    job: str
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A message from a site that was dropped, with a coded reason."""
-
-    site: str
-    code: str
 
 
 class ResearcherLink:
@@ -66,6 +47,8 @@ class ResearcherLink:
         self._peers = self._client.sync_engine.peer_manager
         self._pins_path = participant.own_folder / "pinned.json"
         self.refused: list[Refused] = []
+        self._unreadable: set[str] = set()
+        self._deliveries = Deliveries(participant, client=self._client, on_new_key=self._new_key)
         with quiet():
             self._client.load_peers()
 
@@ -75,9 +58,15 @@ class ResearcherLink:
         return bundle_fingerprint(self._peers.peer_store.get_public_bundle())
 
     def request(self, site: str) -> None:
-        """Ask a site to be paired; asking again is harmless."""
+        """Ask a site to be paired; asking again is harmless, also when it is paired already."""
+        before = self._connection._get_peers_json().get(site, {})
         with quiet():
             self._client.add_peer(site, force=True, verbose=False, sync=False)
+            if site in self._pins():  # syft has just forgotten the pinned key
+                self._connection._update_peer_state(
+                    site, "accepted", before.get("public_encryption_bundle")
+                )
+                self._client.load_peers()
 
     def site_fingerprint(self, site: str) -> str:
         """The fingerprint of the key a site published for us, unverified.
@@ -88,8 +77,8 @@ class ResearcherLink:
         text = self._connection.read_peer_encryption_bundle(site)
         return bundle_fingerprint(parse_bundle(text, email=site))
 
-    def pin(self, site: str, fingerprint: str) -> None:
-        """Trust a site's key from now on, after the two people compared fingerprints.
+    def pin(self, site: str, code: str) -> None:
+        """Trust a site's key from now on, after the two people compared words or fingerprints.
 
         Raises:
             PeerKeyError: the site has not answered, or published another key.
@@ -97,21 +86,12 @@ class ResearcherLink:
         text = self._connection.read_peer_encryption_bundle(site)
         bundle = parse_bundle(text, email=site)
         found = bundle_fingerprint(bundle)
-        if found != fingerprint:
+        if not same_code(code, fingerprint=found):
             raise PeerKeyError(
-                f"{site} published a key with fingerprint {found}, not {fingerprint}; "
-                "do not go on: compare again by telephone"
+                f"{site} published a key with fingerprint {found} ({fingerprint_words(found)}), "
+                f"not {code}; do not go on: compare again by telephone"
             )
-        pins = self._pins()
-        pins[site] = fingerprint
-        with quiet():
-            partial = self._pins_path.with_name(".pinned.partial")
-            partial.write_text(json.dumps(pins, indent=2, sort_keys=True))
-            partial.replace(self._pins_path)
-        self._connection._update_peer_state(site, "accepted", bundle)
-        with quiet():
-            self._client.load_peers()
-            self._client.job_client.peer_install_sources[site] = "syft"
+        self._pin(site, bundle, found)
 
     def pinned(self) -> dict[str, str]:
         """Site e-mail to pinned fingerprint; the keys in use are checked against it."""
@@ -176,18 +156,20 @@ class ResearcherLink:
         return path.read_bytes() if path.exists() else None
 
     def collect(self) -> list[Delivery]:
-        """Everything new that paired sites released; consumed from the relay."""
+        """Everything new that paired sites released; consumed from the relay, sites in turn."""
         with quiet():
             self._client.load_peers()
-        deliveries: list[Delivery] = []
         for site in sorted(self._pins()):
             self._require(site)
-            for name in self._connection.outbox_names(site):
-                try:
-                    FileChangeEventsMessageFileName.from_string(name)
-                except ValueError:
+        deliveries: list[Delivery] = []
+        queues = {site: iter(self._waiting(site)) for site in sorted(self._pins())}
+        while queues:
+            for site in list(queues):
+                path = next(queues[site], None)
+                if path is None:
+                    del queues[site]
                     continue
-                deliveries += self._take(site, self._connection.outbox_path(site, name))
+                deliveries += self._take(site, path)
         return deliveries
 
     def mock_datasets(self) -> dict[str, str]:
@@ -197,69 +179,53 @@ class ResearcherLink:
 
     # --- inbound, message by message ----------------------------------------------------
 
+    def _waiting(self, site: str) -> list[str]:
+        """Paths of a site's waiting messages, oldest first, a bounded number at a time."""
+        paths = []
+        for name in self._connection.outbox_names(site):
+            try:
+                FileChangeEventsMessageFileName.from_string(name)
+            except ValueError:
+                continue
+            path = self._connection.outbox_path(site, name)
+            if path not in self._unreadable:
+                paths.append(path)
+        return paths[:MESSAGES_AT_ONCE]
+
     def _take(self, site: str, path: str) -> list[Delivery]:
         raw = self._connection.relay.get(path, limit_bytes=wire.MAX_MESSAGE_BYTES)
         if raw is None:
+            self._unreadable.add(path)
             return []
         try:
-            deliveries = self._accept(site, raw)
+            deliveries = self._deliveries.accept(site, raw)
         except MessageError as error:
-            self.refused.append(Refused(site, error.code))
+            self._report(site, error)
             deliveries = []
         self._connection.relay.remove(path)
         return deliveries
 
-    def _accept(self, site: str, raw: bytes) -> list[Delivery]:
-        if len(raw) > wire.MAX_MESSAGE_BYTES:
-            raise MessageError("too_large", f"more than {wire.MAX_MESSAGE_BYTES} bytes")
-        store = self._peers.peer_store
-        try:
-            store.verify_message(site, raw)
-            packed = store.decrypt(site, raw)
-        except Exception as error:  # the extension module raises bare exceptions of its own
-            raise MessageError("bad_signature", f"envelope not signed by {site}") from error
-        plain = wire.unpack(packed)
-        try:
-            message = FileChangeEventsMessage.model_validate_json(plain)
-        except Exception as error:  # syft's validators trip over what is not an object
-            raise MessageError("malformed", f"not a syft message: {error}") from error
-        by_job: dict[str, dict[str, bytes]] = {}
-        accepted: list[tuple[str, bytes]] = []
-        for event in message.events:
-            if event.datasite_email != site or event.is_deleted:
-                raise MessageError("foreign_event", f"{site} sent an event of another datasite")
-            content = event.content
-            data = content if isinstance(content, bytes) else (content or "").encode()
-            if hashlib.sha256(data).hexdigest() != event.new_hash:
-                raise MessageError("malformed", "a file's hash is not the stated one")
-            path = str(event.path_in_datasite)
-            if path == str(wire.CARD_PATH):
-                by_job.setdefault("", {})["card.json"] = data
-                accepted.append((path, data))
-                continue
-            job, name = wire.inbound_result_file(path, recipient=self._me.email)
-            if not (
-                self._me.syftbox / site / str(wire.inbox_prefix(self._me.email)) / job
-            ).is_dir():
-                raise MessageError("unknown_job", f"{site} answers {job}; we never asked")
-            accepted.append((path, data))
-            if name != wire.STATE_FILE:
-                by_job.setdefault(job, {})[name] = data
-        for path, data in accepted:
-            self._keep(site, path, data)
-        return [Delivery(site, job, files) for job, files in by_job.items()]
+    def _report(self, site: str, error: MessageError) -> None:
+        log.warning("a message from %s was refused: %s (%s)", site, error.code, error)
+        self.refused = [*self.refused, Refused(site, error.code)][-MAX_REFUSED:]
 
-    def _keep(self, site: str, path: str, data: bytes) -> None:
-        """Mirror results into the SyftBox, where syft's own tools show them; outputs once."""
-        target = self._me.syftbox / site / path
-        once = Path(path).parts[-2:-1] == ("outputs",) and target.name != wire.STATE_FILE
-        if once and target.exists() and target.read_bytes() != data:
-            raise MessageError("write_once", f"{site} sent {path} before with other contents")
+    def _new_key(self, site: str, bundle: dict[str, Any]) -> None:
+        """Pin a site's new key; the old one vouched for it."""
+        found = bundle_fingerprint(bundle)
+        log.warning("%s replaced its key: %s (%s)", site, found, fingerprint_words(found))
+        self._pin(site, bundle, found)
+
+    def _pin(self, site: str, bundle: dict[str, Any], found: str) -> None:
+        pins = self._pins()
+        pins[site] = found
         with quiet():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            partial.write_bytes(data)
-            partial.replace(target)
+            partial = self._pins_path.with_name(".pinned.partial")
+            partial.write_text(json.dumps(pins, indent=2, sort_keys=True))
+            # The key before its pin: a crash in between leaves a site that must be paired anew.
+            self._connection._update_peer_state(site, "accepted", bundle)
+            partial.replace(self._pins_path)
+            self._client.load_peers()
+            self._client.job_client.peer_install_sources[site] = "syft"
 
     def _require(self, site: str) -> None:
         expected = self._pins().get(site)

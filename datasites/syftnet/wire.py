@@ -1,27 +1,33 @@
 """Rules for what may cross the wire, and syft's message container with limits.
 
 Pure functions. Inbound at a site: only job files, only below the sender's own inbox folder.
-Inbound at a researcher: only the site's own card, and state and output files of jobs that the
-researcher submitted. Names are plain: no hidden files, no `..`, no absolute path, no control
-characters. Everything else raises `MessageError` with a coded reason.
+Inbound at a researcher: only the site's own card and its new key, and state and output files of
+jobs that the researcher submitted. Names are plain: no hidden files, no `..`, no absolute path,
+no control characters. Everything else raises `MessageError` with a coded reason.
 
 The container is syft's (a tar.gz with one member), written for speed and read with a cap on the
 unpacked size while streaming, so that a decompression bomb costs at most the cap.
+The JSON in it has a cap on the number of its values, so that a bomb of small values (a kilobyte
+that unpacks to a million numbers, each a parsed object) is refused before it is parsed.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tarfile
 import zlib
 from pathlib import PurePosixPath
+from typing import Any
 
 from datasites.errors import MessageError
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 MAX_PLAIN_BYTES = 384 * 1024 * 1024
 MAX_FILES = 64
+MAX_VALUES = 200_000
 CARD_PATH = PurePosixPath("public/dura/card.json")
+KEY_PATH = PurePosixPath("public/dura/key.json")
 STATE_FILE = "state.yaml"
 
 _MEMBER = "proposed_file_changes.json"
@@ -81,6 +87,27 @@ def _gunzip(data: bytes, limit_bytes: int) -> bytes:
     except zlib.error as error:
         raise MessageError("malformed", f"not gzip: {error}") from error
     return bytes(out)
+
+
+def parse_object(plain: bytes, *, items: str) -> dict[str, Any]:
+    """The JSON object in a message, whose list `items` is short and holds objects only.
+
+    Raises:
+        MessageError: `malformed`, `too_many_files`, or `too_large` when it holds more values than
+            any honest message.
+    """
+    if sum(plain.count(mark) for mark in (b",", b"[", b"{", b":")) > MAX_VALUES:
+        raise MessageError("too_large", f"holds more than {MAX_VALUES} values")
+    try:
+        found = json.loads(plain)
+    except (ValueError, RecursionError) as error:
+        raise MessageError("malformed", f"not JSON: {error}"[:200]) from error
+    listed = found.get(items) if isinstance(found, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise MessageError("malformed", f"not an object with a list of objects {items!r}")
+    if len(listed) > MAX_FILES:
+        raise MessageError("too_many_files", f"more than {MAX_FILES} files")
+    return found
 
 
 def check_job_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The program inside a sandbox: warm up, wait for the one job, do it, end.
 
-`python -I -m datasites.worker PROFILE`. Importing the libraries takes seconds, so it happens
+`python -I -m datasites.worker PROFILE [ROOT]`; ROOT is the folder that stands for the file
+system's root where there is no sandbox. Importing the libraries takes seconds, so it happens
 before the job is there; a line on standard input starts the job. End of input without that line
 ends the program.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+from pathlib import Path
 
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Profile, Result
@@ -21,13 +23,13 @@ _WORK = {
 }
 
 
-def main(profile: Profile) -> int:
+def main(profile: Profile, root: Path = Path("/")) -> int:
     """Serve one job; returns the exit status."""
     work = importlib.import_module(_WORK[profile])
     work.warm_up()
     if sys.stdin.readline() != "go\n":
         return 1
-    files = JobFiles()
+    files = JobFiles(root)
     started = time.time()
     steps = work.run(files)
     ended = time.time()
@@ -38,4 +40,4 @@ def main(profile: Profile) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Profile(sys.argv[1])))
+    sys.exit(main(Profile(sys.argv[1]), *map(Path, sys.argv[2:3])))

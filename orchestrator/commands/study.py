@@ -61,11 +61,11 @@ def pair(
     study: StudyArg,
     pin: Annotated[
         list[str] | None,
-        typer.Option(help="EMAIL=FINGERPRINT of a hospital, compared with it by telephone."),
+        typer.Option(help="EMAIL=WORDS or EMAIL=FINGERPRINT, compared by telephone."),
     ] = None,
 ) -> None:
-    """Ask the hospitals to pair; pin their keys once fingerprints were compared."""
-    from datasites import DatasitesError
+    """Ask the hospitals to pair; pin their keys once words or fingerprints were compared."""
+    from datasites import DatasitesError, fingerprint_words
     from orchestrator.errors import StudyError
     from orchestrator.office import Office
 
@@ -79,13 +79,16 @@ def pair(
         typer.echo(f"pinned {email}")
     pinned = link.pinned()
     typer.echo(f"your fingerprint, to be told to data owners: {link.fingerprint}")
+    typer.echo(f"or, in words: {fingerprint_words(link.fingerprint)}")
     for site in office.study.hospitals:
         if site in pinned:
             typer.echo(f"{site}: paired, {pinned[site]}")
             continue
         link.request(site)
         try:
-            typer.echo(f"{site}: published {link.site_fingerprint(site)}; compare, then --pin it")
+            mark = link.site_fingerprint(site)
+            typer.echo(f"{site}: published {mark}; compare, then --pin it")
+            typer.echo(f"    or, in words: {fingerprint_words(mark)}")
         except DatasitesError:
             typer.echo(f"{site}: asked; its owner has not answered yet")
 

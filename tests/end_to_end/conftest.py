@@ -202,7 +202,7 @@ def _pair(study):
     own = study.said["pair asked"].splitlines()[0].rsplit(" ", 1)[-1]
     pins = []
     for name in HOSPITALS:
-        mark = must("site", "fingerprint", study.site(name)).strip()
+        mark = must("site", "fingerprint", study.site(name)).split()[-1]
         until(f"{name} to hear of the researcher", lambda n=name: RESEARCHER in must(
             "site", "peers", study.site(n)
         ))  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,11 +24,14 @@ from datasites.answers import (
 from datasites.desk import Desk, ItemState
 from datasites.errors import OutputError, Reason
 from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
+from datasites.plans.store import PlanStore
 from datasites.worker.protocol import DraftReport, DraftReports
 from models import WeightsError, initial_weights, weights_to_bytes
 from privacy import canonical_bytes, gaussian, sha256_hex, verify
 
 CLASSES = ["glioma", "notumor"]
+
+CANARY = b"canary-of-an-unreleased-output-0123456789"
 
 
 def _nan(weights: bytes) -> bytes:
@@ -190,12 +194,13 @@ def evaluating(world, plan, by_hand_in):
 def test_a_noised_evaluation_leaves_with_the_answer_and_is_accounted_once(evaluating):
     world = evaluating.world
     evaluating.write(evaluation__json=_evaluation())
-    before = [s.event for s in world.site.ledger.account().spends.values()]
+    before = world.site.ledger.account()
+    assert before.open_spends["rep"].event == gaussian(noise_multiplier=5.0)
+    epsilon = before.epsilon()
     answer = evaluating.finish()
     assert (answer.status, answer.items) == (Status.HELD, 3)
-    spends = [s.event for s in world.site.ledger.account().spends.values()]
-    assert spends == before
-    assert spends[-1] == gaussian(noise_multiplier=5.0)
+    after = world.site.ledger.account()
+    assert (after.states["rep"], after.epsilon()) == ("committed", epsilon)
     evaluating.agent.step()
     files = world.answers("rep")
     assert set(files) == {"answer.json", EVALUATION_FILE}
@@ -281,3 +286,29 @@ def test_synthetic_images_are_checked_and_stay(generating, by_hand_in):
     assert (world.site.synthetic(world.bundle.sha256) / "synthetic_images.npy").exists()
     again = world.refuse(GenerateTask(request="again", plan_sha256=world.bundle.sha256))
     assert again.reason is Reason.DUPLICATE_REQUEST
+
+
+def test_no_unreleased_byte_lies_below_the_syftbox_or_on_the_relay(by_hand):
+    """Weights that are held, what the job printed and its scratch stay where no syft looks."""
+    world = by_hand.world
+    held = PlanStore(world.site).approval(world.bundle.sha256)
+    PlanStore(world.site).decide(replace(held, standing_release=False))
+    by_hand.begin(world.task())
+    by_hand.result(1)
+    trained = weights_to_bytes(
+        initial_weights("small_cnn", text=None, classes=2, image_size=32, seed=2)
+    )
+    by_hand.write(weights__safetensors=trained, scratch__txt=CANARY)
+    by_hand.folder.log.write_bytes(b"printed: " + CANARY)
+    by_hand.finish()
+    by_hand.agent.step()
+    (item,) = Desk(world.site).items()
+    assert item.state is ItemState.HELD
+    outside = [world.root / "relay", world.site.syftbox, world.root / "researcher"]
+    for path in (path for folder in outside for path in folder.rglob("*") if path.is_file()):
+        assert CANARY not in path.read_bytes(), path
+        assert trained[1100:1200] not in path.read_bytes(), path
+    for own in (world.site.ledger_path, world.site.keys, world.site.root / "desk"):
+        assert not own.is_relative_to(world.site.syftbox)
+    modes = {path.stat().st_mode & 0o777 for path in world.site.keys.rglob("*") if path.is_file()}
+    assert modes == {0o600}

@@ -18,6 +18,7 @@ from datasites.sandbox import (
     JobFolder,
     Limits,
     SandboxProcess,
+    UnsafeNoSandbox,
     require_sandbox,
 )
 
@@ -29,7 +30,7 @@ def start(tmp_path):
     """Start a sandbox whose interpreter is a shell script; all are ended after the test."""
     started = []
 
-    def begin(script, *, name="job", wall_s=30.0, program=None):
+    def begin(script, *, name="job", wall_s=30.0, program=None, **limits):
         code = tmp_path / "code"
         code.mkdir(exist_ok=True)
         python = code / f"{name}.sh"
@@ -41,7 +42,7 @@ def start(tmp_path):
             folder=JobFolder(tmp_path / name),
             data={},
             installation=program or Installation(real.bwrap, python, (code,)),
-            limits=Limits(wall_s=wall_s, memory_bytes=MEMORY),
+            limits=Limits(wall_s=wall_s, memory_bytes=MEMORY, may_fork=True, **limits),
         )
         started.append(sandbox)
         return sandbox
@@ -205,3 +206,54 @@ def test_duras_own_worker_starts_inside_and_refuses_an_unknown_profile(tmp_path)
     assert sandbox.wait() is Ending.FAILED
     assert "'nonsense' is not a valid Profile" in sandbox.folder.log.read_text()
     sandbox.end()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "i=0; while [ $i -lt 50 ]; do : > /job/out/$i; i=$((i+1)); done; exit 0",
+        "mkdir -p /job/out/a/b/c/d/e/f/g/h/i/j/k/l; exit 0",
+        "head -c 3000000 /dev/zero > /job/out/big; exit 0",
+    ],
+    ids=["files", "folders", "bytes"],
+)
+def test_a_job_that_leaves_too_much_is_ended(start, script):
+    sandbox = start(f"read line; {script}", files=10, output_bytes=2_000_000)
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.OVER_LIMITS
+
+
+def test_a_job_that_goes_on_leaving_files_is_ended_while_it_runs(start):
+    sandbox = start("read line; while :; do : > /job/out/$((i=i+1)); done", files=100)
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.OVER_LIMITS
+    assert not sandbox.alive
+
+
+def test_without_a_sandbox_the_job_runs_with_its_limits_and_an_empty_environment(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    shard = tmp_path / "shard"
+    shard.mkdir()
+    (shard / "x").write_text("data")
+    script = tmp_path / "job.sh"
+    script.write_text(
+        "#!/bin/sh\nread line\n"
+        'cat "$5/job/in/task" "$5/data/train/x" > "$5/job/out/answer"\n'
+        'env > "$5/job/out/env"; ulimit -n > "$5/job/out/files"\n'
+    )
+    script.chmod(0o755)
+    sandbox = SandboxProcess(
+        "train",
+        folder=JobFolder(tmp_path / "job"),
+        data={"train": shard},
+        installation=UnsafeNoSandbox(script),
+        limits=Limits(wall_s=30, memory_bytes=MEMORY),
+    )
+    sandbox.dispatch({"task": b"do "})
+    assert sandbox.wait() is Ending.DONE
+    out = sandbox.folder.outputs
+    assert (out / "answer").read_text() == "do data"
+    assert "secret" not in (out / "env").read_text()
+    assert (out / "files").read_text().strip() == "1024"

@@ -1,5 +1,6 @@
 """A small network: hospitals A and B and two researchers, real syft clients over one folder."""
 
+import itertools
 import json
 import time
 import warnings
@@ -27,6 +28,8 @@ class Network:
     links: dict = field(default_factory=dict)
     refused: list = field(default_factory=list)
     sent: int = 0
+    ticks: itertools.count = field(default_factory=lambda: itertools.count(1))
+    time_passes: bool = True
 
     @property
     def relay(self):
@@ -42,7 +45,12 @@ class Network:
     def join(self, email):
         who = self.participant(email)
         if who.is_site:
-            link = OwnerLink(who, lambda peer, code: self.refused.append((peer, code)))
+            link = OwnerLink(
+                who,
+                lambda peer, code: self.refused.append((peer, code)),
+                # Every look at this clock fills the peers' allowances; one test stops it.
+                clock=lambda: next(self.ticks) * 1e6 if self.time_passes else 0.0,
+            )
         else:
             link = ResearcherLink(who)
         self.links[email] = link
@@ -132,7 +140,11 @@ def body(job):
             "datasite_email": A,
             "submitted_timestamp": 1.0,
         }
-        message = {"sender_email": ANN, "proposed_file_changes": [{**one, **(change or {})}]}
+        message = {
+            "sender_email": ANN,
+            "message_filename": {"submitted_timestamp": time.time(), "uid": str(uuid4())},
+            "proposed_file_changes": [{**one, **(change or {})}],
+        }
         if changes is not None:
             message["proposed_file_changes"] = changes
         return json.dumps({**message, **fields}).encode()

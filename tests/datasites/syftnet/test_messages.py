@@ -8,11 +8,12 @@ import gzip
 import json
 import os
 import stat
+import time
 
 import pytest
 
 from datasites.errors import MessageError, PeerKeyError, RelayError
-from datasites.syftnet import owner, wire
+from datasites.syftnet import allowance, inbound, quarantine, wire
 from datasites.syftnet.connection import RelayConnectionConfig
 
 A, B = "owner@hospital-a.example", "owner@hospital-b.example"
@@ -238,16 +239,82 @@ def test_a_decompression_bomb_is_refused(net, monkeypatch):
     assert net.refused == [(ANN, "too_large")]
 
 
-def test_a_replay_gives_the_same_job_and_never_another(net, job):
+def test_a_replay_is_refused_also_after_a_restart(net, job):
     net.links[ANN].submit(site=A, job=job, files={"task.json": b"1"})
     (message,) = waiting(net)
     data = message.read_bytes()
-    (first,) = net.fetch(A)
-    net.put_job(A, ANN, data)
-    assert net.fetch(A) == [first]
-    net.links[A].discard_inputs(sender=ANN, job=job)
+    assert [got.name for got in net.fetch(A)] == [job]
     net.put_job(A, ANN, data)
     assert net.fetch(A) == []
+    net.links[A].discard_inputs(sender=ANN, job=job)
+    net.join(A)
+    net.put_job(A, ANN, data)
+    assert net.fetch(A) == []
+    assert net.refused == [(ANN, "replayed")] * 2
+
+
+def test_a_job_counts_as_taken_over_only_when_the_next_is_asked_for(net, job):
+    net.links[ANN].submit(site=A, job=job, files={"task.json": b"1"})
+    first = next(net.links[A].fetch())  # and then its taker dies
+    assert len(waiting(net)) == 1
+    assert net.fetch(A) == [first]
+    assert waiting(net) == []
+    assert net.refused == []
+
+
+def test_a_message_without_a_time_or_from_next_year_is_refused(net, body):
+    for made in ({"submitted_timestamp": time.time() + 3e7, "uid": "x"}, {"uid": 5}, None):
+        send(net, body(message_filename=made))
+    send(net, json.dumps({"sender_email": ANN, "proposed_file_changes": []}).encode())
+    assert net.fetch(A) == []
+    assert net.refused == [(ANN, code) for code in ("bad_time", *["malformed"] * 3)]
+
+
+def test_a_peer_beyond_its_allowance_waits_and_nobody_else_does(new_net, monkeypatch):
+    monkeypatch.setattr(allowance, "MESSAGES_BURST", 3.0)
+    new_net.time_passes = False
+    for number in range(5):
+        new_net.links[ANN].submit(site=A, job=f"job-{number}", files={})
+    new_net.links[BOB].submit(site=A, job="job", files={})
+    got = [(one.sender, one.name) for one in new_net.fetch(A)]
+    assert got == [(ANN, "job-0"), (BOB, "job"), (ANN, "job-1"), (ANN, "job-2")]
+    assert new_net.fetch(A) == []
+    new_net.time_passes = True
+    assert [one.name for one in new_net.fetch(A)] == ["job-3", "job-4"]
+
+
+def test_a_bomb_of_small_values_is_refused_before_it_is_parsed(net):
+    send(net, b'{"proposed_file_changes": [' + b"1," * wire.MAX_VALUES + b"1]}")
+    assert net.fetch(A) == []
+    assert net.refused == [(ANN, "too_large")]
+
+
+def test_a_large_script_or_a_file_sent_twice_is_refused(net, body, job):
+    script = f"app_data/job/inbox/{ANN}/v1/{job}/run.sh"
+    send(net, body(path=script, change={"content": "x" * (inbound.MAX_SMALL_FILE_BYTES + 1)}))
+    one = json.loads(body())["proposed_file_changes"][0]
+    send(net, body(changes=[one, one]))
+    assert net.fetch(A) == []
+    assert net.refused == [(ANN, "too_large"), (ANN, "bad_path")]
+
+
+def test_a_peer_has_a_bounded_number_of_jobs(new_net, monkeypatch):
+    monkeypatch.setattr(inbound, "MAX_JOBS", 2)
+    for number in range(3):
+        new_net.links[ANN].submit(site=A, job=f"job-{number}", files={})
+    assert [one.name for one in new_net.fetch(A)] == ["job-0", "job-1"]
+    assert new_net.refused == [(ANN, "too_many_jobs")]
+
+
+def test_a_disk_that_is_full_costs_a_turn_and_no_message(net, job, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    net.links[ANN].submit(site=A, job=job, files={"task.json": b"1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(inbound.Path, "write_bytes", full)
+        assert net.fetch(A) == []
+    assert [one.name for one in net.fetch(A)] == [job]
     assert net.refused == []
 
 
@@ -283,13 +350,14 @@ def test_no_bad_message_delays_a_good_one_of_the_same_or_another_peer(net, body,
     (box / "msgv2_x_y").write_bytes(b"?")
     net.links[ANN].submit(site=A, job=job, files={})
     net.links[BOB].submit(site=A, job=job, files={})
-    assert [(got.sender, got.name) for got in net.fetch(A)] == [(ANN, job), (BOB, job)]
+    assert {(got.sender, got.name) for got in net.fetch(A)} == {(ANN, job), (BOB, job)}
     assert net.refused == [(ANN, "bad_signature"), (ANN, "malformed")]
     assert len(net.refused) == 2
 
 
-def test_the_quarantine_is_private_and_bounded(new_net, monkeypatch):
-    monkeypatch.setattr(owner, "QUARANTINE_FILES", 3)
+def test_the_quarantine_is_private_and_bounded_in_number_and_bytes(new_net, monkeypatch):
+    monkeypatch.setattr(quarantine, "MAX_FILES", 3)
+    monkeypatch.setattr(quarantine, "MAX_FILE_BYTES", 1000)
     for number in range(5):
         new_net.put_job(A, ANN, f"garbage {number}".encode())
     assert new_net.fetch(A) == []
@@ -299,6 +367,11 @@ def test_the_quarantine_is_private_and_bounded(new_net, monkeypatch):
     assert len(kept) == 3
     assert b"garbage 4" in kept
     assert len(new_net.refused) == 5
+    monkeypatch.setattr(quarantine, "MAX_BYTES", 1500)
+    for letter in (b"a", b"b"):
+        new_net.put_job(A, ANN, letter * 5000)
+        new_net.fetch(A)
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"b" * 1000]
 
 
 @pytest.mark.parametrize("name", ["../x", "v1", "a/b", ""])
@@ -412,12 +485,33 @@ def test_a_bad_site_delays_no_other_and_no_good_message_of_its_own(net, job, mon
     for site in (A, B):
         net.links[site].publish(recipient=ANN, job=job, files={"out.bin": site.encode()})
     found = net.links[ANN].collect()
-    assert [(one.site, one.files["out.bin"]) for one in found] == [(A, A.encode()), (B, B.encode())]
+    assert {(one.site, one.files["out.bin"]) for one in found} == {(A, A.encode()), (B, B.encode())}
     assert [one.code for one in net.links[ANN].refused] == ["bad_signature"]
     monkeypatch.setattr(wire, "MAX_MESSAGE_BYTES", 100)
     (box / f"{stem}1.tar.gz").write_bytes(b"x" * 101)
     net.links[ANN].collect()
     assert net.links[ANN].refused[-1].code == "too_large"
+
+
+def test_a_sites_replay_is_refused_and_an_older_state_replaces_no_newer_one(net, job):
+    asked(net, job, A)
+    sent = []
+    for status in ("running", "done"):
+        net.links[A].set_status(sender=ANN, job=job, status=status)
+        net.links[A].publish(recipient=ANN, job=job, files={})
+        (message,) = waiting(net)
+        sent.append((message, message.read_bytes()))
+        message.unlink()
+    state = net.participant(ANN).syftbox / A / f"app_data/job/review/{ANN}/v1/{job}/state.yaml"
+    for path, data in reversed(sent):  # the relay reorders
+        path.write_bytes(data)
+        net.links[ANN].collect()
+        assert "done" in state.read_text()
+    net.join(ANN)
+    sent[0][0].write_bytes(sent[0][1])  # and replays
+    net.links[ANN].collect()
+    assert [one.code for one in net.links[ANN].refused] == ["replayed"]
+    assert "done" in state.read_text()
 
 
 # --- the relay fails ----------------------------------------------------------------------

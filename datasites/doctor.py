@@ -1,0 +1,319 @@
+"""`dura site doctor`: is this machine, and this site on it, fit to hold patients' data?
+
+Every check looks for itself and says what it found and, where something is missing, how to mend
+it. A check that fails in an unforeseen way counts as a problem, never as fine. Nothing is changed
+at the site; the relay sees what any start of the agent shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from datasites.errors import DatasitesError
+from datasites.sandbox.cgroup import OWN, ROOT, find_parent
+from datasites.sandbox.machine import find_installation, require_sandbox
+from datasites.sandbox.seccomp import seccomp_filter
+from datasites.site import Site
+from datasites.unsafe import unsafe_uses
+from models import ModelsError, ReportError, find_model
+from privacy import PrivacyError
+
+LOW_DISK_BYTES = 20 * 1024**3
+NO_DISK_BYTES = 2 * 1024**3
+_SWITCHES = {
+    "/proc/sys/kernel/unprivileged_userns_clone": (
+        "0",
+        "sysctl kernel.unprivileged_userns_clone=1",
+    ),
+    "/proc/sys/user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces=10000"),
+    "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
+        "1",
+        "install an AppArmor profile that allows bwrap `userns`, see docs/operations.md",
+    ),
+}
+
+
+class Health(StrEnum):
+    """How a check came out."""
+
+    FINE = "fine"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        name: of the check.
+        health: how it came out.
+        what: what was found.
+        mend: what to do about it; empty when it is fine.
+    """
+
+    name: str
+    health: Health
+    what: str
+    mend: str = ""
+
+
+def examine(site: Site) -> list[Finding]:
+    """Every check of this site, in the order a person would mend things."""
+    checks: dict[str, Callable[[Site], Finding]] = {
+        "account": _account,
+        "sandbox": _sandbox,
+        "namespaces": _namespaces,
+        "system calls": _system_calls,
+        "scratch size": _scratch,
+        "cgroup": _cgroup,
+        "file modes": _modes,
+        "keys": _keys,
+        "ledger": _ledger,
+        "clock": _clock,
+        "disk": _disk,
+        "relay": _relay,
+        "peers": _peers,
+        "reviewers": _reviewers,
+        "report model": _report_model,
+        "data": _data,
+        "unsafe runs": _unsafe,
+    }
+    return [_guarded(name, check, site) for name, check in checks.items()]
+
+
+def _guarded(name: str, check: Callable[[Site], Finding], site: Site) -> Finding:
+    try:
+        return check(site)
+    except (DatasitesError, PrivacyError, ModelsError, ReportError) as error:
+        return Finding(name, Health.PROBLEM, str(error), "mend what the message names")
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return Finding(name, Health.PROBLEM, f"could not be checked: {error}", "check by hand")
+
+
+def _account(_site: Site) -> Finding:
+    if os.geteuid() == 0:
+        return Finding(
+            "account",
+            Health.WARNING,
+            "the site belongs to root, whom the limit on processes does not bind",
+            "run the site as an ordinary user of its own: useradd --system dura",
+        )
+    return Finding("account", Health.FINE, f"user {os.geteuid()}, not root")
+
+
+def _sandbox(_site: Site) -> Finding:
+    installation = require_sandbox()
+    told = subprocess.run(
+        [str(installation.bwrap), "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    return Finding("sandbox", Health.FINE, f"{told.stdout.strip()} starts here")
+
+
+def _namespaces(_site: Site) -> Finding:
+    for path, (bad, mend) in _SWITCHES.items():
+        switch = Path(path)
+        if os.geteuid() != 0 and switch.exists() and switch.read_text().strip() == bad:
+            return Finding("namespaces", Health.PROBLEM, f"{path} is {bad}", mend)
+    return Finding("namespaces", Health.FINE, "user namespaces may be made")
+
+
+def _system_calls(_site: Site) -> Finding:
+    """Start a sandbox with the filter, and look from inside whether it is on."""
+    rules = os.memfd_create("seccomp")
+    try:
+        os.write(rules, seccomp_filter(platform.machine(), may_fork=True))
+        os.lseek(rules, 0, os.SEEK_SET)
+        probe = [str(find_installation().bwrap), "--unshare-all", "--cap-drop", "ALL"]
+        probe += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--proc", "/proc"]
+        probe += ["--symlink", "usr/lib64", "/lib64", "--seccomp", str(rules)]
+        probe += ["/usr/bin/cat", "/proc/self/status"]
+        done = subprocess.run(
+            probe, capture_output=True, text=True, check=False, timeout=20, pass_fds=(rules,)
+        )
+    finally:
+        os.close(rules)
+    status = dict(line.split(":\t", 1) for line in done.stdout.splitlines() if ":\t" in line)
+    if (status.get("Seccomp"), int(status.get("CapEff", "1"), 16)) == ("2", 0):
+        return Finding("system calls", Health.FINE, "filtered, and no capability is left")
+    return Finding(
+        "system calls",
+        Health.PROBLEM,
+        f"the filter is not on in a sandbox: {done.stderr.strip()[:200]}",
+        "use a kernel with CONFIG_SECCOMP_FILTER",
+    )
+
+
+def _scratch(_site: Site) -> Finding:
+    if find_installation().sizes_tmpfs:
+        return Finding("scratch size", Health.FINE, "a job's /tmp is bounded")
+    return Finding(
+        "scratch size",
+        Health.WARNING,
+        "this bubblewrap cannot bound a job's /tmp",
+        "install bubblewrap 0.7 or later",
+    )
+
+
+def _cgroup(_site: Site) -> Finding:
+    parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
+    if parent is not None:
+        return Finding("cgroup", Health.FINE, f"jobs get groups below {parent}")
+    return Finding(
+        "cgroup",
+        Health.WARNING,
+        "no cgroup v2 is delegated to this process; prlimit and the agent bound jobs alone",
+        "run the agent as a systemd service with `Delegate=memory pids`",
+    )
+
+
+def _modes(site: Site) -> Finding:
+    open_to_others = [
+        path
+        for path in (site.root, *sorted(site.root.rglob("*")))
+        if not path.is_symlink()
+        and _private(site, path)
+        and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    others = [path for path in (site.root, site.keys) if path.stat().st_uid != os.geteuid()]
+    if open_to_others or others:
+        first = (open_to_others or others)[0]
+        return Finding(
+            "file modes",
+            Health.PROBLEM,
+            f"{len(open_to_others) + len(others)} of the site's files are open to others, or "
+            f"another's: {first}",
+            f"chmod -R go= {site.root}; chown -R to the site's own user",
+        )
+    return Finding("file modes", Health.FINE, "the site's files are its owner's only")
+
+
+def _private(site: Site, path: Path) -> bool:
+    """Whether nobody but the owner may come near it: the root, and all in keys."""
+    return path == site.root or path.is_relative_to(site.keys)
+
+
+def _keys(site: Site) -> Finding:
+    waiting = site.keys / "syft_keys.next.json"
+    if waiting.exists():
+        return Finding(
+            "keys",
+            Health.PROBLEM,
+            "a key rotation was interrupted",
+            f"start the agent, or `dura site fingerprint {site.root}`: either completes it",
+        )
+    return Finding("keys", Health.FINE, f"ledger key {site.key.public_hex[:16]}...")
+
+
+def _ledger(site: Site) -> Finding:
+    from privacy import verify_file
+
+    head = verify_file(site.ledger_path, public_hex=site.key.public_hex)
+    return Finding("ledger", Health.FINE, f"verified, {head.entries} entries")
+
+
+def _clock(site: Site) -> Finding:
+    last = max(sealed.entry.time for sealed in site.ledger.entries())
+    now = datetime.now(UTC)
+    if datetime.fromisoformat(last) > now:
+        return Finding(
+            "clock",
+            Health.PROBLEM,
+            f"the clock says {now:%Y-%m-%dT%H:%M:%SZ}; the ledger's last entry is of {last}",
+            "set the clock (timedatectl set-ntp true); approvals expire by it",
+        )
+    if not Path("/run/systemd/timesync/synchronized").exists():
+        return Finding(
+            "clock",
+            Health.WARNING,
+            f"{now:%Y-%m-%dT%H:%M:%SZ}; nobody here vouches that it is synchronised",
+            "timedatectl set-ntp true, unless the host is kept on time in another way",
+        )
+    return Finding("clock", Health.FINE, f"{now:%Y-%m-%dT%H:%M:%SZ}, synchronised")
+
+
+def _disk(site: Site) -> Finding:
+    free = shutil.disk_usage(site.root).free
+    said = f"{free / 1024**3:.0f} GiB are free"
+    mend = "make room: a full disk under the ledger refuses runs"
+    if free < LOW_DISK_BYTES:
+        health = Health.PROBLEM if free < NO_DISK_BYTES else Health.WARNING
+        return Finding("disk", health, said, mend)
+    return Finding("disk", Health.FINE, said)
+
+
+def _relay(site: Site) -> Finding:
+    from datasites.peers import open_link
+
+    open_link(site)
+    return Finding("relay", Health.FINE, f"{site.settings.relay} is there and can be written")
+
+
+def _peers(site: Site) -> Finding:
+    from datasites.peers import open_link
+
+    link = open_link(site)
+    paired, asking = link.paired(), link.pending_peers()
+    if asking:
+        return Finding(
+            "peers",
+            Health.WARNING,
+            f"{len(paired)} paired; {len(asking)} ask to be: {asking[0].email}",
+            "compare their words by telephone, then `dura site pair`, or leave them",
+        )
+    return Finding("peers", Health.FINE, f"{len(paired)} paired; nobody asks")
+
+
+def _reviewers(site: Site) -> Finding:
+    settings = site.settings
+    if not settings.reviewers:
+        return Finding(
+            "reviewers",
+            Health.WARNING,
+            "anybody with access to this account may approve",
+            "name them in site.toml: reviewers = [...], quorum = N",
+        )
+    return Finding(
+        "reviewers", Health.FINE, f"{settings.quorum} of {', '.join(settings.reviewers)}"
+    )
+
+
+def _report_model(site: Site) -> Finding:
+    source = find_model(site.settings.report_model or None, offline=True)
+    return Finding("report model", Health.FINE, str(source.folder))
+
+
+def _data(site: Site) -> Finding:
+    if not site.has_data:
+        return Finding(
+            "data",
+            Health.WARNING,
+            "nothing was ingested yet",
+            f"dura site ingest {site.root} FOLDER",
+        )
+    return Finding("data", Health.FINE, f"data set {site.card().dataset_version[:12]}")
+
+
+def _unsafe(site: Site) -> Finding:
+    times = unsafe_uses(site)
+    if times:
+        return Finding(
+            "unsafe runs",
+            Health.PROBLEM,
+            f"--unsafe-no-sandbox was used {len(times)} time(s), last at {times[-1]}",
+            "install bubblewrap and serve without the option; the ledger keeps the entries",
+        )
+    return Finding("unsafe runs", Health.FINE, "every job ran in a sandbox")

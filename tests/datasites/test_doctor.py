@@ -1,0 +1,98 @@
+"""The doctor: each check finds what it is for, says how to mend it, and takes no bad for fine."""
+
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from datasites import doctor
+from datasites.doctor import Health, examine
+from datasites.errors import SandboxError
+from datasites.unsafe import log_unsafe_serve
+from orchestrator.cli import app
+
+
+@pytest.fixture
+def relay(tmp_path):
+    (tmp_path / "relay").mkdir()
+    return tmp_path / "relay"
+
+
+def found(site):
+    return {one.name: one for one in examine(site)}
+
+
+def test_a_good_site_has_no_problem_and_every_finding_says_how_to_mend_it(site, relay):
+    seen = found(site)
+    assert [one for one in seen.values() if one.health is Health.PROBLEM] == []
+    assert all(bool(one.mend) == (one.health is not Health.FINE) for one in seen.values())
+    assert seen["system calls"].health is Health.FINE
+    assert CliRunner().invoke(app, ["site", "doctor", str(site.root)]).exit_code == 0
+
+
+def test_without_a_relay_the_rest_is_still_checked(site):
+    seen = found(site)
+    assert seen["relay"].health is seen["peers"].health is Health.PROBLEM
+    assert seen["ledger"].health is Health.FINE
+    done = CliRunner().invoke(app, ["site", "doctor", str(site.root)])
+    assert done.exit_code == 6
+    assert "problem  relay:" in done.output
+
+
+def test_a_ledger_that_was_altered_is_a_problem(site, relay):
+    data = site.ledger_path.read_bytes()
+    site.ledger_path.write_bytes(data.replace(b"site created", b"site Created"))
+    assert found(site)["ledger"].health is Health.PROBLEM
+
+
+@pytest.mark.parametrize("name", ["keys/signing.key", "keys", ""])
+def test_files_open_to_others_are_a_problem(site, relay, name):
+    path = site.root / name
+    path.chmod(path.stat().st_mode | 0o040)
+    modes = found(site)["file modes"]
+    assert modes.health is Health.PROBLEM
+    assert "chmod -R go=" in modes.mend
+
+
+def test_a_machine_without_a_sandbox_is_a_problem(site, relay, monkeypatch):
+    def none():
+        raise SandboxError("bubblewrap is not installed")
+
+    monkeypatch.setattr(doctor, "require_sandbox", none)
+    monkeypatch.setattr(doctor, "find_installation", none)
+    seen = found(site)
+    assert seen["sandbox"].health is seen["system calls"].health is Health.PROBLEM
+
+
+def test_unsafe_runs_a_half_done_rotation_and_a_small_disk_are_problems(site, relay, monkeypatch):
+    log_unsafe_serve(site)
+    (site.keys / "syft_keys.next.json").write_text("{")
+    (site.keys / "syft_keys.next.json").chmod(0o600)
+    monkeypatch.setattr(doctor, "NO_DISK_BYTES", 10**18)
+    monkeypatch.setattr(doctor, "LOW_DISK_BYTES", 10**18)
+    seen = found(site)
+    for name in ("unsafe runs", "keys", "disk"):
+        assert seen[name].health is Health.PROBLEM, name
+
+
+def test_what_a_switch_forbids_and_who_is_root_are_said(site, tmp_path, monkeypatch):
+    switch = tmp_path / "switch"
+    switch.write_text("0\n")
+    monkeypatch.setattr(doctor, "_SWITCHES", {str(switch): ("0", "turn it on")})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert doctor._namespaces(site).health is Health.PROBLEM
+    assert doctor._account(site).health is Health.FINE
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert doctor._account(site).health is Health.WARNING
+
+
+def test_a_clock_behind_the_ledger_is_a_problem(site, monkeypatch):
+    from datetime import UTC, datetime
+
+    class Early(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2020, 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr(doctor, "datetime", Early)
+    assert doctor._clock(site).health is Health.PROBLEM
