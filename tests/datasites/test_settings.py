@@ -112,7 +112,7 @@ def test_a_write_that_fails_leaves_the_old_settings_whole(tmp_path, monkeypatch)
     write_settings(tmp_path, old)
     monkeypatch.setattr(module.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
-        write_settings(tmp_path, make_settings(**GOOD, quorum=2))
+        write_settings(tmp_path, make_settings(**GOOD, approval_days=7))
     assert read_settings(tmp_path) == old
 
 

@@ -17,6 +17,7 @@ from datasites import ANSWER_FILE, Answer, RelayError, Status, Timing
 from datasites.errors import Reason
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.errors import QuorumError
+from orchestrator.progress import UNSANDBOXED
 from orchestrator.rounds import covered_s
 from orchestrator.runstate import RunState
 from privacy import Checkpoint, SigningKey, Unit
@@ -146,6 +147,17 @@ def test_a_lying_hospital_is_given_up_for_the_round_only(world, lie):
     assert state.refusals == {B: ["bad_receipt"]}
     assert [line.hospital for line in state.contributions] == [A, C, A, B, C]
     assert not list(world.folder.root.parent.rglob("*escaped*"))
+
+
+def test_a_job_without_a_sandbox_is_used_named_and_shown(world):
+    def unsafe(hospital, task, data):
+        return hospital.answer(task, {WEIGHTS: data}, sandboxed=False)
+
+    world.hospitals[B].answers["r0001"] = unsafe
+    world.train()
+    state = world.folder.load()
+    assert (list(state.unsandboxed), state.refusals) == ([B], {})
+    assert ("answered", B, UNSANDBOXED) in world.told.events
 
 
 def test_a_silent_hospital_is_waited_for_and_given_up(world):
