@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from datasites.card import DataCard
     from datasites.cli.text import findings_text
+    from datasites.consent import consented_shard
     from datasites.durable import write_file
     from datasites.errors import DatasitesError, PlanError, RelayError
     from datasites.ingest import IngestError
@@ -74,6 +75,7 @@ _HOMES = {
     ),
     "datasites.card": ("DataCard",),
     "datasites.durable": ("write_file",),
+    "datasites.consent": ("consented_shard",),
     "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
     "datasites.cli.text": ("findings_text",),
@@ -153,6 +155,7 @@ __all__ = [
     "bundle_facts",
     "check_assumptions",
     "checked_relay_url",
+    "consented_shard",
     "explain",
     "findings_text",
     "fingerprint_words",

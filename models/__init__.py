@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
+    from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
     from models.modelstore import load_model_file, save_model_file
@@ -45,6 +46,7 @@ _HOMES = {
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.facts": ("CaseFacts", "ClassScores", "CohortFacts", "Facts"),
+    "models.membership": ("AttackScore", "attack_tpr", "label_probabilities", "rmia_scores"),
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
     "models.modelfile": ("build_from_text",),
     "models.modelstore": ("load_model_file", "save_model_file"),
@@ -69,6 +71,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CLASSES",
+    "AttackScore",
     "AugmentSettings",
     "CaseFacts",
     "ClassScore",
@@ -88,6 +91,7 @@ __all__ = [
     "ReportWriter",
     "RocCurve",
     "WeightsError",
+    "attack_tpr",
     "build_augment",
     "build_classifier",
     "build_from_text",
@@ -102,11 +106,13 @@ __all__ = [
     "evaluate",
     "find_model",
     "initial_weights",
+    "label_probabilities",
     "load_model_file",
     "noised_accuracy",
     "noised_evaluation",
     "normalise",
     "predict",
+    "rmia_scores",
     "sample_images",
     "save_model_file",
     "verify_report",

@@ -254,11 +254,11 @@ class StudyReport:
 
 def render_html(report: StudyReport) -> str:
     """The report as one HTML page; the same value gives the same page."""
-    return _environment().get_template(_TEMPLATE).render(report=report)
+    return environment().get_template(_TEMPLATE).render(report=report)
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
     """The template engine: everything escaped, an unknown name is an error."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from privacy.accounting import ACCOUNTANT as ACCOUNTANT
     from privacy.accounting import Opinions as Opinions
     from privacy.accounting import agreed_opinions as agreed_opinions
     from privacy.accounting import epsilon as epsilon
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from privacy.errors import PrivacyError as PrivacyError
     from privacy.errors import SettingsError as SettingsError
     from privacy.errors import SignatureError as SignatureError
+    from privacy.evaluation import EVALUATION_SENSITIVITY as EVALUATION_SENSITIVITY
     from privacy.evaluation import TestCounts as TestCounts
     from privacy.evaluation import cell_noise as cell_noise
     from privacy.evaluation import counted as counted
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "accounting": (
+        "ACCOUNTANT",
         "Opinions",
         "agreed_opinions",
         "epsilon",
@@ -158,7 +161,14 @@ _NAMES = {
         "SettingsError",
         "SignatureError",
     ),
-    "evaluation": ("TestCounts", "cell_noise", "counted", "evaluation_event", "released"),
+    "evaluation": (
+        "EVALUATION_SENSITIVITY",
+        "TestCounts",
+        "cell_noise",
+        "counted",
+        "evaluation_event",
+        "released",
+    ),
     "events": (
         "DpEvent",
         "compose",

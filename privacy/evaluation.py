@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from privacy.errors import SettingsError
 from privacy.events import gaussian
 
-SENSITIVITY = math.sqrt(2.0)
+EVALUATION_SENSITIVITY = math.sqrt(2.0)
 """Joint L2 sensitivity of `counted`, see the module's docstring."""
 
 
@@ -116,7 +116,7 @@ def released(
 
 def cell_noise(noise_multiplier: float, *, classes: int) -> tuple[float, float]:
     """Standard deviation of the noise of a matrix cell and of a histogram cell."""
-    matrix = noise_multiplier * SENSITIVITY
+    matrix = noise_multiplier * EVALUATION_SENSITIVITY
     return matrix, matrix * math.sqrt(classes)
 
 

@@ -70,7 +70,7 @@ def task_mechanisms(plan: Plan, task: Task, *, published_units: float) -> tuple[
         task: what is asked under it.
         published_units: the hospital's published, noised number of privacy units.
     """
-    from privacy import describe
+    from privacy import EVALUATION_SENSITIVITY, describe
 
     event = task_event(plan, task)
     match task:
@@ -79,7 +79,7 @@ def task_mechanisms(plan: Plan, task: Task, *, published_units: float) -> tuple[
         case GenerateTask():
             clip_norm = plan.generator.clipping_norm if plan.generator else 0.0
         case ReportTask():
-            clip_norm = UNIT_WEIGHT
+            clip_norm = EVALUATION_SENSITIVITY
     return describe(event, clip_norm=clip_norm, published_units=published_units)
 
 

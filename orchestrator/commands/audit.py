@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Verify ledgers offline.")
+app = typer.Typer(no_args_is_help=True, help="Verify, recompute, attack the claim; offline.")
 
 
 @app.callback()
 def _audit() -> None:
-    """Verify ledgers offline."""
+    """Verify, recompute, attack the claim; offline."""
 
 
 @app.command()
@@ -38,3 +38,89 @@ def verify(
     if broken:
         raise VerificationError(f"{len(broken)} of {len(findings)} ledgers do not hold")
     typer.echo(f"all {len(findings)} ledgers hold")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON document.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the HTML goes; RUN/audit.html without it.")
+    ] = None,
+) -> None:
+    """Recompute every epsilon of a run from its ledgers, and say what it rests on."""
+    import json
+
+    from orchestrator.audit_html import render_audit
+    from orchestrator.audit_report import make_report
+    from orchestrator.errors import VerificationError
+
+    made = make_report(folder)
+    if as_json:
+        typer.echo(json.dumps(made.to_json(), indent=1))
+    if out is not None or not as_json:
+        target = out if out is not None else folder / "audit.html"
+        target.write_text(render_audit(made))
+        typer.echo(f"audit report: {target}", err=as_json)
+    if not made.sound:
+        raise VerificationError("the audit found what does not hold; read the report")
+
+
+@app.command()
+def empirical(
+    target: Annotated[str, typer.Option(help="classifier or generator.")] = "classifier",
+    model: Annotated[str, typer.Option(help="Registered classifier.")] = "small_cnn",
+    image_size: Annotated[int, typer.Option(help="Pixels a side of the phantoms.")] = 64,
+    epsilon: Annotated[float, typer.Option(help="The claim to be attacked.")] = 2.0,
+    delta: Annotated[float, typer.Option(help="Delta of the claim.")] = 1e-5,
+    steps: Annotated[int, typer.Option(help="Noised steps.")] = 24,
+    sampling_rate: Annotated[float, typer.Option(help="Of units, in each step.")] = 0.3,
+    learning_rate: Annotated[float, typer.Option(help="Of the training.")] = 0.5,
+    units: Annotated[int, typer.Option(help="Phantoms beside the canaries.")] = 240,
+    image_canaries: Annotated[int, typer.Option(help="Wrongly labelled phantoms.")] = 100,
+    gradient_canaries: Annotated[int, typer.Option(help="Canaries of one coordinate.")] = 1000,
+    shadows: Annotated[
+        int, typer.Option(help="Reference models of the membership attack; 0 for none.")
+    ] = 2,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the result goes, JSON; RUN/empirical-audit.json.")
+    ] = None,
+    consented: Annotated[
+        Path | None,
+        typer.Option(
+            "--unsafe-train-on-consented-patients",
+            metavar="SITE",
+            help="Hide the canaries among this site's patients; spends its budget, is logged.",
+        ),
+    ] = None,
+    who: Annotated[str, typer.Option("--as", help="The owner who consents.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")] = "",
+) -> None:
+    """Attack the claim: train with canaries through the hospitals' trainer, and bound epsilon."""
+    from orchestrator.empirical import EmpiricalSettings, audit_consented, mock_records, run_audit
+    from orchestrator.errors import StudyError, VerificationError
+
+    if target not in ("classifier", "generator"):
+        raise StudyError(f"--target is classifier or generator, not {target!r}")
+    settings = EmpiricalSettings(
+        target="classifier" if target == "classifier" else "generator",
+        model=model,
+        epsilon=epsilon,
+        delta=delta,
+        steps=steps,
+        sampling_rate=sampling_rate,
+        learning_rate=learning_rate,
+        image_canaries=image_canaries,
+        gradient_canaries=gradient_canaries,
+        shadows=shadows,
+        others=1000,
+    )
+    if consented is None:
+        found = run_audit(settings, mock_records(units, image_size=image_size, seed=1))
+    else:
+        found = audit_consented(settings, consented, owner=who, reason=reason)
+    typer.echo(found.to_text())
+    if out is not None:
+        out.write_text(found.model_dump_json(indent=1) + "\n")
+    if found.red:
+        raise VerificationError("the lower bound exceeds the claim: do not trust this epsilon")

@@ -10,6 +10,8 @@ import random
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -389,6 +391,57 @@ def test_nothing_to_verify_is_no_success(copy, what):
     else:
         shutil.rmtree(copy)
     assert refused(dura("audit", "verify", copy), 6)
+
+
+# --- the audit report ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def audited(shared):
+    """The audit of the two hospitals of the run; C is none, and its ledger lies elsewhere."""
+    target = shared.root / "audited"
+    target.mkdir()
+    shutil.copy(shared.out / "keys.json", target)
+    shutil.copytree(shared.out / "receipts", target / "receipts")
+    for name in ("A", "B"):
+        folder = target / "sites" / name
+        folder.mkdir(parents=True)
+        for file in ("ledger.jsonl", "site.toml", "card.json"):
+            shutil.copy(shared.site(name) / file, folder)
+        shutil.copytree(shared.site(name) / "plans", folder / "plans")
+    out = shared.root / "audit.html"
+    text = must("audit", "report", target, "--json", "--out", out)
+    return json.loads(text), out.read_text(), text
+
+
+def test_the_audit_computes_what_the_receipts_state(shared, audited):
+    document, page, _ = audited
+    assert document["sound"]
+    for name in ("A", "B"):
+        site = document["sites"][mail(name)]
+        assert site["chain"]["verified"]
+        assert abs(site["epsilon"] - shared.summary["epsilon"][mail(name)]) < 0.01
+        assert abs(site["second_opinions"]["prv"] - site["epsilon"]) < 0.05
+        assert site["naive_sum"] > site["epsilon"]
+        assert [event["state"] for event in site["events"]] == ["committed"] * len(site["events"])
+        assert site["unit"] == "near-duplicate group"
+    assert [plan["study"] for plan in document["plans"]]
+    assert "Everything checked holds" in page
+    assert "case report" in page  # the one that A released is a disclosure
+
+
+def test_a_third_party_recomputes_epsilon_with_dp_accounting_alone(shared, audited):
+    document, _, text = audited
+    script = Path(__file__).parents[2] / "docs" / "recompute.py"
+    assert len(script.read_text().splitlines()) <= 30
+    (shared.root / "report.json").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-I", script, shared.root / "report.json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = dict(line.split("\t")[:2] for line in done.stdout.splitlines())
+    for name, site in document["sites"].items():
+        assert abs(float(found[name]) - site["epsilon"]) < 0.002
 
 
 # --- nothing private lies where it must not ---------------------------------------------------

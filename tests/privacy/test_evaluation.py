@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from privacy import epsilon, gaussian
 from privacy.errors import EventError, SettingsError
 from privacy.evaluation import (
-    SENSITIVITY,
+    EVALUATION_SENSITIVITY,
     TestCounts,
     cell_noise,
     counted,
@@ -57,7 +57,7 @@ def test_one_unit_moves_the_concatenation_by_at_most_the_sensitivity(rows):
     whole = _scaled(_counts(rows))
     for unit in {row[1] for row in rows}:
         without = _scaled(_counts([row for row in rows if row[1] != unit]))
-        assert np.linalg.norm(whole - without) <= SENSITIVITY + 1e-9
+        assert np.linalg.norm(whole - without) <= EVALUATION_SENSITIVITY + 1e-9
 
 
 @given(_ROWS)
@@ -70,7 +70,7 @@ def test_every_unit_weighs_one(rows):
 
 def test_one_image_reaches_the_bound():
     one = _counts([(0, 0, (0.9, 0.1, 0.0))])
-    assert np.linalg.norm(_scaled(one)) == pytest.approx(SENSITIVITY)
+    assert np.linalg.norm(_scaled(one)) == pytest.approx(EVALUATION_SENSITIVITY)
 
 
 def test_the_noise_is_the_stated_one_and_unbiased():
@@ -78,7 +78,7 @@ def test_the_noise_is_the_stated_one_and_unbiased():
     exact = _counts([(0, 0, (0.9, 0.1, 0.0))])
     draws = [released(exact, noise_multiplier=2.0, rng=rng) for _ in range(4000)]
     matrix, histogram = cell_noise(2.0, classes=CLASSES)
-    assert matrix == pytest.approx(2 * SENSITIVITY)
+    assert matrix == pytest.approx(2 * EVALUATION_SENSITIVITY)
     for name, noise in (("confusion", matrix), ("histograms", histogram)):
         off = np.stack([getattr(draw, name) - getattr(exact, name) for draw in draws])
         assert off.std() == pytest.approx(noise, rel=0.02)
