@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from models.classes import DEFAULT_CLASSES
     from models.classifiers import build_classifier, classifier_names, normalise
     from models.diffusion import build_generator, diffusion_losses, sample_images
+    from models.encoder_head import EncoderHead
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
     from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
@@ -44,6 +45,7 @@ _HOMES = {
     "models.classes": ("DEFAULT_CLASSES",),
     "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
+    "models.encoder_head": ("EncoderHead",),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.facts": ("CaseFacts", "ClassScores", "CohortFacts", "Facts"),
     "models.membership": ("AttackScore", "attack_tpr", "label_probabilities", "rmia_scores"),
@@ -77,6 +79,7 @@ __all__ = [
     "ClassScore",
     "ClassScores",
     "CohortFacts",
+    "EncoderHead",
     "Estimate",
     "Evaluation",
     "Facts",

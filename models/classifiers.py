@@ -141,4 +141,14 @@ def _resnet18(classes: int) -> nn.Module:
     return resnet18(classes)
 
 
-_BUILDERS: dict[str, Callable[[int], nn.Module]] = {"small_cnn": _small_cnn, "resnet18": _resnet18}
+def _encoder_head(classes: int) -> nn.Module:
+    from models.encoder_head import encoder_head
+
+    return encoder_head(classes)
+
+
+_BUILDERS: dict[str, Callable[[int], nn.Module]] = {
+    "small_cnn": _small_cnn,
+    "resnet18": _resnet18,
+    "encoder_head": _encoder_head,
+}

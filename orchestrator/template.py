@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 _TEMPLATE = """\
 # A Dura study. `dura study check` says what it costs; `submit` sends it to the hospitals.
@@ -18,17 +19,18 @@ classes = ["glioma", "meningioma", "notumor", "pituitary"]
 rounds = {rounds}
 
 [model]
-name = "{model}"          # small_cnn, resnet18, or model.py (interpreted, never executed)
-image_size = 64
+name = "{model}"          # small_cnn, resnet18, encoder_head (linear, on the shipped encoder), or
+                            # model.py (interpreted, never executed)
+image_size = {image_size}
 
 [train]                     # DP-SGD at each hospital, one task a round
 steps = {steps}
 sampling_rate = {rate}         # probability with which each unit enters a step
-clipping_norm = 1.0
+clipping_norm = {clipping_norm}
 learning_rate = {learning_rate}
-learning_rate_range = {{ low = 0.0, high = 8.0 }}
+learning_rate_range = {{ low = 0.0, high = {highest} }}
 momentum = {momentum}
-augment = true
+augment = {augment}
 synthetic_weight = {synthetic}      # weight of the loss on DP-synthetic images
 
 [privacy]                   # asked of each hospital, per privacy unit, add or remove one
@@ -36,16 +38,7 @@ epsilon = {epsilon}
 delta = {delta}
 generator_share = 0.3       # of epsilon, what the generator alone may cost
 metrics_share = 0.2         # of epsilon, what the noised test figures alone may cost
-
-[generator]                 # diffusion, trained with DP on the shard; images stay there
-steps = {generator_steps}
-sampling_rate = 0.15
-clipping_norm = 1.0
-learning_rate = 0.002
-image_size = 16
-images_per_class = 16
-sampling_steps = 10
-
+{generator}
 [reports]
 score_bins = 8              # steps of the noised score histograms, from which ROC and AUC come
 cases = 2                   # case reports each hospital drafts; its owner decides on each
@@ -53,6 +46,62 @@ cases = 2                   # case reports each hospital drafts; its owner decid
 [strategy]
 name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
 """
+
+_GENERATOR = """
+[generator]                 # diffusion, trained with DP on the shard; images stay there
+steps = 8
+sampling_rate = 0.15
+clipping_norm = 1.0
+learning_rate = 0.002
+image_size = 16
+images_per_class = 16
+sampling_steps = 10
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """What a kind of model is best trained with; names are those of `study.toml`."""
+
+    image_size: int
+    steps: int
+    rate: float
+    clipping_norm: float
+    learning_rate: float
+    highest: float
+    momentum: float
+    augment: str
+    synthetic: float
+    generator: str
+
+
+_WHOLE_NETWORK = _Recipe(
+    image_size=64,
+    steps=24,
+    rate=0.3,
+    clipping_norm=1.0,
+    learning_rate=0.5,
+    highest=8.0,
+    momentum=0.9,
+    augment="true",
+    synthetic=0.05,
+    generator=_GENERATOR,
+)
+# DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
+# lie between them. Large steps, because features have length 1 and a small clip bounds each unit.
+# No generator: its images would cost epsilon, and a linear head has few weights to learn.
+_FROZEN_ENCODER = _Recipe(
+    image_size=160,
+    steps=1,
+    rate=1.0,
+    clipping_norm=0.3,
+    learning_rate=100.0,
+    highest=400.0,
+    momentum=0.0,
+    augment="false",
+    synthetic=0.0,
+    generator="",
+)
 
 
 def study_template(
@@ -67,7 +116,9 @@ def study_template(
     model: str,
 ) -> str:
     """The text of a new study's file."""
+    recipe = _FROZEN_ENCODER if model == "encoder_head" else _WHOLE_NETWORK
     return _TEMPLATE.format(
+        **asdict(recipe),
         name=name,
         email=email,
         relay=relay,
@@ -75,12 +126,6 @@ def study_template(
         quorum=max(1, (len(hospitals) + 1) // 2),
         rounds=rounds,
         model=model,
-        steps=24,
-        rate=0.3,
-        learning_rate=0.5,
-        momentum=0.9,
-        synthetic=0.05,
         epsilon=float(epsilon),
         delta=delta,
-        generator_steps=8,
     )

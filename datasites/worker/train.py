@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datasites.ingest.shard import Shard
 from datasites.plans import Plan, TrainTask
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Job
 from models import (
     AugmentSettings,
+    EncoderHead,
     build_augment,
     build_model,
     normalise,
@@ -47,18 +49,9 @@ def run(files: JobFiles) -> int:
     if files.model_text is not None:
         check_file_model(model, job.plan)
     shard = files.shard("train")
-    images = normalise(as_tensor(shard.images))
-    labels = as_tensor(shard.labels)
-    augment = _augmentation(job.plan)
-
-    def losses(network: nn.Module, index: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            network(augment(images[index])), labels[index], reduction="none"
-        )
-
     result = train_dp(
         model,
-        losses=losses,
+        losses=_losses(model, shard, job.plan),
         units=as_tensor(shard.units),
         settings=_settings(job, task),
         optimizer=lambda parameters: torch.optim.SGD(
@@ -70,6 +63,21 @@ def run(files: JobFiles) -> int:
     )
     files.write(job.plan.weights_output.name, weights_to_bytes(model.state_dict()))
     return result.steps_taken
+
+
+def _losses(model: nn.Module, shard: Shard, plan: Plan) -> Callable[[nn.Module, Tensor], Tensor]:
+    """The loss of each image; features that no step changes are computed once."""
+    images = normalise(as_tensor(shard.images))
+    labels = as_tensor(shard.labels)
+    if isinstance(model, EncoderHead) and plan.train.augment is None:
+        features, head = model.features(images), model.head
+        return lambda _network, index: functional.cross_entropy(
+            head(features[index]), labels[index], reduction="none"
+        )
+    augment = _augmentation(plan)
+    return lambda network, index: functional.cross_entropy(
+        network(augment(images[index])), labels[index], reduction="none"
+    )
 
 
 def load_classifier(plan: Plan, model_text: str | None, weights: bytes) -> nn.Module:

@@ -27,7 +27,7 @@ def test_names_can_be_asked_for_without_torch() -> None:
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert out == ["('resnet18', 'small_cnn')", "False"]
+    assert out == ["('encoder_head', 'resnet18', 'small_cnn')", "False"]
 
 
 @pytest.mark.parametrize("name", classifier_names())

@@ -8,6 +8,7 @@ from datasites import plan_events
 from orchestrator.errors import StudyError
 from orchestrator.office import draft_bundle
 from orchestrator.study import (
+    STUDY_FILE,
     GeneratorSpec,
     PrivacySpec,
     ReportSpec,
@@ -15,6 +16,7 @@ from orchestrator.study import (
     read_study,
     study_plan,
 )
+from orchestrator.template import study_template
 from privacy import epsilon
 
 
@@ -23,6 +25,25 @@ def test_the_template_is_a_study(write_study):
     assert study.quorum == 2
     assert len(study.hospitals) == 3
     assert study.strategy.settings().name == "fedavg"
+
+
+def test_a_head_on_the_encoder_gets_one_full_step_a_round_and_no_generator(tmp_path):
+    text = study_template(
+        name="tumours",
+        email="researcher@university.example",
+        relay="file:///nowhere",
+        hospitals=["a@hospital.example"],
+        epsilon=8.0,
+        delta=1e-5,
+        rounds=24,
+        model="encoder_head",
+    )
+    (tmp_path / STUDY_FILE).write_text(text)
+    plan = study_plan(read_study(tmp_path))
+    assert (plan.train.steps, plan.train.sampling_rate) == (1, 1.0)
+    assert plan.generator is None
+    assert plan.train.augment is None
+    assert epsilon(plan_events(plan), delta=1e-5) <= 8.0
 
 
 def test_no_study_says_how_to_make_one(tmp_path):

@@ -1,7 +1,8 @@
 """One DP training round in this process.
 
 Proven: weights change and as many noised steps are taken as were asked; gradients are divided by
-the published number of units; noise is fresh in every run; FedProx' term pulls towards the start;
+the published number of units; a frozen encoder's features, computed once, give what images give;
+noise is fresh in every run; FedProx' term pulls towards the start;
 synthetic images count only where the plan gives them weight; `model.py` is trained and one whose
 layers mix images is refused; a task of another kind is refused.
 """
@@ -63,6 +64,24 @@ def test_the_published_number_of_units_divides_the_gradient(moved, train_task):
     few, many = moved(task, published_units=4.0), moved(task, published_units=40.0)
     assert few.norm() > 0
     assert torch.allclose(few, 10 * many, atol=1e-5)
+
+
+def test_features_computed_once_train_the_head_as_images_do(make_files, output, train_task, plan):
+    """The other path is taken by an augmentation that changes nothing."""
+    plan = plan.model_copy(update={"model": ModelPart(name="encoder_head", image_size=32)})
+    still = AugmentPart(horizontal_flip=False, shift=0.0, rotate_deg=0.0, scale=0.0, brightness=0.0)
+    slow = plan.model_copy(update={"train": plan.train.model_copy(update={"augment": still})})
+    start = weights_to_bytes(
+        initial_weights("encoder_head", text=None, classes=2, image_size=32, seed=0)
+    )
+    ends = []
+    for each in (plan, slow):
+        files = make_files(train_task(steps=2), plan=each, inputs={"weights.safetensors": start})
+        train.run(files)
+        ends.append(weights_from_bytes(output(files, "weights.safetensors")))
+    assert set(ends[0]) == {"head.weight"}
+    assert ends[0]["head.weight"].norm() > 0.01
+    assert torch.allclose(ends[0]["head.weight"], ends[1]["head.weight"], atol=1e-4)
 
 
 def test_noise_is_fresh_in_every_run(moved, train_task, plan):

