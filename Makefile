@@ -9,7 +9,7 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test test-hostile fuzz lint format setup sandbox sshd clean bench-reports
+.PHONY: demo test test-hostile test-sftp-round fuzz bench-wire bench-reports lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -27,6 +27,15 @@ test-hostile: setup fuzz
 
 fuzz: setup
 	.venv/bin/python -m pytest -n 2 tests/hostile/test_fuzz.py --fuzz-messages 10000
+
+# Two hospitals and a researcher in network namespaces over OpenSSH; needs root.
+test-sftp-round: setup sshd
+	@command -v ip >/dev/null || sh .ci/install iproute2
+	.venv/bin/python -m pytest -n 0 -q tests/end_to_end/sftp_round.py
+
+# Seconds for a 45 MB weight file, storage on the relay, what an idle site costs.
+bench-wire: setup
+	@.venv/bin/python tests/bench_wire.py
 
 lint: setup
 	.venv/bin/ruff check .

@@ -8,6 +8,7 @@
     ├── OutputError          a job's output is not what its plan declared
     ├── DeskError            a release decision is impossible (unknown item, decided already)
     ├── RelayError           the storage that carries messages is missing, unreachable or odd
+    │   └── MailboxError     one participant's folder on it cannot be written to
     ├── PeerKeyError         a peer's key is not the one that was compared and approved
     ├── MessageError         an inbound message breaks a rule; carries a coded reason
     └── SiteBusyError        another agent already serves this site
@@ -94,6 +95,10 @@ class RelayError(DatasitesError):
     """The storage that carries messages is missing, unreachable or odd."""
 
     exit_code = 4
+
+
+class MailboxError(RelayError):
+    """One participant's folder on the relay cannot be written to; the relay itself is there."""
 
 
 class PeerKeyError(DatasitesError):

@@ -39,7 +39,7 @@ class SiteSettings(BaseModel):
         job_timeout_s: seconds a job may take.
         job_memory_gib: address space a job may use.
         report_model: folder of a LLaMa that replaces the shipped one; empty for the shipped one.
-        poll_s: seconds between looks at the relay.
+        poll_s: seconds between looks at the relay; a second or more while nothing comes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -53,6 +53,8 @@ log = logging.getLogger("dura.agent")
 # What passes by itself: storage that is away, a disk that is full, a ledger that is in use.
 _PASSING = (RelayError, OSError, LedgerWriteError, LedgerBusyError)
 _LONGEST_PAUSE_S = 30.0
+_QUIET_AFTER_S = 15.0
+_QUIET_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Agent:
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
         self._warm = WarmSandboxes(site, unsafe)
         self._running: _Running | None = None
+        self._last_event = time.monotonic()
         self._book.clean()
         self._unsettled = True
         self._recover()
@@ -114,13 +117,21 @@ class Agent:
             while not stopped():
                 try:
                     self.step()
-                    pause_s = self._site.settings.poll_s
+                    pause_s = self._pause_s()
                 except _PASSING as error:
                     log.error("nothing was lost, trying again: %s", error)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 time.sleep(pause_s)
         finally:
             self.close()
+
+    def _pause_s(self) -> float:
+        """Seconds to the next look: longer once nothing has come or run for a while."""
+        poll_s = self._site.settings.poll_s
+        if self._running is not None:
+            self._last_event = time.monotonic()
+        quiet = time.monotonic() - self._last_event > _QUIET_AFTER_S
+        return max(poll_s, _QUIET_POLL_S) if quiet else poll_s
 
     def step(self) -> None:
         """Look at everything once.
@@ -140,7 +151,7 @@ class Agent:
             away = error
         self._advance(paired)
         if away is None:
-            self._send(paired)
+            self._outbox.send_due(paired, self._book)
         self._keep_warm()
         self._unsettled = False
         if away is not None:
@@ -148,6 +159,7 @@ class Agent:
 
     def _receive(self) -> None:
         for inbound in self._link.fetch():
+            self._last_event = time.monotonic()
             key = self._link.paired().get(inbound.sender)
             if key is None:
                 continue  # unpaired in this very moment
@@ -159,15 +171,6 @@ class Agent:
                     files={"answer.json": refusal.model_dump_json().encode()},
                 )
                 self._link.discard_inputs(sender=inbound.sender, job=inbound.name)
-
-    def _send(self, paired: dict[str, str]) -> None:
-        if self._site.has_data:
-            self._outbox.send_cards(paired)
-        self._outbox.send_decisions()
-        self._outbox.send_reports(paired)
-        for request in self._book.all():
-            if request.answer and not request.answered:
-                self._outbox.send_answer(request, self._book, paired)
 
     def close(self) -> None:
         """End every sandbox and give the site free."""

@@ -1,11 +1,14 @@
 """What an agent sends: decisions, answers, released outputs. Each is sent until it was, then noted.
 
 Sending twice after a crash is harmless: a receiver takes the same bytes under the same name once.
+A recipient whose folder on the relay cannot be written to gets its own later, and holds up nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.answers import (
@@ -19,7 +22,7 @@ from datasites.answers import (
     WithheldNotice,
 )
 from datasites.desk import Desk, Item, ItemKind, ItemState
-from datasites.errors import Reason
+from datasites.errors import MailboxError, Reason
 from datasites.plans import APPROVED, Approval, plan_events
 from datasites.plans.store import PlanStore, Submission
 from datasites.site import Site, write_file
@@ -37,26 +40,47 @@ class Outbox:
         self._plans = plans
         self._desk = desk
 
-    def send_cards(self, paired: dict[str, str]) -> None:
-        """Send the current data card to every paired researcher once."""
-        card = (self._site.root / "card.json").read_bytes()
-        version = self._site.card().dataset_version
-        for email in paired:
-            mark = self._site.root / "sent" / f"card-{version[:16]}-{email}"
-            if not mark.exists():
-                self._link.publish_card(recipient=email, card=card)
-                write_file(mark, b"")
+    def send_due(self, paired: Mapping[str, str], book: RequestBook) -> None:
+        """Send everything that is due to anybody.
 
-    def send_decisions(self) -> None:
-        """Send each complete decision on a plan once; a revocation is one more."""
+        Raises:
+            RelayError: the relay as a whole failed.
+        """
+        for send in self._due(paired, book):
+            # Noted in the log by the relay, once for a folder.
+            with suppress(MailboxError):
+                send()
+
+    def _due(self, paired: Mapping[str, str], book: RequestBook) -> Iterator[Callable[[], None]]:
+        if self._site.has_data:
+            card = (self._site.root / "card.json").read_bytes()
+            version = self._site.card().dataset_version
+            for email in paired:
+                yield partial(self._send_card, email, card, version)
         for submission, approval in self._plans.intact():
-            if approval is None or self._undecided(approval):
-                continue
-            state = "revoked" if approval.revoked else approval.decision
-            mark = self._site.root / "sent" / f"plan-{submission.bundle.sha256}-{state}"
-            if not mark.exists():
-                self._send_decision(submission, approval, state)
-                write_file(mark, b"")
+            if approval is not None and not self._undecided(approval):
+                yield partial(self._send_decision_once, submission, approval)
+        for item in self._desk.items():
+            if item.researcher in paired:
+                yield partial(self._send_report, item)
+        for request in book.all():
+            if request.answer and not request.answered:
+                yield partial(self.send_answer, request, book, paired)
+
+    def _send_card(self, email: str, card: bytes, version: str) -> None:
+        """Send the current data card to a paired researcher once."""
+        mark = self._site.root / "sent" / f"card-{version[:16]}-{email}"
+        if not mark.exists():
+            self._link.publish_card(recipient=email, card=card)
+            write_file(mark, b"")
+
+    def _send_decision_once(self, submission: Submission, approval: Approval) -> None:
+        """Send a complete decision on a plan once; a revocation is one more."""
+        state = "revoked" if approval.revoked else approval.decision
+        mark = self._site.root / "sent" / f"plan-{submission.bundle.sha256}-{state}"
+        if not mark.exists():
+            self._send_decision(submission, approval, state)
+            write_file(mark, b"")
 
     def send_answer(self, request: Request, book: RequestBook, paired: Mapping[str, str]) -> None:
         """Send the answer to a request, unless it waits for the owner's decision on weights.
@@ -100,24 +124,19 @@ class Outbox:
         book.change(request, answered=True)
         book.discard_files(request)
 
-    def send_reports(self, paired: Mapping[str, str]) -> None:
-        """Send released reports and evaluations, and notices of withheld ones, to the paired."""
-        for item in self._desk.items():
-            if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
-                continue
-            if item.researcher not in paired:
-                continue
-            if item.state is ItemState.RELEASED and item.kind is ItemKind.EVALUATION:
-                name, document = EVALUATION_FILE, self._desk.files(item)[EVALUATION_FILE].decode()
-            elif item.state is ItemState.RELEASED:
-                name, document = f"{item.id}.report.json", self.signed_report(item)
-            else:
-                notice = WithheldNotice(item=item.id, kind=item.kind.value)
-                name, document = f"{item.id}.withheld.json", notice.model_dump_json()
-            self._link.publish(
-                recipient=item.researcher, job=item.job, files={name: document.encode()}
-            )
-            self._desk.mark_sent(item)
+    def _send_report(self, item: Item) -> None:
+        """Send a released report or evaluation, or the notice of a withheld one, once."""
+        if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
+            return
+        if item.state is ItemState.RELEASED and item.kind is ItemKind.EVALUATION:
+            name, document = EVALUATION_FILE, self._desk.files(item)[EVALUATION_FILE].decode()
+        elif item.state is ItemState.RELEASED:
+            name, document = f"{item.id}.report.json", self.signed_report(item)
+        else:
+            notice = WithheldNotice(item=item.id, kind=item.kind.value)
+            name, document = f"{item.id}.withheld.json", notice.model_dump_json()
+        self._link.publish(recipient=item.researcher, job=item.job, files={name: document.encode()})
+        self._desk.mark_sent(item)
 
     def signed_report(self, item: Item) -> str:
         """The released report as it leaves, signed by the site."""

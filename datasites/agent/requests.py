@@ -14,6 +14,7 @@ in `datasites.agent.recovery`.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -68,6 +69,7 @@ class RequestBook:
 
     def __init__(self, site: Site) -> None:
         self._folder = site.root / "jobs"
+        self._read: dict[str, tuple[tuple[int, ...], Request]] = {}
 
     def inputs(self, request_id: str) -> Path:
         """Where the request's files lie."""
@@ -117,9 +119,33 @@ class RequestBook:
         return changed
 
     def all(self) -> list[Request]:
-        """Every request, oldest first."""
-        found = [_read(path) for path in self._folder.glob("*.json")]
-        return sorted(found, key=lambda request: (request.received, request.id))
+        """Every request, oldest first; a record is read again when its file is another one.
+
+        An idle agent looks several times a second, and records are never removed.
+        """
+        found: dict[str, tuple[tuple[int, ...], Request]] = {}
+        for entry in _records(self._folder):
+            about = entry.stat()
+            mark = (about.st_ino, about.st_mtime_ns, about.st_size)
+            known = self._read.get(entry.name)
+            if known is None or known[0] != mark:
+                known = (mark, _read(Path(entry.path)))
+            found[entry.name] = known
+        self._read = found
+        requests = [request for _, request in found.values()]
+        return sorted(requests, key=lambda request: (request.received, request.id))
+
+
+def _records(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [
+                entry
+                for entry in entries
+                if entry.name.endswith(".json") and not entry.name.startswith(".")
+            ]
+    except FileNotFoundError:
+        return []
 
 
 def _read(path: Path) -> Request:

@@ -88,7 +88,11 @@ def _connection_config(who: Participant) -> ConnectionConfig:
 
         return DriveConnectionConfig(email=who.email, access=access, own_folder=who.own_folder)
     return RelayConnectionConfig(
-        email=who.email, url=who.relay_url, access=access, own_folder=who.own_folder
+        email=who.email,
+        url=who.relay_url,
+        access=access,
+        own_folder=who.own_folder,
+        is_site=who.is_site,
     )
 
 

@@ -40,12 +40,19 @@ class RelayConnection(SyftboxPlatformConnection):
     email: str
     relay: Any
     own_folder: Path
+    is_site: bool = False
 
     @classmethod
     def from_config(cls, config: RelayConnectionConfig) -> RelayConnection:
         """Open the relay that `config` names."""
         relay = Relay(config.url, config.access)
-        return cls(config=config, email=config.email, relay=relay, own_folder=config.own_folder)
+        return cls(
+            config=config,
+            email=config.email,
+            relay=relay,
+            own_folder=config.own_folder,
+            is_site=config.is_site,
+        )
 
     def get_authenticated_email(self) -> str:
         """The participant this connection belongs to."""
@@ -57,9 +64,12 @@ class RelayConnection(SyftboxPlatformConnection):
     # --- peers: requests are folders on the relay, decisions are local -------------------
 
     def add_peer(self, peer_email: str) -> None:
-        """Create the folders through which the peer is reached; seeing them is a request."""
-        self.relay.make_folder(f"channels/{peer_email}/inbox/{self.email}")
-        self.relay.make_folder(f"channels/{self.email}/outbox/{peer_email}")
+        """A researcher asks by making its folder at a site; a site makes the answer's folder.
+
+        Each stays within what its account may write, see docs/relay.md.
+        """
+        own = f"channels/{self.email}/outbox/{peer_email}"
+        self.relay.make_folder(own if self.is_site else f"channels/{peer_email}/inbox/{self.email}")
 
     def _get_peers_json(self, force_download: bool = False) -> dict[str, Any]:
         return PeersFile(self.own_folder).read()
@@ -232,3 +242,4 @@ class RelayConnectionConfig(ConnectionConfig):
     url: str
     access: RelayAccess = Field(default_factory=RelayAccess)
     own_folder: Path
+    is_site: bool = False

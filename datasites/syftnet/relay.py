@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from datasites.errors import RelayError, SettingsError
+from datasites.errors import MailboxError, RelayError, SettingsError
 from datasites.relayurl import parse_relay_url
 from datasites.syftnet.transports import (
     RelayAccess,
@@ -25,6 +25,8 @@ from datasites.syftnet.transports import (
 )
 
 _UNLIMITED = 1 << 62
+# These are about the storage, not about one file of it.
+_WHOLE = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENOSPC, errno.EDQUOT)
 
 log = logging.getLogger("dura.relay")
 T = TypeVar("T")
@@ -64,12 +66,16 @@ class Relay:
             )
 
     def put(self, path: str, data: bytes) -> str:
-        """Write `data` to `path` (relative to the relay) atomically; returns `path`."""
+        """Write `data` to `path` (relative to the relay) atomically; returns `path`.
+
+        Raises:
+            MailboxError: only this path's folder is at fault (no permission, no folder).
+        """
         try:
-            self._call(lambda: self._storage.write(path, data))
-        except FileNotFoundError as error:
-            self.check()
-            raise self._failed(error) from error
+            self._reach(lambda: self._storage.write(path, data))
+        except OSError as error:
+            self._note(path, error)
+            raise MailboxError(self._text(error)) from error
         return path
 
     def get(self, path: str, *, limit_bytes: int | None = None) -> bytes | None:
@@ -83,6 +89,8 @@ class Relay:
         limit = _UNLIMITED if limit_bytes is None else limit_bytes + 1
         try:
             return self._reach(lambda: self._storage.read(path, limit_bytes=limit))
+        except FileNotFoundError:
+            return None
         except OSError as error:
             self._note(path, error)
             return None
@@ -91,6 +99,8 @@ class Relay:
         """Sorted names in the folder `path`; empty when it is not there or not readable."""
         try:
             found = self._reach(lambda: self._storage.names(path))
+        except FileNotFoundError:
+            return []
         except OSError as error:
             self._note(path, error)
             return []
@@ -107,6 +117,8 @@ class Relay:
         """
         try:
             self._reach(lambda: self._storage.remove(path))
+        except FileNotFoundError:
+            return
         except OSError as error:
             self._note(path, error)
 
@@ -128,7 +140,7 @@ class Relay:
         except StorageLostError as error:
             raise self._failed(error) from error
         except OSError as error:
-            if error.errno in (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE):
+            if error.errno in _WHOLE:
                 raise self._failed(error) from error
             self.check()
             raise
@@ -142,14 +154,15 @@ class Relay:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> RelayError:
-        return RelayError(
+        return RelayError(self._text(error))
+
+    def _text(self, error: OSError) -> str:
+        return (
             f"the relay {self.url!r} failed ({error.strerror or error}); "
             "nothing was lost, the same command can be run again"
         )
 
     def _note(self, path: str, error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):
-            return
         folder = path.rpartition("/")[0]
         if folder not in self._odd and len(self._odd) < 1000:
             self._odd.add(folder)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import stat
 import threading
 from collections.abc import Callable
@@ -30,6 +31,9 @@ _READ_AHEAD = 64 * 1024 * 1024
 _BROKEN = (EOFError, paramiko.SSHException, TimeoutError, ConnectionError)
 
 T = TypeVar("T")
+
+# Its threads log tracebacks of what is raised here as one line anyway.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 class SftpStorage(Storage):
@@ -210,8 +214,11 @@ class SftpStorage(Storage):
             folder = self._full("/".join(parts[:depth]))
             try:
                 sftp.mkdir(folder)
-            except OSError:
-                sftp.stat(folder)  # it is there already, or the error stands
+            except OSError as error:
+                try:
+                    sftp.stat(folder)  # it is there already, or the error stands
+                except FileNotFoundError:
+                    raise error from None
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root or "/"

@@ -172,8 +172,11 @@ class WebdavStorage(Storage):
             folder = "/".join(parts[:depth])
             try:
                 self._send("MKCOL", folder)
-            except PermissionError:
-                self._kinds(folder, depth=0)  # it is there already, or the error stands
+            except PermissionError as error:
+                try:
+                    self._kinds(folder, depth=0)  # it is there already, or the error stands
+                except FileNotFoundError:
+                    raise error from None
 
     def _url(self, path: str) -> str:
         return self._base + quote(path)
