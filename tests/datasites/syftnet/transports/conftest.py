@@ -205,12 +205,14 @@ class S3:
 class Webdav:
     """WsgiDAV behind cheroot, with a password."""
 
-    def __init__(self, root):
+    def __init__(self, root, tls=None):
         self.root = root
+        self.tls = tls
         self.port = free_port()
         self.start()
 
     def start(self):
+        from cheroot.ssl.builtin import BuiltinSSLAdapter
         from cheroot.wsgi import Server
         from wsgidav.wsgidav_app import WsgiDAVApp
 
@@ -225,6 +227,8 @@ class Webdav:
             }
         )
         self.server = Server((HOST, self.port), application, numthreads=4, shutdown_timeout=1)
+        if self.tls:
+            self.server.ssl_adapter = BuiltinSSLAdapter(*map(str, self.tls))
         self.server.prepare()
         self.thread = threading.Thread(target=self.server.serve, daemon=True)
         self.thread.start()
@@ -237,7 +241,8 @@ class Webdav:
         folder = self.root / name
         folder.mkdir()
         access = RelayAccess(username="dura", password=SECRET)
-        return Place("dav", f"dav://{HOST}:{self.port}/{name}", access, folder, self)
+        scheme = "davs" if self.tls else "dav"
+        return Place("dav", f"{scheme}://{HOST}:{self.port}/{name}", access, folder, self)
 
 
 @pytest.fixture(scope="session")

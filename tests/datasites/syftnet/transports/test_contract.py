@@ -1,5 +1,6 @@
 """What every storage must do: one suite over a folder, OpenSSH, an S3 server and WebDAV."""
 
+import contextlib
 import os
 import threading
 
@@ -119,6 +120,27 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_between(new_place, kind):
     thread.join()
     assert seen
     assert seen <= set(contents)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_nothing_half_written_has_a_messages_name(new_place, kind):
+    place = new_place(kind)
+    storage, path = place.open(), place.folder / "box" / "file"
+    sizes, done = set(), threading.Event()
+
+    def look():
+        while not done.is_set():
+            with contextlib.suppress(FileNotFoundError):
+                sizes.add(path.stat().st_size)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _ in range(4):
+        storage.write("box/file", b"x" * 1_000_000)
+        storage.remove("box/file")
+    done.set()
+    thread.join()
+    assert sizes <= {1_000_000}
 
 
 def test_threads_may_share_a_connection(storage):
