@@ -221,7 +221,7 @@ def pair(world):
     own = asked.splitlines()[0].rsplit(" ", 1)[-1]
     pins = []
     for name, email in SITES.items():
-        mark = world.must(name, "site", "fingerprint", world.site(name)).strip()
+        mark = world.must(name, "site", "fingerprint", world.site(name)).split()[-1]
         until("the request", lambda n=name: RESEARCHER in world.must(
             n, "site", "peers", world.site(n)
         ))  # fmt: skip
