@@ -35,7 +35,7 @@ def test_a_head_on_the_encoder_gets_one_full_step_a_round_and_no_generator(tmp_p
         hospitals=["a@hospital.example"],
         epsilon=8.0,
         delta=1e-5,
-        rounds=24,
+        rounds=40,
         model="encoder_head",
     )
     (tmp_path / STUDY_FILE).write_text(text)
