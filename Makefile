@@ -10,6 +10,7 @@ DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
 .PHONY: demo test test-hostile test-sftp-round fuzz bench-wire bench-reports lint format setup sandbox sshd clean
+.PHONY: demo test test-hostile fuzz lint format setup sandbox sshd clean bench-reports bench-audit
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -42,6 +43,9 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench-audit: setup
+	.venv/bin/python -m tests.privacy.bench_audit
 
 bench-reports: setup
 	.venv/bin/python -m models.scripts.bench_reports

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.build import build_model, initial_weights
     from models.classes import DEFAULT_CLASSES
     from models.classifiers import build_classifier, classifier_names, normalise
+    from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.encoder_head import EncoderHead
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
@@ -44,6 +45,7 @@ _HOMES = {
     "models.build": ("build_model", "initial_weights"),
     "models.classes": ("DEFAULT_CLASSES",),
     "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
+    "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_head": ("EncoderHead",),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
@@ -79,6 +81,7 @@ __all__ = [
     "ClassScore",
     "ClassScores",
     "CohortFacts",
+    "CopyCheck",
     "EncoderHead",
     "Estimate",
     "Evaluation",
@@ -103,6 +106,7 @@ __all__ = [
     "check_weights",
     "class_figures",
     "classifier_names",
+    "copy_check",
     "diffusion_losses",
     "draw_phantom",
     "draw_phantoms",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 from datasites.cli.site import SiteArg, Who, Why, app
 from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, table
@@ -74,6 +78,28 @@ def show(site: SiteArg, plan: PlanArg) -> None:
             f"plan {amount(decision.epsilon_after)} of {budget.epsilon}; left "
             f"{amount(decision.epsilon_left)}"
         )
+
+
+@app.command()
+def copies(site: SiteArg, plan: PlanArg) -> None:
+    """Compare a plan's synthetic images with the real ones; for the owner's eyes only."""
+    from datasites.copies import check_copies
+    from datasites.site import Site
+
+    found = check_copies(Site.open(site), plan)
+    say("computed from patients without noise: for your eyes, must not leave this hospital")
+    near, among = found.nearest, found.reference
+    say(f"synthetic to nearest real image: least {near.min():.4f}, median {_median(near):.4f}")
+    say(f"real to nearest of another unit: least {among.min():.4f}, median {_median(among):.4f}")
+    say(f"{len(found.suspects)} of {len(near)} nearer than {found.threshold:.4f}: suspects")
+    for index in found.suspects[:20]:
+        say(f"  synthetic image {index} is {near[index]:.4f} from image {found.neighbour[index]}")
+    if len(found.suspects):
+        say("if they are copies, revoke the plan before it trains on them: dura site revoke")
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    return float(sorted(values)[len(values) // 2])
 
 
 @app.command()

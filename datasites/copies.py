@@ -1,0 +1,39 @@
+"""The copy check of a plan's synthetic images, on the hospital's own machine, for its owner.
+
+What it finds is computed from private images without noise and is neither stored nor sent. Images
+are never dropped because of it: a selection that depends on private data would be one more release
+through whatever trains on it. A person may revoke the plan instead, of which the researcher learns
+a coded reason only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasites.errors import PlanError
+from datasites.ingest import load_shard
+from datasites.plans.store import PlanStore
+from datasites.site import TRAIN, Site
+from datasites.worker.protocol import SYNTHETIC_IMAGES
+
+if TYPE_CHECKING:
+    from models import CopyCheck
+
+
+def check_copies(site: Site, plan: str) -> CopyCheck:
+    """Compare a plan's synthetic images with the training shard.
+
+    Raises:
+        PlanError: no such plan, or its generator has made no images yet.
+    """
+    from models import copy_check
+
+    sha = PlanStore(site).get(plan).bundle.sha256
+    path = site.synthetic(sha) / SYNTHETIC_IMAGES
+    if not path.exists():
+        raise PlanError(f"plan {sha[:12]} has no synthetic images here yet")
+    shard = load_shard(site.shard(TRAIN))
+    made = np.load(path, allow_pickle=False)
+    return copy_check(made, np.asarray(shard.images), np.asarray(shard.units))
