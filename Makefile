@@ -9,8 +9,7 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 
-.PHONY: demo test test-hostile test-sftp-round fuzz bench-wire bench-reports lint format setup sandbox sshd clean
-.PHONY: demo test test-hostile fuzz lint format setup sandbox sshd clean bench-reports bench-audit
+.PHONY: demo test test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
