@@ -18,7 +18,7 @@ from privacy import (
     Checkpoint,
     LedgerError,
     SignatureError,
-    decode_line,
+    first_entry,
     verify_file,
 )
 
@@ -144,7 +144,7 @@ def _claimed_key(path: Path) -> str:
     with path.open("rb") as file:
         line = file.readline(65_536)
     try:
-        return decode_line(line, index=0).entry.resource
+        return first_entry(line).resource
     except LedgerError:
         return ""
 

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from privacy.canonical import canonical_bytes as canonical_bytes
     from privacy.canonical import digest as digest
     from privacy.canonical import sha256_hex as sha256_hex
-    from privacy.chain import ChainSummary as ChainSummary
     from privacy.chain import Checkpoint as Checkpoint
     from privacy.chain import SealedEntry as SealedEntry
-    from privacy.chain import decode_line as decode_line
-    from privacy.chain import verify_chain as verify_chain
+    from privacy.chain import first_entry as first_entry
+    from privacy.chainreader import ChainSummary as ChainSummary
+    from privacy.chainreader import verify_chain as verify_chain
     from privacy.counts import counts_event as counts_event
     from privacy.counts import noised_counts as noised_counts
     from privacy.counts import shown_counts as shown_counts
@@ -97,7 +97,6 @@ if TYPE_CHECKING:
     from privacy.keyfile import load_key as load_key
     from privacy.ledger import Ledger as Ledger
     from privacy.ledger import read_file as read_file
-    from privacy.ledger import verify_file as verify_file
     from privacy.mechanisms import Mechanism as Mechanism
     from privacy.mechanisms import Sampler as Sampler
     from privacy.mechanisms import describe as describe
@@ -121,6 +120,7 @@ if TYPE_CHECKING:
     from privacy.spend import disclose as disclose
     from privacy.spend import reserve as reserve
     from privacy.spend import set_budget as set_budget
+    from privacy.verification import verify_file as verify_file
 
 _NAMES = {
     "accounting": (
@@ -138,7 +138,8 @@ _NAMES = {
     "calibration": ("calibrate_noise",),
     "canaries": ("CanaryRun", "Subject", "train_with_canaries"),
     "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
-    "chain": ("ChainSummary", "Checkpoint", "SealedEntry", "decode_line", "verify_chain"),
+    "chain": ("Checkpoint", "SealedEntry", "first_entry"),
+    "chainreader": ("ChainSummary", "verify_chain"),
     "counts": ("counts_event", "noised_counts", "shown_counts", "unit_counts"),
     "details": ("Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
@@ -184,7 +185,7 @@ _NAMES = {
     "gradient_check": ("check_gradients",),
     "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
     "keyfile": ("create_key", "load_key"),
-    "ledger": ("Ledger", "read_file", "verify_file"),
+    "ledger": ("Ledger", "read_file"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "randomness": ("os_generator", "os_rng"),
@@ -198,6 +199,7 @@ _NAMES = {
     ),
     "signing": ("SigningKey", "fingerprint", "verify"),
     "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
+    "verification": ("verify_file",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

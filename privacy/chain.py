@@ -1,44 +1,52 @@
-"""The hash chain: each line signs its entry, its number, and the hash of the line before.
+"""The hash chain: entries that name the line before them, in batches that end with a signed seal.
 
-A line is canonical JSON and a newline::
+A ledger is lines of canonical JSON. An entry, and after one or more entries their seal::
 
-    {"body":{"entry":{...},"format":"dura.ledger/1","key":K,"previous":H,"sequence":N},"signature":S}
+    {"body":{"entry":{...},"previous":P,"sequence":N},"hash":X}
+    {"seal":{"format":"dura.ledger/2","head":X,"key":K,"sequence":N},"signature":S}
 
-S signs exactly the bytes of ``body``. H is the SHA-256 of the whole previous line without its
-newline, signature included, and 64 zeros for line 0; so the hash of the last line vouches for every
-byte before it. A researcher who keeps one (sequence, hash) pair, a `Checkpoint`, can later tell a
-ledger that was truncated or rewritten, even by the hospital that holds the key.
+X is the SHA-256 of the bytes of ``body``, so every line proves itself. P is what the line before
+proves: after an entry its X, after a seal the SHA-256 of the whole line without its newline, and 64
+zeros at the start. S signs the bytes of ``seal``: its head X vouches for every byte before it. One
+durable append ends with one seal, be it of one entry or of thousands; entries without a seal were
+never acknowledged to anybody.
 
-`verify_chain` finds, and names by index: any flipped, added or missing byte (whitespace, key order
-and number format included), a dropped, doubled or reordered line, a line signed by another key, a
-last line without its newline, and against a checkpoint a truncated or forked ledger. Memory stays
-flat. Pure: lines come in, nothing goes out.
+Because each seal vouches for all before it, seals included, the last signature is the only one that
+a verifier must check to know that nothing was changed by anybody but the holder of the key. Against
+the holder of the key signatures prove nothing: there a researcher's `Checkpoint`, kept from a
+receipt, tells a ledger that was truncated or rewritten.
+
+Pure: this module only makes and takes apart lines; `privacy.chainreader` judges them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from privacy.canonical import canonical_bytes, parse_json, sha256_hex
-from privacy.entries import Entry, entry_from_json, entry_to_json
-from privacy.errors import CanonicalError, LedgerError, LedgerTamperedError, SignatureError
+from privacy.canonical import canonical_bytes, parse_json, plain_bytes, sha256_hex
+from privacy.entries import Entry, check_entry_json, entry_from_json, entry_to_json
+from privacy.errors import CanonicalError, LedgerError, LedgerTamperedError
 from privacy.signing import (
     PUBLIC_HEX_DIGITS,
     SIGNATURE_HEX_DIGITS,
     SigningKey,
     is_lower_hex,
-    verify,
 )
 
-FORMAT = "dura.ledger/1"
+FORMAT = "dura.ledger/2"
 GENESIS_HASH = "0" * 64
 MAX_LINE_BYTES = 4 * 1024 * 1024
-LINE_START = b'{"body":'
+ENTRY_START = b'{"body":{"entry":'
+SEAL_START = b'{"seal":'
 """How every line begins."""
-_MIDDLE = b',"signature":"'
-_TAIL = b'"}'
-_TRAILER = len(_MIDDLE) + SIGNATURE_HEX_DIGITS + len(_TAIL)
-_BODY_FIELDS = {"entry", "format", "key", "previous", "sequence"}
+_BODY = len(b'{"body":')
+_PREVIOUS = b',"previous":"'
+_SEQUENCE = b'","sequence":'
+_HASH = b',"hash":"'
+_SIGNATURE = b',"signature":"'
+_END = b'"}\n'
+_ENTRY_TRAILER = len(_HASH) + 64 + len(_END)
+_SEAL_TRAILER = len(_SIGNATURE) + SIGNATURE_HEX_DIGITS + len(_END)
+_SEAL_FIELDS = {"format", "head", "key", "sequence"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Checkpoint:
 
     Attributes:
         sequence: zero-based index of the last entry.
-        entry_hash: hash of that entry's line, 64 hex digits.
+        entry_hash: what that entry's line calls its ``hash``, 64 hex digits.
     """
 
     sequence: int
@@ -60,24 +68,56 @@ class Checkpoint:
             raise LedgerError("a checkpoint is a sequence >= 0 and 64 lower-case hex digits")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryLine:
+    """An entry's line, taken apart; its hash is right, its place and meaning are not judged.
+
+    Attributes:
+        value: the entry as JSON, canonical.
+        sequence: the index it claims.
+        previous: the hash it names as that of the line before.
+        entry_hash: its own.
+    """
+
+    value: dict[str, Any]
+    sequence: int
+    previous: str
+    entry_hash: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealLine:
+    """A seal's line, taken apart; its signature is not judged.
+
+    Attributes:
+        sequence: index of the entry before it.
+        head: that entry's hash.
+        public_hex: the key that claims to have signed.
+        signature_hex: the signature over `body`.
+        body: the signed bytes.
+        line_hash: hash of this line, what the next entry names.
+    """
+
+    sequence: int
+    head: str
+    public_hex: str
+    signature_hex: str
+    body: bytes
+    line_hash: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SealedEntry:
     """An entry in its place in the chain.
 
     Attributes:
         entry: what happened.
         sequence: zero-based index.
-        previous_hash: hash of the line before, or 64 zeros.
-        public_hex: the key that signed it.
-        signature_hex: the signature over the body.
-        entry_hash: hash of this line, what the next one will name.
+        entry_hash: its hash, which a checkpoint names.
     """
 
     entry: Entry
     sequence: int
-    previous_hash: str
-    public_hex: str
-    signature_hex: str
     entry_hash: str
 
     @property
@@ -86,246 +126,152 @@ class SealedEntry:
         return Checkpoint(sequence=self.sequence, entry_hash=self.entry_hash)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChainSummary:
-    """What verification found out about a ledger that is intact.
-
-    Attributes:
-        entries: number of entries, >= 1.
-        head: the last one, to be kept as a checkpoint.
-        public_hex: the key that signed all of them.
-        first_time: time of the first entry.
-        last_time: time of the last entry.
-    """
-
-    entries: int
-    head: Checkpoint
-    public_hex: str
-    first_time: str
-    last_time: str
-
-
-def seal(entry: Entry, *, sequence: int, previous_hash: str, key: SigningKey) -> SealedEntry:
-    """Sign an entry into its place.
+def entry_line(entry: Entry, *, sequence: int, previous: str) -> tuple[bytes, str]:
+    """Write an entry into its place.
 
     Args:
         entry: what happened.
         sequence: zero-based index it will have.
-        previous_hash: hash of the line before, `GENESIS_HASH` for index 0.
-        key: the hospital's key.
+        previous: hash that the line before proves, `GENESIS_HASH` for index 0.
 
     Returns:
-        The sealed entry; `encode_line` renders it.
+        The line with its newline, and the entry's hash.
 
     Raises:
         LedgerError: the entry is larger than a line may be.
     """
-    body = _body(entry, sequence=sequence, previous=previous_hash, public_hex=key.public_hex)
-    signature = key.sign(body)
-    line = _join(body, signature)
-    if len(line) >= MAX_LINE_BYTES:
+    text = plain_bytes(entry_to_json(entry))
+    body = b'{"entry":%b%b%b%b%d}' % (text, _PREVIOUS, previous.encode(), _SEQUENCE, sequence)
+    entry_hash = sha256_hex(body)
+    line = b'{"body":%b%b%b%b' % (body, _HASH, entry_hash.encode(), _END)
+    if len(line) > MAX_LINE_BYTES:
         raise LedgerError(f"an entry of {len(line)} bytes is too large; store a hash of it instead")
-    return SealedEntry(
-        entry=entry,
-        sequence=sequence,
-        previous_hash=previous_hash,
-        public_hex=key.public_hex,
-        signature_hex=signature,
-        entry_hash=sha256_hex(line),
+    return line, entry_hash
+
+
+def seal_line(*, sequence: int, head: str, key: SigningKey) -> tuple[bytes, str]:
+    """Seal everything up to an entry.
+
+    Args:
+        sequence: index of the last entry.
+        head: its hash.
+        key: the hospital's key.
+
+    Returns:
+        The line with its newline, and its hash.
+    """
+    body = canonical_bytes(
+        {"format": FORMAT, "head": head, "key": key.public_hex, "sequence": sequence}
     )
+    line = SEAL_START + body + _SIGNATURE + key.sign(body).encode() + _END
+    return line, sha256_hex(line[:-1])
 
 
-def encode_line(sealed: SealedEntry) -> bytes:
-    """Render a sealed entry as its line, newline included."""
-    body = _body(
-        sealed.entry,
-        sequence=sealed.sequence,
-        previous=sealed.previous_hash,
-        public_hex=sealed.public_hex,
-    )
-    return _join(body, sealed.signature_hex) + b"\n"
-
-
-def decode_line(line: bytes, *, index: int) -> SealedEntry:
-    """Read one line; checks its form, not its signature nor its place.
+def read_line(line: bytes, *, index: int) -> EntryLine | SealLine:
+    """Take a line apart; checks its form and its own hash, not its place nor its signature.
 
     Args:
         line: bytes of one line, newline included.
-        index: zero-based index, for the error.
+        index: zero-based index of the entry that it is or should seal, for the error.
 
     Returns:
-        The sealed entry.
+        What it says.
 
     Raises:
-        LedgerTamperedError: the bytes are not exactly what `encode_line` would write.
+        LedgerTamperedError: the bytes are not exactly what we would write.
     """
-    return _decode(line, index)[0]
-
-
-class ChainReader:
-    """Accepts lines one after the other and refuses the first that cannot be right.
-
-    Holds only the number and hash of the last line, so memory is flat.
-    """
-
-    def __init__(self, *, public_hex: str) -> None:
-        self._public_hex = public_hex
-        self.next_sequence = 0
-        self.last_hash = GENESIS_HASH
-
-    def accept(self, line: bytes) -> SealedEntry:
-        """Check the next line and move past it.
-
-        Args:
-            line: bytes of one line, newline included.
-
-        Returns:
-            The sealed entry.
-
-        Raises:
-            LedgerTamperedError: the line is not the one that was signed for this place.
-        """
-        sealed = self.check(line)
-        self.follow(sealed)
-        return sealed
-
-    def check(self, line: bytes) -> SealedEntry:
-        """Check the next line without moving past it.
-
-        Raises:
-            LedgerTamperedError: the line is not the one that was signed for this place.
-        """
-        index = self.next_sequence
-        sealed, body = _decode(line, index)
-        if sealed.public_hex != self._public_hex:
-            raise LedgerTamperedError(index, "signed by another key than the pinned one")
-        if sealed.sequence != index:
-            raise LedgerTamperedError(
-                index,
-                f"carries number {sealed.sequence}; entries are missing, doubled or reordered",
-            )
-        if sealed.previous_hash != self.last_hash:
-            raise LedgerTamperedError(index, "does not continue the entry before it")
-        try:
-            verify(public_hex=sealed.public_hex, signature_hex=sealed.signature_hex, payload=body)
-        except SignatureError as error:
-            raise LedgerTamperedError(index, "its signature is wrong") from error
-        return sealed
-
-    def follow(self, sealed: SealedEntry) -> None:
-        """Move past an entry that was checked, or sealed by ourselves."""
-        self.next_sequence = sealed.sequence + 1
-        self.last_hash = sealed.entry_hash
-
-
-def verify_chain(
-    lines: Iterable[bytes], *, public_hex: str, checkpoint: Checkpoint | None = None
-) -> ChainSummary:
-    """Verify a whole ledger, streaming.
-
-    Args:
-        lines: its lines in order, newlines included.
-        public_hex: the key the ledger must be signed by, known from elsewhere (pairing).
-        checkpoint: the last state somebody saw, if any.
-
-    Returns:
-        A summary of the intact ledger.
-
-    Raises:
-        LedgerTamperedError: names the first entry that is wrong, and why.
-    """
-    reader = ChainReader(public_hex=public_hex)
-    first_time = last_time = ""
-    for sealed in _checked(lines, reader, checkpoint):
-        first_time = first_time or sealed.entry.time
-        last_time = sealed.entry.time
-    if reader.next_sequence == 0:
-        raise LedgerTamperedError(0, "the ledger is empty; even a new one holds its opening")
-    return ChainSummary(
-        entries=reader.next_sequence,
-        head=Checkpoint(sequence=reader.next_sequence - 1, entry_hash=reader.last_hash),
-        public_hex=public_hex,
-        first_time=first_time,
-        last_time=last_time,
-    )
-
-
-def _checked(
-    lines: Iterable[bytes], reader: ChainReader, checkpoint: Checkpoint | None
-) -> Iterator[SealedEntry]:
-    for line in lines:
-        sealed = reader.accept(line)
-        if checkpoint and sealed.sequence == checkpoint.sequence:
-            if sealed.entry_hash != checkpoint.entry_hash:
-                raise LedgerTamperedError(
-                    sealed.sequence, "differs from what was seen earlier; the ledger was rewritten"
-                )
-            checkpoint = None
-        yield sealed
-    if checkpoint:
-        raise LedgerTamperedError(
-            reader.next_sequence,
-            f"missing; entry {checkpoint.sequence} was seen earlier, so the ledger was truncated",
-        )
-
-
-def _body(entry: Entry, *, sequence: int, previous: str, public_hex: str) -> bytes:
-    return canonical_bytes(
-        {
-            "entry": entry_to_json(entry),
-            "format": FORMAT,
-            "key": public_hex,
-            "previous": previous,
-            "sequence": sequence,
-        }
-    )
-
-
-def _join(body: bytes, signature: str) -> bytes:
-    return LINE_START + body + _MIDDLE + signature.encode("ascii") + _TAIL
-
-
-def _decode(line: bytes, index: int) -> tuple[SealedEntry, bytes]:
     if not line.endswith(b"\n"):
         raise LedgerTamperedError(index, "its line is incomplete or too long")
-    text = line[:-1]
-    body, trailer = text[len(LINE_START) : -_TRAILER], text[-_TRAILER:]
-    signature = trailer[len(_MIDDLE) : -len(_TAIL)].decode("ascii", "replace")
-    framed = text.startswith(LINE_START) and trailer.startswith(_MIDDLE) and trailer.endswith(_TAIL)
-    if not framed or not is_lower_hex(signature, SIGNATURE_HEX_DIGITS):
+    if line.startswith(SEAL_START):
+        return _read_seal(line, index)
+    return _read_entry(line, index)
+
+
+def entry_of(line: EntryLine) -> SealedEntry:
+    """The entry that a checked line holds."""
+    return SealedEntry(
+        entry=entry_from_json(line.value), sequence=line.sequence, entry_hash=line.entry_hash
+    )
+
+
+def first_entry(line: bytes) -> Entry:
+    """The entry of a ledger's first line; its form only, for finding out whose ledger it claims.
+
+    Raises:
+        LedgerTamperedError: the line does not hold an entry.
+    """
+    found = read_line(line, index=0)
+    if isinstance(found, SealLine):
+        raise LedgerTamperedError(0, "a seal stands before any entry")
+    return entry_from_json(found.value)
+
+
+def _read_entry(line: bytes, index: int) -> EntryLine:
+    body, trailer = line[_BODY:-_ENTRY_TRAILER], line[-_ENTRY_TRAILER:]
+    told = trailer[len(_HASH) : -len(_END)]
+    cut = body.rfind(_PREVIOUS)
+    numbers = body[cut + len(_PREVIOUS) :]
+    previous, digits = numbers[:64], numbers[64 + len(_SEQUENCE) : -1]
+    framed = (
+        line.startswith(ENTRY_START)
+        and trailer == b"%b%b%b" % (_HASH, told, _END)
+        and cut >= 0
+        and numbers == b"%b%b%b}" % (previous, _SEQUENCE, digits)
+    )
+    if not framed:
         raise LedgerTamperedError(index, "its line does not have the form of an entry")
+    entry_hash = sha256_hex(body)
+    if told != entry_hash.encode():
+        raise LedgerTamperedError(index, "its content does not give the hash that it states")
+    linked = previous.decode("ascii", "replace")
+    number = digits.decode("ascii", "replace")
+    if not is_lower_hex(linked, 64) or not _is_number(number):
+        raise LedgerTamperedError(index, "its hash or number is malformed")
+    value = _entry_value(body[len(b'{"entry":') : cut], index)
+    return EntryLine(value=value, sequence=int(number), previous=linked, entry_hash=entry_hash)
+
+
+def _entry_value(text: bytes, index: int) -> dict[str, Any]:
     try:
-        value = parse_json(body)
-        if canonical_bytes(value) != body:
+        value = parse_json(text)
+        if plain_bytes(value) != text:
             raise LedgerTamperedError(index, "its bytes are not in canonical form")
-        if not isinstance(value, dict) or set(value) != _BODY_FIELDS:
-            raise LedgerTamperedError(
-                index, f"its body must have the fields {sorted(_BODY_FIELDS)}"
-            )
-        fields = cast("dict[str, Any]", value)
-        entry = entry_from_json(value["entry"])
+        check_entry_json(value)
     except LedgerTamperedError:
         raise
     except (CanonicalError, LedgerError) as error:
         raise LedgerTamperedError(index, "its content is not a valid entry") from error
-    _check_frame(fields, index)
-    sealed = SealedEntry(
-        entry=entry,
+    return cast("dict[str, Any]", value)
+
+
+def _read_seal(line: bytes, index: int) -> SealLine:
+    body, trailer = line[len(SEAL_START) : -_SEAL_TRAILER], line[-_SEAL_TRAILER:]
+    signature = trailer[len(_SIGNATURE) : -len(_END)].decode("ascii", "replace")
+    framed = trailer.startswith(_SIGNATURE) and trailer.endswith(_END)
+    if not framed or not is_lower_hex(signature, SIGNATURE_HEX_DIGITS):
+        raise LedgerTamperedError(index, "its seal does not have the form of a seal")
+    try:
+        value = parse_json(body)
+        if not isinstance(value, dict) or canonical_bytes(value) != body:
+            raise LedgerTamperedError(index, "its seal is not in canonical form")
+    except CanonicalError as error:
+        raise LedgerTamperedError(index, "its seal is not valid JSON") from error
+    fields = cast("dict[str, Any]", value)
+    if set(fields) != _SEAL_FIELDS or fields["format"] != FORMAT:
+        raise LedgerTamperedError(index, f"its seal is not of the format {FORMAT}")
+    hexed = is_lower_hex(fields["head"], 64) and is_lower_hex(fields["key"], PUBLIC_HEX_DIGITS)
+    if not hexed or not isinstance(fields["sequence"], int) or isinstance(fields["sequence"], bool):
+        raise LedgerTamperedError(index, "its seal's hash, key or number is malformed")
+    return SealLine(
         sequence=fields["sequence"],
-        previous_hash=fields["previous"],
+        head=fields["head"],
         public_hex=fields["key"],
         signature_hex=signature,
-        entry_hash=sha256_hex(text),
+        body=body,
+        line_hash=sha256_hex(line[:-1]),
     )
-    return sealed, body
 
 
-def _check_frame(fields: Mapping[str, object], index: int) -> None:
-    if fields["format"] != FORMAT:
-        raise LedgerTamperedError(index, f"its format is not {FORMAT}")
-    if not is_lower_hex(fields["previous"], 64) or not is_lower_hex(
-        fields["key"], PUBLIC_HEX_DIGITS
-    ):
-        raise LedgerTamperedError(index, "its hash or key is malformed")
-    if not isinstance(fields["sequence"], int) or isinstance(fields["sequence"], bool):
-        raise LedgerTamperedError(index, "its number is not an integer")
+def _is_number(digits: str) -> bool:
+    plain = digits.isascii() and digits.isdigit() and len(digits) <= 15
+    return plain and (digits == "0" or digits[0] != "0")

@@ -8,14 +8,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, cast
 
 from dp_accounting.dp_event import DpEvent
 
 from privacy.budget import Budget, Limit, Scope
-from privacy.canonical import JsonValue
+from privacy.canonical import JsonValue, parse_json, plain_bytes
 from privacy.entries import Entry
-from privacy.errors import BudgetAmountError, EventError, LedgerError
+from privacy.errors import BudgetAmountError, CanonicalError, EventError, LedgerError
 from privacy.events import event_from_json, event_to_json, non_private
 from privacy.mechanisms import Mechanism, check_mechanisms, mechanism_from_json
 
@@ -96,8 +97,9 @@ class Reservation:
             LedgerError: the detail is malformed.
         """
         detail = cast("dict[str, str]", dict(_exactly(entry, tuple(cls.__dataclass_fields__))))
-        event = _event(entry, detail.pop("event"))
-        mechanisms = _mechanisms(entry, detail.pop("mechanisms"), event)
+        told = detail.pop("event")
+        event = _event(entry, told)
+        mechanisms = _mechanisms(entry, detail.pop("mechanisms"), told)
         return cls(event=event, mechanisms=mechanisms, **detail)
 
 
@@ -145,7 +147,7 @@ class Commit:
         return cls(
             reservation=check_identifier(detail["reservation"], "a reservation id"),
             event=event,
-            mechanisms=_mechanisms(entry, detail["mechanisms"], event),
+            mechanisms=_mechanisms(entry, detail["mechanisms"], detail["event"]),
             dataset_version=check_identifier(detail["dataset_version"], "a dataset version"),
             code_sha256=check_identifier(detail["code_sha256"], "a code hash"),
         )
@@ -316,20 +318,32 @@ def _exactly(entry: Entry, names: tuple[str, ...]) -> Mapping[str, JsonValue]:
 
 def _event(entry: Entry, value: JsonValue) -> DpEvent:
     try:
-        return event_from_json(value)
-    except EventError as error:
+        return _parsed_event(plain_bytes(value))
+    except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
 
 
-def _mechanisms(entry: Entry, value: JsonValue, event: DpEvent) -> tuple[Mechanism, ...]:
+@lru_cache(maxsize=1024)
+def _parsed_event(text: bytes) -> DpEvent:
+    """The event in canonical JSON; a ledger holds few different ones, very often."""
+    return event_from_json(parse_json(text))
+
+
+@lru_cache(maxsize=1024)
+def _parsed_mechanisms(mechanisms: bytes, event: bytes) -> tuple[Mechanism, ...]:
+    value = parse_json(mechanisms)
+    if not isinstance(value, list):
+        raise EventError("mechanisms are a list")
+    parsed = tuple(mechanism_from_json(each) for each in value)
+    check_mechanisms(parsed, _parsed_event(event))
+    return parsed
+
+
+def _mechanisms(entry: Entry, value: JsonValue, event: JsonValue) -> tuple[Mechanism, ...]:
     try:
-        if not isinstance(value, list):
-            raise EventError("mechanisms are a list")
-        mechanisms = tuple(mechanism_from_json(each) for each in value)
-        check_mechanisms(mechanisms, event)
-    except EventError as error:
+        return _parsed_mechanisms(plain_bytes(value), plain_bytes(event))
+    except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
-    return mechanisms
 
 
 def _mechanisms_to_json(mechanisms: tuple[Mechanism, ...], event: DpEvent) -> list[JsonValue]:

@@ -77,13 +77,7 @@ class Entry:
     def __post_init__(self) -> None:
         if not isinstance(self.kind, EntryKind):
             raise LedgerError(f"an entry's kind must be an EntryKind, got {self.kind!r}")
-        for name in ("actor", "action", "resource", "reason"):
-            text = getattr(self, name)
-            if not isinstance(text, str) or len(text) > MAX_TEXT or (name != "reason" and not text):
-                raise LedgerError(
-                    f"an entry's {name} must be a text of 1 to {MAX_TEXT} characters "
-                    f"(a reason may be empty), got {type(text).__name__}"
-                )
+        _check_texts(self.__dict__)
         check_time(self.time)
         if not isinstance(self.detail, Mapping):
             raise LedgerError(
@@ -94,6 +88,19 @@ class Entry:
         except CanonicalError as error:
             raise LedgerError(f"an entry's detail must be plain JSON: {error}") from error
         object.__setattr__(self, "detail", MappingProxyType(detail))
+
+
+_KINDS = frozenset(kind.value for kind in EntryKind)
+
+
+def _check_texts(fields: Mapping[str, object]) -> None:
+    for name in ("actor", "action", "resource", "reason"):
+        text = fields[name]
+        if not isinstance(text, str) or len(text) > MAX_TEXT or not (text or name == "reason"):
+            raise LedgerError(
+                f"an entry's {name} must be a text of 1 to {MAX_TEXT} characters "
+                f"(a reason may be empty), got {type(text).__name__}"
+            )
 
 
 def check_time(time: object) -> str:
@@ -122,6 +129,23 @@ def entry_to_json(entry: Entry) -> dict[str, JsonValue]:
         "time": entry.time,
         "detail": dict(entry.detail),
     }
+
+
+def check_entry_json(value: JsonValue) -> None:
+    """Check that `entry_from_json` would accept a value that was parsed from canonical JSON.
+
+    Raises:
+        LedgerError: unknown kind, missing or extra field, wrong type.
+    """
+    if not isinstance(value, dict) or value.keys() != _FIELDS:
+        raise LedgerError(f"an entry is an object with exactly the fields {sorted(_FIELDS)}")
+    kind = value["kind"]
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise LedgerError(f"unknown entry kind {kind!r}"[:200])
+    _check_texts(value)
+    check_time(value["time"])
+    if not isinstance(value["detail"], dict):
+        raise LedgerError("an entry's detail must be an object")
 
 
 def entry_from_json(value: JsonValue) -> Entry:

@@ -176,9 +176,9 @@ def check_commit(spend: Spend, commit: Commit) -> None:
         reserved.code_sha256,
     ):
         raise LedgerError(f"the commit of {commit.reservation} names other data or code")
-    ours = merge([spend.event])
     known = set(commit.mechanisms) <= set(reserved.mechanisms)
-    if not known or not ours.covers(merge([commit.event])):
+    same = commit.event == spend.event
+    if not known or not (same or merge([spend.event]).covers(merge([commit.event]))):
         raise LedgerError(
             f"the commit of {commit.reservation} costs more than was reserved, or is another "
             "mechanism; leave the reservation open, it counts in full"

@@ -1,26 +1,29 @@
 """The ledger: append-only lines, durable before anybody acts on them.
 
 An append-only file with fsync and an advisory lock, not a database: an auditor reads it with any
-tool, one line is one signed fact, and the hash chain needs no second source of truth.
+tool, one line is one fact, and the hash chain needs no second source of truth.
 
 Order, inside one exclusive lock across processes: read what others appended (verifying it),
-decide on that fresh state, check that the new entry can have happened, append one line, fsync, and
-only then return. So two processes can never both spend the last of a budget.
+decide on that fresh state, check that the new entries can have happened, append them with one
+signed seal, fsync, and only then return. So two processes can never both spend the last of a
+budget.
 
 What a crash or a full disk may do:
-- killed before the write: nothing happened. Killed after it: the entry is there, and counts;
-- killed within the write: the file ends in an incomplete line that nobody was told about. The next
-  locked access cuts exactly that tail, and records the cut (``ledger_repaired``: size and hash of
-  what was cut). A tail that is a complete, valid entry without its newline is kept and completed.
-  Anything else after the last valid line is tampering, not a crash, and refuses;
+- killed before the write: nothing happened. Killed after it: the entries are there, and count;
+- killed within the write: the file ends in entries without a seal, perhaps in an incomplete line,
+  that nobody was told about. The next locked access cuts exactly that tail, and records the cut
+  (``ledger_repaired``: size and hash of what was cut). A seal that lacks only its newline is kept
+  and completed. Anything else after the last seal is tampering, not a crash, and refuses;
 - disk full or an I/O error: the file is cut back to its former length, `LedgerWriteError`.
 
-Every line read is verified (signature, chain, place, story). A file that shrank, or whose last
-verified line changed under us, refuses. Memory holds the account, not the lines.
+Every line read is verified (chain, place, story, and the seal that vouches for it). A file that
+shrank, or whose last verified line changed under us, refuses. Memory holds the account, not the
+lines.
 """
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,14 +31,15 @@ from privacy.accounts import Account
 from privacy.canonical import sha256_hex
 from privacy.chain import (
     GENESIS_HASH,
-    ChainReader,
-    ChainSummary,
+    SEAL_START,
     Checkpoint,
     SealedEntry,
-    encode_line,
-    seal,
-    verify_chain,
+    SealLine,
+    entry_line,
+    entry_of,
+    seal_line,
 )
+from privacy.chainreader import ChainReader, sealed_entries
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError, LedgerTamperedError
 from privacy.fold import AccountFold
@@ -50,6 +54,10 @@ from privacy.ledgerfile import (
 from privacy.signing import SigningKey
 
 LOCK_TIMEOUT_S = 30.0
+BATCH_ENTRIES = 1000
+"""Entries that `Ledger.append_many` makes durable at once, under one seal."""
+MAX_UNSEALED = 100_000
+"""More entries than that without a seal are no interrupted write."""
 
 
 class Ledger:
@@ -64,11 +72,7 @@ class Ledger:
         self._key = key
         self._lock_timeout_s = lock_timeout_s
         self._mutex = threading.Lock()
-        self._reader = ChainReader(public_hex=key.public_hex)
-        self._fold = AccountFold()
-        self._offset = 0
-        self._last_line = b""
-        self._last_time = ""
+        self._forget()
 
     @classmethod
     def create(
@@ -104,8 +108,8 @@ class Ledger:
             reason="",
             time=time,
         )
-        sealed = seal(opening, sequence=0, previous_hash=GENESIS_HASH, key=key)
-        create_whole(path, encode_line(sealed))
+        line, head = entry_line(opening, sequence=0, previous=GENESIS_HASH)
+        create_whole(path, line + seal_line(sequence=0, head=head, key=key)[0])
         return cls.open(path, key, lock_timeout_s=lock_timeout_s)
 
     @classmethod
@@ -124,7 +128,7 @@ class Ledger:
 
         Raises:
             LedgerError: the file is missing or unreadable, or tells an impossible story.
-            LedgerTamperedError: a line is not what this key signed, in this order.
+            LedgerTamperedError: a line is not what this key sealed, in this order.
             LedgerBusyError: another process holds it.
         """
         ledger = cls(path, key, lock_timeout_s=lock_timeout_s)
@@ -156,7 +160,32 @@ class Ledger:
             LedgerBusyError: another process holds it.
         """
         with self._fresh() as file:
-            return self._append(file, entry)
+            return self._append(file, [entry])
+
+    def append_many(
+        self, entries: Iterable[Entry], *, batch_entries: int = BATCH_ENTRIES
+    ) -> Checkpoint:
+        """Append many entries that need no decision, in durable batches of one seal each.
+
+        Args:
+            entries: what happened, in order.
+            batch_entries: entries made durable at once, 1 to 10,000.
+
+        Returns:
+            The last entry, durable.
+
+        Raises:
+            LedgerError: one cannot have happened; nothing of its batch was appended.
+            LedgerWriteError: a batch could not be made durable; earlier ones were.
+            LedgerBusyError: another process holds it.
+        """
+        if not 1 <= batch_entries <= 10_000:
+            raise LedgerError(f"a batch is 1 to 10,000 entries, got {batch_entries}")
+        rest = iter(entries)
+        while batch := list(itertools.islice(rest, batch_entries)):
+            with self._fresh() as file:
+                self._append(file, batch)
+        return self.head()
 
     def transact(self, decide: Callable[[Account], Entry]) -> SealedEntry:
         """Decide on fresh state and append, as one step for all processes.
@@ -174,13 +203,13 @@ class Ledger:
             LedgerBusyError: another process holds it.
         """
         with self._fresh() as file:
-            return self._append(file, decide(self._fold.snapshot()))
+            return self._append(file, [decide(self._fold.snapshot())])
 
     def account(self) -> Account:
         """The account as of now; only lines added since the last look are read.
 
         Raises:
-            LedgerTamperedError: a new line is not what this key signed.
+            LedgerTamperedError: a new line is not what this key sealed.
             LedgerBusyError: another process holds it.
         """
         with self._fresh():
@@ -190,19 +219,17 @@ class Ledger:
         """The last entry as of now, to be put into receipts.
 
         Raises:
-            LedgerTamperedError: a new line is not what this key signed.
+            LedgerTamperedError: a new line is not what this key sealed.
             LedgerBusyError: another process holds it.
         """
         with self._fresh():
-            return Checkpoint(
-                sequence=self._reader.next_sequence - 1, entry_hash=self._reader.last_hash
-            )
+            return Checkpoint(sequence=self._reader.next_sequence - 1, entry_hash=self._reader.head)
 
     def entries(self) -> Iterator[SealedEntry]:
         """All entries as of now, oldest first, verified while they are read.
 
         Raises:
-            LedgerTamperedError: a line is not what this key signed.
+            LedgerTamperedError: a line is not what this key sealed.
             LedgerBusyError: another process holds it.
         """
         with self._fresh():
@@ -216,115 +243,150 @@ class Ledger:
     def _fresh(self) -> Iterator[LedgerFile]:
         """Hold the lock, with everything that others appended read and verified."""
         with self._mutex, locked_file(self._path, timeout_s=self._lock_timeout_s) as file:
-            self._check_unchanged(file)
-            for line in file.lines_from(self._offset):
-                if line.endswith(b"\n"):
-                    self._accept(line)
-                else:
-                    self._repair(file, line)
-                    break
-            if self._reader.next_sequence == 0:
-                raise LedgerTamperedError(0, "missing; even a new ledger holds its opening")
+            if self._offset:
+                self._check_unchanged(file)
+            self._catch_up(file)
             yield file
+
+    def _forget(self) -> None:
+        """Know nothing of the file, so that the next access reads all of it again."""
+        self._reader = ChainReader(public_hex=self._key.public_hex)
+        self._fold = AccountFold()
+        self._offset = 0
+        self._last_seal = b""
+        self._last_time = ""
 
     def _check_unchanged(self, file: LedgerFile) -> None:
         last = self._reader.next_sequence - 1
         if file.size() < self._offset:
             raise LedgerTamperedError(max(last, 0), "missing; the file became shorter")
-        length = len(self._last_line)
-        if file.read_at(self._offset - length, length) != self._last_line:
+        length = len(self._last_seal)
+        if file.read_at(self._offset - length, length) != self._last_seal:
             raise LedgerTamperedError(last, "changed since it was verified")
 
-    def _accept(self, line: bytes) -> None:
-        sealed = self._reader.check(line)
+    def _catch_up(self, file: LedgerFile) -> None:
+        """Read and verify what was appended since the last look; repair an interrupted write."""
+        if file.size() == self._offset and self._offset:
+            return
         try:
-            change = self._fold.prepare(sealed.entry)
+            tail = self._read_batches(file)
+            self._reader.finish()
+        except BaseException:
+            self._forget()
+            raise
+        if tail:
+            self._repair(file, tail)
+
+    def _read_batches(self, file: LedgerFile) -> bytes:
+        """Fold every sealed batch; returns the last line if it lacks its newline.
+
+        Entries that no seal follows are not folded, and the reader stands before them.
+        """
+        waiting: list[SealedEntry] = []
+        position = self._offset
+        state = self._reader.position()
+        for line in file.lines_from(self._offset):
+            if not line.endswith(b"\n"):
+                break
+            found = self._reader.accept(line)
+            position += len(line)
+            if not isinstance(found, SealLine):
+                waiting.append(entry_of(found))
+                if len(waiting) > MAX_UNSEALED:
+                    raise LedgerTamperedError(waiting[0].sequence, "is not sealed")
+                continue
+            for sealed in waiting:
+                self._fold_in(sealed)
+            waiting = []
+            self._offset, self._last_seal = position, line
+            state = self._reader.position()
+        if self._offset == 0:
+            raise LedgerTamperedError(0, "missing; even a new ledger holds its sealed opening")
+        self._reader.restore(state)
+        return file.read_at(self._offset, file.size() - self._offset)
+
+    def _fold_in(self, sealed: SealedEntry) -> None:
+        try:
+            self._fold.add(sealed.entry)
         except LedgerError as error:
             raise LedgerError(f"ledger entry {sealed.sequence}: {error}") from error
-        self._follow(line, sealed, change)
-
-    def _append(self, file: LedgerFile, entry: Entry) -> SealedEntry:
-        change = self._fold.prepare(entry)
-        sealed = seal(
-            entry,
-            sequence=self._reader.next_sequence,
-            previous_hash=self._reader.last_hash,
-            key=self._key,
-        )
-        line = encode_line(sealed)
-        file.append(line, offset=self._offset)
-        self._follow(line, sealed, change)
-        return sealed
-
-    def _follow(self, line: bytes, sealed: SealedEntry, change: Callable[[], None]) -> None:
-        change()
-        self._reader.follow(sealed)
-        self._offset += len(line)
-        self._last_line = line
         self._last_time = sealed.entry.time
 
+    def _append(self, file: LedgerFile, entries: Sequence[Entry]) -> SealedEntry:
+        """Append entries under one seal; the fold runs ahead of the file, or is forgotten."""
+        sequence, link = self._reader.next_sequence, self._reader.link
+        written: list[bytes] = []
+        change: Callable[[], None] | None = None
+        try:
+            for entry in entries:
+                if change is not None:
+                    change()
+                change = self._fold.prepare(entry)
+                line, link = entry_line(entry, sequence=sequence + len(written), previous=link)
+                written.append(line)
+            last = sequence + len(written) - 1
+            closing, seal_hash = seal_line(sequence=last, head=link, key=self._key)
+            file.append(b"".join([*written, closing]), offset=self._offset)
+        except BaseException:
+            if len(written) > 1:
+                self._forget()
+            raise
+        if change is not None:
+            change()
+        self._reader.follow(next_sequence=last + 1, head=link, link=seal_hash)
+        self._offset += sum(map(len, written)) + len(closing)
+        self._last_seal, self._last_time = closing, entries[-1].time
+        return SealedEntry(entry=entries[-1], sequence=last, entry_hash=link)
+
+    def _check_batch(self, lines: bytes) -> None:
+        """Refuse a last batch that is not ours, before its newline is given back to it."""
+        state = self._reader.position()
+        for line in lines.splitlines(keepends=True):
+            self._reader.accept(line)
+        self._reader.finish()
+        self._reader.restore(state)
+
     def _repair(self, file: LedgerFile, tail: bytes) -> None:
-        kind = classify_tail(tail)
-        if kind is TailKind.FOREIGN or self._offset == 0:
+        """Cut what an interrupted write left after the last seal, and record the cut."""
+        last_line = tail[tail.rfind(b"\n", 0, len(tail) - 1) + 1 :]
+        kind = TailKind.TORN if last_line.endswith(b"\n") else classify_tail(last_line)
+        if kind is TailKind.FOREIGN:
             raise LedgerTamperedError(
                 self._reader.next_sequence, "the file ends in bytes that no append writes"
             )
-        if kind is TailKind.COMPLETE:
-            line = tail + b"\n"
-            self._reader.check(line)
+        if kind is TailKind.COMPLETE and last_line.startswith(SEAL_START):
+            self._check_batch(tail + b"\n")
             file.append(b"\n", offset=self._offset + len(tail))
-            self._accept(line)
+            self._catch_up(file)
             return
         file.cut(self._offset)
         repaired = Entry(
             kind=EntryKind.LEDGER_REPAIRED,
             actor="ledger",
-            action="cut an incomplete last line",
+            action="cut an interrupted write",
             resource=self.public_hex,
             reason="a write was interrupted before it was acknowledged",
             time=self._last_time,  # no clock in here; "not before the last entry" is what we know
             detail={"cut_bytes": len(tail), "cut_sha256": sha256_hex(tail)},
         )
-        self._append(file, repaired)
+        self._append(file, [repaired])
 
 
 def read_file(path: Path, *, public_hex: str) -> Iterator[SealedEntry]:
-    """Read a ledger without its private key, verifying each line before it is given out.
+    """Read a ledger without its private key, each entry given out once its seal was checked.
 
     Args:
         path: the ledger file.
-        public_hex: the key it must be signed by.
+        public_hex: the key it must be sealed by.
 
     Yields:
         Sealed entries, oldest first.
 
     Raises:
         LedgerError: the file cannot be read.
-        LedgerTamperedError: a line is not what this key signed, in this order.
+        LedgerTamperedError: a line is not what this key sealed, in this order.
     """
-    reader = ChainReader(public_hex=public_hex)
-    for line in _lines(path):
-        yield reader.accept(line)
-
-
-def verify_file(
-    path: Path, *, public_hex: str, checkpoint: Checkpoint | None = None
-) -> ChainSummary:
-    """Verify a ledger file offline; see `privacy.chain.verify_chain`.
-
-    Args:
-        path: the ledger file.
-        public_hex: the key it must be signed by, known from elsewhere.
-        checkpoint: the last state somebody saw, if any.
-
-    Returns:
-        A summary of the intact ledger.
-
-    Raises:
-        LedgerError: the file cannot be read.
-        LedgerTamperedError: names the first entry that is wrong, and why.
-    """
-    return verify_chain(_lines(path), public_hex=public_hex, checkpoint=checkpoint)
+    yield from sealed_entries(_lines(path), public_hex=public_hex)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

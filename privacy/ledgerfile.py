@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
-from privacy.chain import LINE_START, MAX_LINE_BYTES
+from privacy.chain import ENTRY_START, MAX_LINE_BYTES, SEAL_START
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
 
 _LOCK_POLL_S = 0.005
@@ -189,7 +189,8 @@ def classify_tail(tail: bytes) -> TailKind:
         record the new length before the data.
     """
     text = tail.rstrip(b"\0")
-    if len(tail) > MAX_LINE_BYTES or text[: len(LINE_START)] != LINE_START[: len(text)]:
+    starts = [text[: len(start)] == start[: len(text)] for start in (ENTRY_START, SEAL_START)]
+    if len(tail) > MAX_LINE_BYTES or not any(starts):
         return TailKind.FOREIGN
     try:
         _, end = json.JSONDecoder().raw_decode(text.decode("latin-1"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from privacy.accounts import Account
 from privacy.canonical import sha256_hex
-from privacy.chain import Checkpoint, encode_line, seal
+from privacy.chain import Checkpoint, entry_line, seal_line
 from privacy.details import Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import (
@@ -27,14 +27,29 @@ from privacy.errors import (
 )
 from privacy.events import poisson_gaussian
 from privacy.keyfile import create_key, load_key
-from privacy.ledger import Ledger, read_file, verify_file
+from privacy.ledger import Ledger, read_file
 from privacy.mechanisms import describe
 from privacy.signing import SigningKey
 from privacy.spend import commit, reserve
+from privacy.verification import verify_file
 
 Note = Callable[..., Entry]
 NOON = "2026-11-23T12:00:00Z"
 ROUND = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=20)
+
+
+def batch(
+    ledger: Ledger, key: SigningKey, *entries: Entry, sealer: SigningKey | None = None
+) -> bytes:
+    """The bytes that appending these entries would write."""
+    last = len(list(read_file(ledger.path, public_hex=key.public_hex)))
+    link = sha256_hex(ledger.path.read_bytes().splitlines()[-1])
+    lines = []
+    for number, entry in enumerate(entries):
+        line, link = entry_line(entry, sequence=last + number, previous=link)
+        lines.append(line)
+    sealed, _ = seal_line(sequence=last + len(entries) - 1, head=link, key=sealer or key)
+    return b"".join([*lines, sealed])
 
 
 def asking(name: str) -> Callable[[Account], Entry]:
@@ -216,7 +231,7 @@ def test_a_torn_tail_is_cut_and_the_cut_recorded(
     ledger.append(note())
     whole = path.read_bytes()
     head = ledger.head()
-    torn = encode_line(seal(note(), sequence=2, previous_hash=head.entry_hash, key=key))
+    torn = batch(ledger, key, *[note(detail={"n": n}) for n in range(data.draw(st.integers(1, 4)))])
     tail = torn[: data.draw(st.integers(1, len(torn) - 2))]
     path.write_bytes(whole + tail)
     again = ledger if data.draw(st.booleans()) else Ledger.open(path, key)
@@ -230,7 +245,7 @@ def test_a_torn_tail_is_cut_and_the_cut_recorded(
     verify_file(path, public_hex=key.public_hex, checkpoint=head)
 
 
-def test_a_whole_entry_without_its_newline_is_kept(
+def test_a_whole_seal_without_its_newline_is_kept(
     ledger: Ledger, key: SigningKey, note: Note
 ) -> None:
     ledger.transact(asking("a"))
@@ -248,23 +263,20 @@ def test_spent_budget_does_not_come_back_by_spoiling_the_last_newline(
 ) -> None:
     ledger.transact(asking("a"))
     whole = ledger.path.read_bytes()
-    for spoilt in (whole[:-1] + b" ", whole[:-1] + b"\0", whole[:-1] + b"}", whole + b"{"):
+    for spoilt in (whole[:-1] + b" ", whole[:-1] + b"\0", whole[:-1] + b"}", whole + b"x"):
         ledger.path.write_bytes(spoilt)
-        if spoilt == whole + b"{":
-            assert set(Ledger.open(ledger.path, key).account().states) == {"a"}
-            continue
         with pytest.raises(LedgerTamperedError, match="no append writes"):
             Ledger.open(ledger.path, key)
         assert ledger.path.read_bytes() == spoilt
+    ledger.path.write_bytes(whole + b"{")  # what a write that was interrupted leaves
+    assert set(Ledger.open(ledger.path, key).account().states) == {"a"}
 
 
 def test_a_forged_entry_without_newline_is_not_kept(
     ledger: Ledger, key: SigningKey, note: Note
 ) -> None:
-    forger = SigningKey.generate()
-    head = ledger.head()
-    forged = seal(note(), sequence=2, previous_hash=head.entry_hash, key=forger)
-    spoilt = ledger.path.read_bytes() + encode_line(forged)[:-1]
+    forged = batch(ledger, key, note(), sealer=SigningKey.generate())
+    spoilt = ledger.path.read_bytes() + forged[:-1]
     ledger.path.write_bytes(spoilt)
     with pytest.raises(LedgerTamperedError, match="another key"):
         ledger.account()
@@ -333,9 +345,10 @@ def test_what_happens_to_the_file_under_us_is_found(
     ledger.path.write_bytes(b"".join(lines[:-1]))
     with pytest.raises(LedgerTamperedError, match="shorter"):
         ledger.account()
-    other = encode_line(seal(note(reason="b test"), sequence=2, previous_hash="1" * 64, key=key))
-    ledger.path.write_bytes(b"".join([*lines[:-1], other]))
-    with pytest.raises(LedgerTamperedError) as caught:
+    ledger.path.write_bytes(b"".join(lines[:-2]))
+    rewritten = batch(ledger, key, note(reason="b test"))
+    ledger.path.write_bytes(b"".join(lines[:-2]) + rewritten)
+    with pytest.raises(LedgerTamperedError, match="changed since") as caught:
         ledger.account()
     assert caught.value.index == 2
     ledger.path.write_bytes(whole)
@@ -369,10 +382,8 @@ def test_a_flipped_byte_anywhere_is_found_on_opening(
 def test_a_well_signed_impossible_story_is_refused(
     ledger: Ledger, key: SigningKey, note: Note
 ) -> None:
-    head = ledger.head()
     lie = note(EntryKind.SPEND_DESTROYED, detail={"reservation": "never"})
-    sealed = seal(lie, sequence=2, previous_hash=head.entry_hash, key=key)
-    ledger.path.write_bytes(ledger.path.read_bytes() + encode_line(sealed))
+    ledger.path.write_bytes(ledger.path.read_bytes() + batch(ledger, key, lie))
     for _ in range(2):
         with pytest.raises(LedgerError, match="entry 2: there is no reservation never"):
             ledger.account()
@@ -381,7 +392,7 @@ def test_a_well_signed_impossible_story_is_refused(
 def test_truncation_shows_against_a_receipt(ledger: Ledger, key: SigningKey, note: Note) -> None:
     seen = ledger.append(note()).checkpoint
     lines = ledger.path.read_bytes().splitlines(keepends=True)
-    ledger.path.write_bytes(b"".join(lines[:-1]))
+    ledger.path.write_bytes(b"".join(lines[:-2]))
     Ledger.open(ledger.path, key)  # by itself it looks intact
     with pytest.raises(LedgerTamperedError, match="truncated"):
         verify_file(ledger.path, public_hex=key.public_hex, checkpoint=seen)
@@ -393,7 +404,7 @@ def test_not_a_ledger(tmp_path: Path, key: SigningKey) -> None:
         Ledger.open(path, key)
     with pytest.raises(LedgerError, match="cannot read"):
         verify_file(path, public_hex=key.public_hex)
-    for content in (b"", b"hello", b'{"body":', json.dumps({"a": 1}).encode() + b"\n"):
+    for content in (b"", b"hello", b'{"body":{"entry":', json.dumps({"a": 1}).encode() + b"\n"):
         path.write_bytes(content)
         with pytest.raises(LedgerTamperedError) as caught:
             Ledger.open(path, key)
@@ -415,5 +426,87 @@ def test_using_the_ledger_inside_a_decision_does_not_hang(
 def test_head_of_a_new_ledger(tmp_path: Path, key: SigningKey) -> None:
     ledger = Ledger.create(tmp_path / "new", key, time=NOON, actor="owner")
     head = ledger.head()
-    line = ledger.path.read_bytes()
-    assert head == Checkpoint(sequence=0, entry_hash=sha256_hex(line.rstrip(b"\n")))
+    opening = json.loads(ledger.path.read_bytes().splitlines()[0])
+    assert head == Checkpoint(sequence=0, entry_hash=opening["hash"])
+
+
+def test_many_entries_are_sealed_in_batches(ledger: Ledger, key: SigningKey, note: Note) -> None:
+    head = ledger.append_many((note(detail={"n": n}) for n in range(25)), batch_entries=10)
+    assert head == ledger.head()
+    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoint=head)
+    assert (summary.entries, summary.seals) == (27, 2 + 3)
+    assert Ledger.open(ledger.path, key).account() == ledger.account()
+    assert ledger.append_many([]) == head
+    for size in (0, 10_001):
+        with pytest.raises(LedgerError, match="a batch is"):
+            ledger.append_many([note()], batch_entries=size)
+
+
+def test_a_batch_is_appended_whole_or_not_at_all(
+    ledger: Ledger, key: SigningKey, note: Note, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ledger.path.read_bytes()
+    ask = asking("a")(ledger.account())
+    with pytest.raises(LedgerError, match="exists already"):
+        ledger.append_many([ask, note(), ask])
+    assert ledger.path.read_bytes() == before
+    assert ledger.account().states == {}
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(LedgerWriteError):
+        ledger.append_many([ask, note()])
+    monkeypatch.undo()
+    assert ledger.account().states == {}
+    ledger.append_many([ask, note()])
+    assert set(Ledger.open(ledger.path, key).account().states) == {"a"}
+
+
+def test_a_crash_after_any_byte_of_a_write_is_survived(
+    ledger: Ledger, key: SigningKey, note: Note
+) -> None:
+    """Whatever prefix of a write reached the disk: all of its spends count, or none."""
+    before = ledger.path.read_bytes()
+    written = batch(ledger, key, asking("a")(ledger.account()), note())
+    for length in [*range(0, len(written), 97), *range(len(written) - 3, len(written) + 1)]:
+        ledger.path.write_bytes(before + written[:length])
+        account = Ledger.open(ledger.path, key).account()
+        assert set(account.states) == ({"a"} if length >= len(written) - 1 else set())
+        verify_file(ledger.path, public_hex=key.public_hex)
+
+
+@pytest.mark.parametrize("part_bytes", [700, 3000, 10**9])
+def test_parts_verified_side_by_side_say_the_same(
+    ledger: Ledger, key: SigningKey, note: Note, part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    for _ in range(6):
+        ledger.append_many([note() for _ in range(3)])
+    whole, head = ledger.path.read_bytes(), ledger.head()
+    known = {"public_hex": key.public_hex, "part_bytes": part_bytes}
+    summary = verify_file(ledger.path, checkpoint=head, **known)  # type: ignore[arg-type]
+    assert summary == verify_file(ledger.path, public_hex=key.public_hex)
+    for place in (0.1, 0.5, 0.9, 0.999):
+        spoilt = bytearray(whole)
+        spoilt[int(len(whole) * place)] ^= 1
+        ledger.path.write_bytes(bytes(spoilt))
+        told = []
+        for options in (known, {"public_hex": key.public_hex}):
+            with pytest.raises(LedgerTamperedError) as caught:
+                verify_file(ledger.path, **options)  # type: ignore[arg-type]
+            told.append(str(caught.value))
+        assert told[0] == told[1]
+    ledger.path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-4]))
+    with pytest.raises(LedgerTamperedError, match="truncated"):
+        verify_file(ledger.path, checkpoint=head, **known)  # type: ignore[arg-type]
+
+
+def test_the_bench_measures_what_it_says(tmp_path: Path) -> None:
+    from privacy.scripts.bench_ledger import measure
+
+    figures = measure(tmp_path, 400)
+    assert figures["entries"] == 402
+    assert figures["seals"] == 3
+    assert figures["lines_in_account"] == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.chain import MAX_LINE_BYTES, encode_line, seal
+from privacy.chain import GENESIS_HASH, MAX_LINE_BYTES, entry_line, seal_line
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
 from privacy.ledgerfile import TailKind, classify_tail, create_whole, locked_file, read_lines
@@ -24,18 +24,19 @@ OPENING = Entry(
     time="2026-11-23T12:00:00Z",
     detail={"nested": {"text": "Ärztin }{"}},
 )
-LINE = encode_line(
-    seal(OPENING, sequence=0, previous_hash="0" * 64, key=SigningKey.generate())
-).rstrip(b"\n")
+LINE = entry_line(OPENING, sequence=0, previous=GENESIS_HASH)[0].rstrip(b"\n")
+SEAL = seal_line(sequence=0, head=GENESIS_HASH, key=SigningKey.generate())[0].rstrip(b"\n")
 
 
-@given(st.integers(1, len(LINE) - 1), st.integers(0, 50))
-def test_every_beginning_of_a_line_is_torn(length: int, zeros: int) -> None:
-    assert classify_tail(LINE[:length] + b"\0" * zeros) is TailKind.TORN
+@pytest.mark.parametrize("line", [LINE, SEAL])
+@given(data=st.data(), zeros=st.integers(0, 50))
+def test_every_beginning_of_a_line_is_torn(line: bytes, data: st.DataObject, zeros: int) -> None:
+    length = data.draw(st.integers(1, len(line) - 1))
+    assert classify_tail(line[:length] + b"\0" * zeros) is TailKind.TORN
 
 
 def test_other_tails() -> None:
-    assert classify_tail(LINE) is TailKind.COMPLETE
+    assert classify_tail(LINE) is classify_tail(SEAL) is TailKind.COMPLETE
     assert classify_tail(b"\0" * 9) is TailKind.TORN
     for foreign in (
         LINE + b"X",

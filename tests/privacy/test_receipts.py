@@ -92,7 +92,7 @@ def test_another_key_is_refused(key: SigningKey) -> None:
 def test_a_ledger_signature_is_not_a_receipt(key: SigningKey) -> None:
     """The format is part of what is signed, so one kind of document never passes for another."""
     payload = receipt_to_json(RECEIPT)
-    other = key.sign(canonical_bytes({**payload, "format": "dura.ledger/1"}))
+    other = key.sign(canonical_bytes({**payload, "format": "dura.ledger/2"}))
     signed = SignedReceipt(receipt=RECEIPT, public_hex=key.public_hex, signature_hex=other)
     with pytest.raises(SignatureError):
         verify_receipt(signed, public_hex=key.public_hex)

@@ -1,0 +1,1 @@
+"""Programs of this package that are run by hand; see the Makefile."""
