@@ -19,6 +19,7 @@ from datasites.plans.plan import Email, Name, explain
 from datasites.relayurl import checked_relay_url
 
 SETTINGS_FILE = "site.toml"
+ReportDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class SiteSettings(BaseModel):
@@ -38,7 +39,8 @@ class SiteSettings(BaseModel):
         threads: threads a job may use.
         job_timeout_s: seconds a job may take.
         job_memory_gib: address space a job may use.
-        report_model: folder of a LLaMa that replaces the shipped one; empty for the shipped one.
+        report_model: folder or Hub id of a LLaMa that replaces the shipped one; empty for that one.
+        report_dtype: number type of its weights; `auto` is float32.
         poll_s: seconds between looks at the relay; a second or more while nothing comes.
     """
 
@@ -59,6 +61,7 @@ class SiteSettings(BaseModel):
     job_timeout_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
     job_memory_gib: Annotated[int, Field(ge=2, le=1024)] = 16
     report_model: str = ""
+    report_dtype: ReportDtype = "auto"
     poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
 
     @pydantic.field_validator("relay")

@@ -12,13 +12,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from models.augment import build_augment
     from models.build import build_model, initial_weights
+    from models.calibration import calibrated_from
+    from models.case_checks import CaseLook
     from models.classes import DEFAULT_CLASSES
     from models.classifiers import build_classifier, classifier_names, normalise
     from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.encoder_head import EncoderHead
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
-    from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
+    from models.facts import (
+        CaseFacts,
+        ClassScores,
+        CohortFacts,
+        Facts,
+        Reference,
+        facts_from_json,
+        facts_sha256,
+        references,
+    )
     from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
@@ -32,10 +43,10 @@ if TYPE_CHECKING:
     )
     from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
     from models.prediction import predict
-    from models.report_errors import ReportError
+    from models.report_errors import FactsError, Finding, ReportCheckError, ReportError
     from models.report_source import find_model
     from models.settings import AugmentSettings, GeneratorSettings
-    from models.verify import verify_report
+    from models.verify import check_report, verify_report
     from models.weightrules import check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
     from models.writer import Report, ReportWriter
@@ -43,14 +54,25 @@ if TYPE_CHECKING:
 _HOMES = {
     "models.augment": ("build_augment",),
     "models.build": ("build_model", "initial_weights"),
+    "models.calibration": ("calibrated_from",),
+    "models.case_checks": ("CaseLook",),
     "models.classes": ("DEFAULT_CLASSES",),
     "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
     "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_head": ("EncoderHead",),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
-    "models.facts": ("CaseFacts", "ClassScores", "CohortFacts", "Facts"),
     "models.membership": ("AttackScore", "attack_tpr", "label_probabilities", "rmia_scores"),
+    "models.facts": (
+        "CaseFacts",
+        "ClassScores",
+        "CohortFacts",
+        "Facts",
+        "Reference",
+        "facts_from_json",
+        "facts_sha256",
+        "references",
+    ),
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
     "models.modelfile": ("build_from_text",),
     "models.modelstore": ("load_model_file", "save_model_file"),
@@ -63,10 +85,10 @@ _HOMES = {
     ),
     "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
     "models.prediction": ("predict",),
-    "models.report_errors": ("ReportError",),
+    "models.report_errors": ("FactsError", "Finding", "ReportCheckError", "ReportError"),
     "models.report_source": ("find_model",),
     "models.settings": ("AugmentSettings", "GeneratorSettings"),
-    "models.verify": ("verify_report",),
+    "models.verify": ("check_report", "verify_report"),
     "models.weightrules": ("check_weights",),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
     "models.writer": ("Report", "ReportWriter"),
@@ -78,6 +100,7 @@ __all__ = [
     "AttackScore",
     "AugmentSettings",
     "CaseFacts",
+    "CaseLook",
     "ClassScore",
     "ClassScores",
     "CohortFacts",
@@ -86,13 +109,17 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Facts",
+    "FactsError",
+    "Finding",
     "GeneratorSettings",
     "MetricsError",
     "ModelFileError",
     "ModelsError",
     "NoisedEvaluation",
     "PhantomSet",
+    "Reference",
     "Report",
+    "ReportCheckError",
     "ReportError",
     "ReportWriter",
     "RocCurve",
@@ -103,6 +130,8 @@ __all__ = [
     "build_from_text",
     "build_generator",
     "build_model",
+    "calibrated_from",
+    "check_report",
     "check_weights",
     "class_figures",
     "classifier_names",
@@ -111,6 +140,8 @@ __all__ = [
     "draw_phantom",
     "draw_phantoms",
     "evaluate",
+    "facts_from_json",
+    "facts_sha256",
     "find_model",
     "initial_weights",
     "label_probabilities",
@@ -119,6 +150,7 @@ __all__ = [
     "noised_evaluation",
     "normalise",
     "predict",
+    "references",
     "rmia_scores",
     "sample_images",
     "save_model_file",

@@ -4,14 +4,13 @@ See `models.facts` for what every facts document guarantees. Ranking is by proba
 equal probabilities rank by class name, except that the predicted class leads those it is tied
 with. Thresholds are compared with the exact figures, not with the rounded ones a text shows.
 
-The confidence word is the degree of the calibrated probability of the predicted class. Without a
+The confidence word is the degree of the calibrated confidence in the predicted class. Without a
 calibration nothing says how often such a probability is right, so the word is at most "moderate".
 It is "low" where the image is unusual or has a quality flag.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -92,7 +91,7 @@ class CaseFacts:
         delta: probability bound that belongs to `epsilon`.
         privacy_unit: what one unit of `epsilon` protects, for example "patient".
         privacy_relation: the neighbouring relation; only "add_or_remove_one" is known.
-        calibration: how confidences follow from probabilities; None for uncalibrated ones.
+        calibration: how often a score like this one was right; None where nothing says so.
         outlier: how like known images this one is; None where it was not checked.
         quality: what is wrong with the image, empty for nothing; None where it was not checked.
         region: where the prediction was most sensitive; None where it was not looked at, or
@@ -196,14 +195,8 @@ class CaseFacts:
 
     @property
     def calibrated(self) -> float | None:
-        """The predicted class's probability after calibration, 0..1; None for uncalibrated ones."""
-        if self.calibration is None:
-            return None
-        top = self.probabilities[self.predicted]
-        exponent = 1.0 / self.calibration.temperature
-        # Relative to the greatest one, so that no power runs out of range.
-        rest = sum(math.pow(p / top, exponent) for p in self.probabilities.values())
-        return 1.0 / rest
+        """How often a score like this one was right, 0..1; None for uncalibrated ones."""
+        return None if self.calibration is None else self.calibration.share
 
     @property
     def unusual(self) -> bool:

@@ -3,7 +3,7 @@
 Every part is optional in the facts that hold it, and absent means "was not done", which a text
 says or leaves out, never guesses at:
 
-    calibration     a temperature (Guo et al. 2017, arXiv 1706.04599) and on what it was fitted
+    calibration     how often a score like this one was right, and by which counts
     outlier check   an energy score (Liu et al. 2020, arXiv 2010.03759) against a threshold that
                     was fixed on public images; below it, the image is unlike those images
     quality flags   what a fixed rule found wrong with the image
@@ -39,27 +39,32 @@ Basis = Literal["noised counts of this hospital", "public data", "synthetic data
 QUALITY_FLAGS: Final[tuple[str, ...]] = get_args(QualityFlag)
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
 BASES: Final[tuple[str, ...]] = get_args(Basis)
-LEAST_TEMPERATURE: Final = 0.05
-GREATEST_TEMPERATURE: Final = 20.0
 SCORE_LIMIT: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How probabilities become confidences that were held against counts.
+    """A confidence that was held against counts.
 
     Attributes:
-        temperature: T of softmax(log p / T), 0.05 to 20; above 1 makes less confident.
-        basis: on what T was fitted. Never on private data without noise.
+        share: of cases with a score like this one's, the share that were of the predicted class.
+        low, high: ends of its 95 % interval.
+        basis: what was counted. Never private data without noise.
     """
 
-    temperature: float
+    share: float
+    low: float
+    high: float
     basis: Basis
 
     def __post_init__(self) -> None:
-        check_number(
-            "temperature", self.temperature, low=LEAST_TEMPERATURE, high=GREATEST_TEMPERATURE
-        )
+        for name in ("share", "low", "high"):
+            check_number(f"calibrated {name}", getattr(self, name))
+        if not self.low <= self.share <= self.high:
+            raise FactsError(
+                f"the calibrated share {self.share:g} lies outside its interval "
+                f"{self.low:g}..{self.high:g}; give the ends in order"
+            )
         check_choice("basis", self.basis, BASES)
 
 

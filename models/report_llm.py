@@ -7,8 +7,8 @@ fill them with random numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +23,42 @@ from transformers.utils import logging
 from models.report_errors import WriterError
 from models.report_source import ModelSource
 from models.report_tokens import Tracker
+
+_DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a setting.
+
+    Raises:
+        WriterError: not a device, or not one of this machine.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise WriterError(f"{name!r} is no device; use cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise WriterError(
+            f"device {name!r} is not here; {torch.cuda.device_count()} accelerators are, use cpu"
+        )
+    return device
+
+
+def number_type(name: str, device: torch.device) -> torch.dtype | None:
+    """The number type of a setting; None for that of the file.
+
+    Raises:
+        WriterError: not a number type that weights may have.
+    """
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else None
+    if name not in _DTYPES:
+        raise WriterError(f"dtype is {name!r}; use auto, {', '.join(_DTYPES)}")
+    return _DTYPES[name]
 
 
 def load_files(source: ModelSource, dtype: torch.dtype | None) -> tuple[Any, Any]:

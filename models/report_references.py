@@ -155,10 +155,10 @@ def _case(facts: CaseFacts) -> Iterator[Reference]:
 
 
 def _image(facts: CaseFacts) -> Iterator[Reference]:
-    if facts.calibration is not None and facts.calibrated is not None:
-        text = f"{percent(facts.calibrated)} after calibration"
-        yield Reference("calibrated", facts.calibrated, text, "figure")
-        yield _name("calibration_basis", facts.calibration.basis)
+    if (held := facts.calibration) is not None:
+        text = f"{percent_within(held.share, (held.low, held.high))} after calibration"
+        yield Reference("calibrated", held.share, text, "figure")
+        yield _name("calibration_basis", held.basis)
     if facts.outlier is not None:
         yield _name("outlier_basis", facts.outlier.basis)
     if facts.quality:

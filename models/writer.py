@@ -30,7 +30,15 @@ from models.report_automaton import Automaton
 from models.report_errors import ReportCheckError, WriterError
 from models.report_language import sections
 from models.report_layout import Source, compose
-from models.report_llm import Follow, OnlyAdmitted, end_tokens, load_files, token_texts
+from models.report_llm import (
+    Follow,
+    OnlyAdmitted,
+    end_tokens,
+    load_files,
+    number_type,
+    token_texts,
+    usable_device,
+)
 from models.report_source import files_sha256, find_model
 from models.report_tokens import TokenTable, Tracker
 from models.templates import template_body
@@ -68,7 +76,7 @@ class ReportWriter:
         source: str | Path | None = None,
         *,
         device: str = "cpu",
-        dtype: torch.dtype | None = None,
+        dtype: str = "auto",
         revision: str | None = None,
         cache_dir: Path | None = None,
         offline: bool = False,
@@ -77,8 +85,9 @@ class ReportWriter:
 
         Args:
             source: None for the shipped model, a folder, or a Hub id ("owner/name").
-            device: where it runs, "cpu" or "cuda".
-            dtype: number type of the weights; None for float32 on a CPU, else the file's own.
+            device: where it runs, "cpu", "cuda" or "cuda:N".
+            dtype: number type of the weights, "float32", "bfloat16" or "float16"; "auto" for
+                float32 on a CPU, else the file's own.
             revision: branch, tag or commit of a Hub id.
             cache_dir: where the Hub's files are kept.
             offline: take a Hub id from `cache_dir` only.
@@ -87,11 +96,10 @@ class ReportWriter:
             WriterError: there is no such model, or it cannot be loaded safely.
         """
         found = find_model(source, revision=revision, cache_dir=cache_dir, offline=offline)
-        if dtype is None and torch.device(device).type == "cpu":
-            dtype = torch.float32
-        model, tokenizer = load_files(found, dtype)
+        where = usable_device(device)
+        model, tokenizer = load_files(found, number_type(dtype, where))
         return cls(
-            model.to(device).eval(),
+            model.to(where).eval(),
             tokenizer,
             model_id=found.model_id,
             model_sha256=files_sha256(found),

@@ -184,4 +184,5 @@ class Starter:
             claim=Claim(
                 epsilon=account.epsilon(), delta=account.required_budget().delta, unit=card.unit
             ),
+            report_dtype=self._site.settings.report_dtype,
         )

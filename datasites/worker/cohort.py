@@ -7,12 +7,13 @@ the researcher derives from the released counts: both ask `models.noised_metrics
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import class_figures, noised_accuracy
+from models import ClassScores, Estimate, class_figures, noised_accuracy
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,49 @@ def cohort_from(noised: NDArray[np.float64], *, noise: float) -> Cohort:
         f1=tuple(estimate.value for estimate in f1),
         confusion=tuple(tuple(max(0, round(cell)) for cell in row) for row in noised.tolist()),
     )
+
+
+def class_scores(
+    confusion: NDArray[np.float64], *, noise: float, areas: Sequence[Estimate] = ()
+) -> tuple[ClassScores, ...]:
+    """The scores of each class for a report, with their intervals.
+
+    A class whose (noised) count rounds to nothing has no recall, no F-score and no area; one that
+    was never called has no precision. They are None, and a report says "not defined".
+
+    Args:
+        confusion: [C, C], exact or noised, rows are true classes.
+        noise: standard deviation of its cells.
+        areas: each class's area under the ROC curve; empty where there is none.
+    """
+    found = []
+    for index in range(len(confusion)):
+        cases = max(0, round(float(confusion[index].sum())))
+        known: dict[str, Estimate] = {}
+        figures = dict(
+            zip(
+                ("precision", "recall", "f1"),
+                class_figures(confusion, index, noise=noise),
+                strict=True,
+            )
+        )
+        if float(confusion[:, index].sum()) > 0.0:
+            known["precision"] = figures["precision"]
+        if cases:
+            known |= {"recall": figures["recall"], "f1": figures["f1"]}
+            known |= {"auc": areas[index]} if areas else {}
+        found.append(
+            ClassScores(
+                precision=_value(known, "precision"),
+                recall=_value(known, "recall"),
+                f1=_value(known, "f1"),
+                auc=_value(known, "auc"),
+                cases=cases,
+                intervals={name: (each.low, each.high) for name, each in known.items()},
+            )
+        )
+    return tuple(found)
+
+
+def _value(known: dict[str, Estimate], name: str) -> float | None:
+    return known[name].value if name in known else None

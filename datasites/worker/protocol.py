@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from datasites.plans import Plan, Task
+from datasites.settings import ReportDtype
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
@@ -59,6 +60,7 @@ class Job(_Message):
         hospital: the hospital's display name.
         pseudonym_key: hex; makes case pseudonyms that only this hospital can resolve.
         claim: what reports may state.
+        report_dtype: number type of the report model's weights.
     """
 
     plan: Plan
@@ -67,6 +69,7 @@ class Job(_Message):
     hospital: str
     pseudonym_key: str
     claim: Claim
+    report_dtype: ReportDtype = "auto"
 
 
 class Result(_Message):

@@ -1,8 +1,12 @@
 """Reports on the hospital's own test cases, drafted by the LLaMa; the desk holds every one.
 
-Three kinds: a few single cases, the hospital's cohort (from a noised confusion matrix only), and
-where asked for the researcher's evaluation of the global model. A text that does not pass
-verification is never left as a draft: the writer falls back to a template and says so.
+Three kinds: a few single cases, the hospital's cohort (from the noised counts only), and where
+asked for the researcher's evaluation of the global model. A text that does not pass verification is
+never left as a draft: the writer falls back to a template and says so.
+
+What is said of a single case beside its probabilities comes from that image, the model and public
+phantoms: image quality, familiarity, the region that mattered. Its confidence is calibrated on the
+noised counts, or not at all, and the report says which: no other case's image is looked at.
 """
 
 from __future__ import annotations
@@ -11,18 +15,30 @@ import hashlib
 import hmac
 import math
 import secrets
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from datasites.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.ingest.shard import Shard
 from datasites.plans import GlobalScores, ReportPart, ReportTask
-from datasites.worker.cohort import Cohort, cohort_from
+from datasites.worker.cohort import Cohort, class_scores, cohort_from
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job
 from datasites.worker.train import load_classifier
-from models import CaseFacts, ClassScores, CohortFacts, Facts, ReportWriter, predict
+from models import (
+    CaseFacts,
+    CaseLook,
+    ClassScores,
+    CohortFacts,
+    Facts,
+    ReportWriter,
+    calibrated_from,
+    noised_evaluation,
+    predict,
+)
 from privacy import TestCounts, cell_noise, counted, os_rng, released
 
 PSEUDONYM_DIGITS = 8
@@ -48,12 +64,12 @@ def run(files: JobFiles) -> int:
     counts = _released(part, shard, probabilities)
     files.write(EVALUATION_FILE, _evaluation(job, part, task, counts).encode())
     all_facts: list[tuple[str, Facts]] = [
-        *_cases(job, part, task, shard, probabilities),
+        *_cases(job, part, task, shard, probabilities, model=model, counts=counts),
         ("hospital", _hospital(job, part, task, counts)),
     ]
     if task.scores is not None and part.write_global:
         all_facts.append(("global", _global(job, task, task.scores)))
-    writer = ReportWriter.load(files.report_model)
+    writer = ReportWriter.load(files.report_model, dtype=job.report_dtype)
     drafts = tuple(_draft(writer, name, facts) for name, facts in all_facts)
     files.write(REPORTS_FILE, DraftReports(reports=drafts).model_dump_json().encode())
     return 0
@@ -67,26 +83,43 @@ def pseudonym(key: str, shard: Shard, index: int) -> str:
 
 
 def _cases(
-    job: Job, part: ReportPart, task: ReportTask, shard: Shard, probabilities: NDArray[np.float64]
+    job: Job,
+    part: ReportPart,
+    task: ReportTask,
+    shard: Shard,
+    probabilities: NDArray[np.float64],
+    *,
+    model: nn.Module,
+    counts: TestCounts,
 ) -> list[tuple[str, Facts]]:
     """Cases spread evenly over the test set, one a privacy unit."""
     _, first = np.unique(shard.units, return_index=True)
     count = min(part.cases, len(first))
-    chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)] if count else []
+    if not count:
+        return []
+    chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)]
+    size = job.plan.model.image_size
+    look = CaseLook.prepare(model, classes=shard.classes, size=size)
+    _, noise = cell_noise(part.metrics_noise_multiplier, classes=len(shard.classes))
     found: list[tuple[str, Facts]] = []
     for index in chosen:
         row = probabilities[index] / probabilities[index].sum()
         name = pseudonym(job.pseudonym_key, shard, int(index))
+        seen, top = look.at(shard.images[index]), int(row.argmax())
         facts = CaseFacts(
             hospital=job.hospital,
             case_id=name,
-            predicted=shard.classes[int(row.argmax())],
+            predicted=shard.classes[top],
             probabilities={c: float(p) for c, p in zip(shard.classes, row, strict=True)},
             model_sha256=task.weights_sha256,
             dataset_version=shard.version,
             epsilon=_claimed(job),
             delta=job.claim.delta,
             privacy_unit=job.claim.unit,
+            calibration=calibrated_from(counts.histograms[top], float(row[top]), noise=noise),
+            outlier=seen.outlier,
+            quality=seen.quality,
+            region=seen.region,
         )
         found.append((name, facts))
     return found
@@ -117,23 +150,48 @@ def _evaluation(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts
 
 
 def _hospital(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts) -> Facts:
-    """The cohort's facts, from the released confusion matrix."""
-    noise, _ = cell_noise(part.metrics_noise_multiplier, classes=len(job.plan.classes))
+    """The cohort's facts, from the released counts."""
+    classes = job.plan.classes
+    noise, fine = cell_noise(part.metrics_noise_multiplier, classes=len(classes))
+    figures = noised_evaluation(
+        counts.confusion,
+        counts.histograms,
+        classes=classes,
+        confusion_noise=noise,
+        histogram_noise=fine,
+    )
+    areas = [each.auc for each in figures.per_class]
+    scores = class_scores(counts.confusion, noise=noise, areas=areas)
     cohort = cohort_from(counts.confusion, noise=noise)
-    return _cohort_facts(job, task, cohort, kind="hospital", name=job.hospital, noised=True)
+    return _cohort_facts(job, task, cohort, scores, kind="hospital", name=job.hospital, noised=True)
 
 
 def _global(job: Job, task: ReportTask, scores: GlobalScores) -> Facts:
     """The researcher's own evaluation, as it was sent along."""
-    cohort = cohort_from(np.array(scores.confusion, float), noise=0.0)
-    return _cohort_facts(job, task, cohort, kind="global", name=job.plan.study, noised=False)
+    confusion = np.array(scores.confusion, float)
+    return _cohort_facts(
+        job,
+        task,
+        cohort_from(confusion, noise=0.0),
+        class_scores(confusion, noise=0.0),
+        kind="global",
+        name=job.plan.study,
+        noised=False,
+    )
 
 
 def _cohort_facts(
-    job: Job, task: ReportTask, cohort: Cohort, *, kind: str, name: str, noised: bool
+    job: Job,
+    task: ReportTask,
+    cohort: Cohort,
+    scores: Sequence[ClassScores],
+    *,
+    kind: str,
+    name: str,
+    noised: bool,
 ) -> CohortFacts:
     classes = job.plan.classes
-    scores = zip(cohort.precision, cohort.recall, cohort.f1, strict=True)
+    areas = [each.auc for each in scores if each.auc is not None]
     return CohortFacts(
         kind="hospital" if kind == "hospital" else "global",
         name=name,
@@ -141,10 +199,8 @@ def _cohort_facts(
         accuracy=cohort.accuracy,
         intervals={"accuracy": (cohort.low, cohort.high)},
         macro_f1=cohort.macro_f1,
-        per_class={
-            label: ClassScores(precision=precision, recall=recall, f1=f1)
-            for label, (precision, recall, f1) in zip(classes, scores, strict=True)
-        },
+        macro_auc=sum(areas) / len(areas) if len(areas) == len(scores) else None,
+        per_class=dict(zip(classes, scores, strict=True)),
         confusion={
             label: {other: float(cell) for other, cell in zip(classes, row, strict=True)}
             for label, row in zip(classes, cohort.confusion, strict=True)

@@ -23,7 +23,6 @@ class Measured:
         reports: written for the measurement. first: passed at the first draft.
         template: written by the template. failed: final texts that failed verification.
         median_s: processor seconds a report. worst_s: of the slowest one.
-        training_s: processor seconds of training.
     """
 
     parameters: int
@@ -35,10 +34,9 @@ class Measured:
     failed: int
     median_s: float
     worst_s: float
-    training_s: float
 
 
-def measure(folder: Path, reports: int, *, seed: int, training_s: float) -> Measured:
+def measure(folder: Path, reports: int, *, seed: int) -> Measured:
     """Write reports on fresh facts with the model in `folder`."""
     writer = ReportWriter.load(folder)
     rng = random.Random(seed)  # noqa: S311 (data, not secrets)
@@ -65,7 +63,6 @@ def measure(folder: Path, reports: int, *, seed: int, training_s: float) -> Meas
         failed=failed,
         median_s=times[len(times) // 2],
         worst_s=times[-1],
-        training_s=training_s,
     )
 
 
@@ -88,30 +85,32 @@ Writes the prose of Dura's reports where a hospital has not set a larger model.
 
 ## What it saw
 
-{texts:,} synthetic texts about randomly drawn facts, and nothing else: no patient, no image, no
-report by a person, no text from anywhere. The texts come from a phrase grammar written for this
-project ({count_sentences():,} distinct sentences). It never saw a number or the name of a class or
-hospital: it writes references, and its prompt holds control words and the references that exist.
+{texts:,} sections of synthetic texts about randomly drawn facts, and nothing else: no patient, no
+image, no report by a person, no text from anywhere. The texts are in the report language that was
+written for this project ({count_sentences():,} distinct sentences). It never saw a number or the
+name of a class or hospital: it writes references, and its prompt holds control words and the
+references that exist.
 
 ## What it can do
 
-Order and vary the grammar's sentences so that they suit the facts: class family, confidence,
-margin, ties, noise, which figures exist. Up to twelve classes. English only.
+Choose among the sentences that the facts allow, and word them. Which sentences those are is not its
+doing: the report language decides, while the model writes and again when its text is verified. So
+few drafts fail, whatever the weights are; what training adds is that optional sentences come as
+often as they should. Up to twelve classes. English only.
 
 ## What it cannot do
 
 It knows no medicine. It cannot weigh findings, read images, answer questions or write about
-anything but these facts; what it advises is what the grammar's rules tie to class family,
+anything but these facts; what it advises is what the language's rules tie to class family,
 confidence and margin. It is not a medical device and its reports are decision support, not a
-diagnosis. Wrong drafts happen; they are caught by `models.verify`, not by the model.
+diagnosis.
 
 ## Measured
 
 On {measured.reports} facts drawn with another seed, on one core: {share:.1f} % of the reports
 passed verification at the first draft, {fallback:.1f} % were left to the template after three
 drafts, and {measured.failed} final texts failed. Processor seconds a report:
-{measured.median_s:.2f} (median), {measured.worst_s:.2f} (slowest). Training took
-{measured.training_s:.0f} processor seconds.
+{measured.median_s:.2f} (median), {measured.worst_s:.2f} (slowest). See also `make bench-reports`.
 
 The facts of this measurement are drawn by the same generator as those of the training; names and
 figures do not reach the model, so other names and figures change nothing, but other combinations

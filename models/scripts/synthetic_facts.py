@@ -122,7 +122,10 @@ def _calibration(rng: random.Random) -> Calibration | None:
     if rng.random() < 0.5:
         return None
     basis = cast("Basis", rng.choice(BASES))
-    return Calibration(temperature=rng.choice((0.5, 1.0, rng.uniform(0.8, 4.0))), basis=basis)
+    share = rng.choice((1.0, 0.0, rng.random(), rng.uniform(0.7, 1.0)))
+    spread = rng.uniform(0.0, 0.2)
+    low, high = max(0.0, share - spread), min(1.0, share + spread)
+    return Calibration(share=share, low=low, high=high, basis=basis)
 
 
 def _outlier(rng: random.Random) -> OutlierCheck | None:

@@ -27,7 +27,7 @@ from models.facts import (
 from models.facts_case import degree, family_of
 from models.report_errors import FactsError
 from models.report_references import class_text, percent
-from models.scripts.synthetic_facts import sample_case, sample_facts
+from models.scripts.synthetic_facts import sample_facts
 
 HASH = "0123456789abcdef" * 4
 
@@ -233,39 +233,32 @@ def test_a_certain_case_has_no_runner_up() -> None:
     assert case(probabilities={"glioma": 1.0, "notumor": 0.0}).runner_up is None
 
 
+def held(share: float) -> Calibration:
+    return Calibration(share=share, low=share, high=share, basis="public data")
+
+
 def test_confidence_needs_calibration_and_a_good_image() -> None:
     sure = {"glioma": 0.95, "meningioma": 0.05}
     assert case(probabilities=sure).confidence == "moderate"
-    kept = Calibration(temperature=1.0, basis="public data")
-    assert case(probabilities=sure, calibration=kept).calibrated == pytest.approx(0.95)
-    assert case(probabilities=sure, calibration=kept).confidence == "high"
-    cooled = Calibration(temperature=3.0, basis="public data")
-    assert case(probabilities=sure, calibration=cooled).confidence == "moderate"
-    assert case(probabilities=sure, calibration=kept, quality=("saturation",)).confidence == "low"
+    assert case(probabilities=sure, calibration=held(0.93)).confidence == "high"
+    assert case(probabilities=sure, calibration=held(0.8)).confidence == "moderate"
+    assert case(probabilities=sure, calibration=held(0.3)).confidence == "low"
+    spoiled = case(probabilities=sure, calibration=held(0.93), quality=("saturation",))
+    assert spoiled.confidence == "low"
     unusual = OutlierCheck(score=0.9, threshold=1.0, basis="synthetic data")
-    assert case(probabilities=sure, calibration=kept, outlier=unusual).confidence == "low"
+    assert case(probabilities=sure, calibration=held(0.93), outlier=unusual).confidence == "low"
     usual = OutlierCheck(score=1.0, threshold=1.0, basis="synthetic data")
-    assert case(probabilities=sure, calibration=kept, outlier=usual).confidence == "high"
-
-
-@given(st.floats(0.05, 20.0), st.integers(0, 2**32))
-def test_calibration_keeps_order_and_range(temperature: float, seed: int) -> None:
-    facts = sample_case(random.Random(seed))
-    facts = dataclasses.replace(
-        facts, calibration=Calibration(temperature=temperature, basis="public data")
-    )
-    assert facts.calibrated is not None
-    assert 1 / len(facts.ranked) - 1e-9 <= facts.calibrated <= 1.0
-    top = facts.probabilities[facts.predicted]
-    assert facts.calibrated <= top + 1e-9 if temperature >= 1 else facts.calibrated >= top - 1e-9
+    assert case(probabilities=sure, calibration=held(0.93), outlier=usual).confidence == "high"
 
 
 def test_parts_refuse_what_they_cannot_mean() -> None:
-    for temperature in (0.0, math.nan, math.inf, 21.0):
-        with pytest.raises(FactsError, match="temperature"):
-            Calibration(temperature=temperature, basis="public data")
+    for share in (-0.1, math.nan, math.inf, 1.1):
+        with pytest.raises(FactsError, match="calibrated share"):
+            held(share)
+    with pytest.raises(FactsError, match="outside its interval"):
+        Calibration(share=0.5, low=0.6, high=0.7, basis="public data")
     with pytest.raises(FactsError, match="basis"):
-        Calibration(temperature=1.0, basis="private data")  # type: ignore[arg-type]
+        Calibration(share=1.0, low=1.0, high=1.0, basis="private data")  # type: ignore[arg-type]
     with pytest.raises(FactsError, match="score"):
         OutlierCheck(score=math.nan, threshold=1.0, basis="public data")
     with pytest.raises(FactsError, match="has no recall"):
@@ -338,8 +331,8 @@ def test_the_hash_sees_every_field() -> None:
         case(privacy_unit="group"),
         case(model_sha256="f" * 64),
         case(dataset_version="v4"),
-        case(calibration=Calibration(temperature=1.0, basis="public data")),
-        case(calibration=Calibration(temperature=1.1, basis="public data")),
+        case(calibration=held(1.0)),
+        case(calibration=held(0.9)),
         case(outlier=OutlierCheck(score=1.0, threshold=0.5, basis="public data")),
         case(quality=()),
         case(quality=("saturation",)),

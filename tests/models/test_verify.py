@@ -31,7 +31,7 @@ CASE = CaseFacts(
     epsilon=3.0,
     delta=1e-5,
     privacy_unit="patient",
-    calibration=Calibration(temperature=1.0, basis="synthetic data"),
+    calibration=Calibration(share=0.95, low=0.9, high=1.0, basis="synthetic data"),
 )
 COHORT = CohortFacts(
     kind="global",

@@ -247,8 +247,17 @@ def test_a_chat_model_gets_system_and_user_and_no_date(tmp_path: Path) -> None:
 
 
 def test_dtype_and_device(foreign: Path) -> None:
-    writer = ReportWriter.load(foreign, dtype=torch.bfloat16)
+    writer = ReportWriter.load(foreign, dtype="bfloat16")
     assert writer._model.dtype == torch.bfloat16
+    report = writer.write(EDGES[0], seed=1, attempts=1)
+    verify_report(report, EDGES[0])
+    for setting, message in (
+        ({"dtype": "int8"}, "float16"),
+        ({"device": "toaster"}, "is no device"),
+        ({"device": "cuda:99"}, "is not here"),
+    ):
+        with pytest.raises(WriterError, match=message):
+            ReportWriter.load(foreign, **setting)
     assert ReportWriter.load(str(foreign))._model.dtype == torch.float32
     assert ReportWriter.load()._model.dtype == torch.float32
 

@@ -17,8 +17,9 @@ import torch
 from datasites.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.plans import GlobalScores, ReportPart, ReportTask
 from datasites.worker import report
+from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
-from models import verify_report
+from models import Estimate, build_classifier, verify_report
 from models.facts import facts_from_json
 
 SCORES = GlobalScores(n_cases=20, accuracy=0.85, macro_f1=0.85, confusion=((8, 2), (1, 9)))
@@ -42,6 +43,24 @@ def task() -> ReportTask:
 def probabilities(test_shard) -> np.ndarray:
     """What a classifier that is right on every case gives."""
     return np.where(np.eye(2)[test_shard.labels] == 1, 0.9, 0.1)
+
+
+@pytest.fixture
+def write_cases(test_shard, probabilities):
+    """The cases' facts, seen through an untrained classifier."""
+
+    def write(job, part, task):
+        return report._cases(
+            job,
+            part,
+            task,
+            test_shard,
+            probabilities,
+            model=build_classifier("small_cnn", classes=2, image_size=32),
+            counts=report._released(part, test_shard, probabilities),
+        )
+
+    return write
 
 
 def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
@@ -76,9 +95,9 @@ def test_no_global_report_that_nobody_asked_for(make_files, output, task, plan, 
     assert [draft.kind for draft in found] == ["hospital"]
 
 
-def test_a_case_states_what_the_model_said(make_files, task, test_shard, probabilities):
+def test_a_case_states_what_the_model_said(make_files, task, test_shard, write_cases):
     job = make_files(task).job
-    cases = report._cases(job, job.plan.reports, task, test_shard, probabilities)
+    cases = write_cases(job, job.plan.reports, task)
     assert len(cases) == 2
     for name, facts in cases:
         index = next(
@@ -88,14 +107,37 @@ def test_a_case_states_what_the_model_said(make_files, task, test_shard, probabi
         assert facts.predicted == test_shard.classes[test_shard.labels[index]]
         assert facts.probabilities[facts.predicted] == pytest.approx(0.9)
         assert (facts.case_id, facts.dataset_version) == (name, test_shard.version)
+        # Four units under this much noise cannot say how often a score is right.
+        assert facts.calibration is None
+        assert facts.confidence != "high"
+        assert facts.quality == ()
+        assert facts.outlier is not None
+
+
+def test_confidence_is_calibrated_where_the_counts_can_carry_it(make_files, task, write_cases):
+    job = make_files(task).job
+    for _, facts in write_cases(job, ReportPart(cases=4, metrics_noise_multiplier=1e-6), task):
+        assert facts.calibration is None or facts.calibration.basis.startswith("noised counts")
+        assert facts.calibrated in (None, pytest.approx(1.0, abs=1e-3))
+
+
+def test_a_class_without_cases_has_no_scores():
+    confusion = np.array([[8.0, 0.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 0.0]])
+    areas = (Estimate(0.9, 0.8, 1.0),) * 3
+    first, second, empty = class_scores(confusion, noise=0.0, areas=areas)
+    assert (first.cases, second.cases, empty.cases) == (8, 4, 0)
+    assert (first.auc, empty.auc, empty.recall, empty.f1) == (0.9, None, None, None)
+    assert empty.precision is None
+    assert second.recall == pytest.approx(0.75)
+    assert second.intervals["recall"][0] < 0.75 < second.intervals["recall"][1]
 
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 0), (1, 1), (50, 4)])
 def test_one_case_a_unit_and_no_more_than_asked(
-    make_files, task, test_shard, probabilities, asked, given
+    make_files, task, test_shard, write_cases, asked, given
 ):
     part = ReportPart(cases=asked, metrics_noise_multiplier=0.5)
-    cases = report._cases(make_files(task).job, part, task, test_shard, probabilities)
+    cases = write_cases(make_files(task).job, part, task)
     assert test_shard.unit_count == 4
     assert len({name for name, _ in cases}) == given
 
@@ -124,12 +166,12 @@ def test_the_global_report_states_the_researchers_figures(make_files, task):
     assert (facts.kind, facts.name, facts.noised) == ("global", "study", False)
 
 
-def test_no_guarantee_is_no_epsilon(make_files, task, test_shard, probabilities):
+def test_no_guarantee_is_no_epsilon(make_files, task, write_cases):
     job = make_files(task, epsilon=1.0).job
     endless = job.model_copy(update={"claim": job.claim.model_copy(update={"epsilon": math.inf})})
     for given, stated in ((job, 1.0), (endless, None)):
         assert report._global(given, task, SCORES).epsilon == stated
-        for _, facts in report._cases(given, job.plan.reports, task, test_shard, probabilities):
+        for _, facts in write_cases(given, job.plan.reports, task):
             assert facts.epsilon == stated
 
 
