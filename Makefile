@@ -8,8 +8,9 @@ PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13; do \
 UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
+CRASH_POINTS ?= 80
 
-.PHONY: demo test test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit lint format setup sandbox sshd clean
+.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -36,6 +37,10 @@ test-sftp-round: setup sshd
 # Seconds for a 45 MB weight file, storage on the relay, what an idle site costs.
 bench-wire: setup
 	@.venv/bin/python tests/bench_wire.py
+
+# Death at CRASH_POINTS step boundaries of a study over three hospitals; a few minutes.
+test-crash: setup
+	.venv/bin/python -m pytest -n 2 --timeout=0 -rA tests/crash --crash-points=$(CRASH_POINTS)
 
 lint: setup
 	.venv/bin/ruff check .

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasites.card import DataCard
     from datasites.cli.text import findings_text
     from datasites.consent import consented_shard
-    from datasites.durable import write_file
+    from datasites.durable import make_folder, write_file
     from datasites.errors import DatasitesError, PlanError, RelayError
     from datasites.ingest import IngestError
     from datasites.labelled import read_labelled
@@ -74,7 +74,7 @@ _HOMES = {
         "Timing",
     ),
     "datasites.card": ("DataCard",),
-    "datasites.durable": ("write_file",),
+    "datasites.durable": ("make_folder", "write_file"),
     "datasites.consent": ("consented_shard",),
     "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
@@ -160,6 +160,7 @@ __all__ = [
     "findings_text",
     "fingerprint_words",
     "make_bundle",
+    "make_folder",
     "open_bundle",
     "parse_model",
     "parse_relay_url",

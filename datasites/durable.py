@@ -35,8 +35,34 @@ def make_folder(path: Path, *, mode: int = 0o700) -> None:
     sync_folder(path.parent)
 
 
-def write_file(path: Path, data: bytes, *, mode: int = 0o600, folder_mode: int = 0o700) -> None:
+def sync_tree(folder: Path) -> None:
+    """Make everything below a folder durable, and the folder's own name."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+    sync_folder(folder.parent)
+
+
+def write_file(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    folder_mode: int = 0o700,
+    modified_s: float | None = None,
+) -> None:
     """Write `data` to `path` so that it is there whole, or not at all, after any crash.
+
+    Args:
+        path: where to; its folder is made where it is missing.
+        data: the content.
+        mode: the file's permissions.
+        folder_mode: those of folders that are made.
+        modified_s: the file's modification time, POSIX seconds; now if None.
 
     Raises:
         OSError: the disk is full or broken; what was at `path` before is still there.
@@ -48,6 +74,8 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o600, folder_mode: int =
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            if modified_s is not None:
+                os.utime(file.fileno(), (modified_s, modified_s))
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)

@@ -29,7 +29,7 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites import write_file
+from datasites import make_folder, write_file
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -131,7 +131,7 @@ class RunFolder:
         Raises:
             StudyError: another orchestrator conducts it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root, mode=0o755)  # durably, or all that is written in it may be lost
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

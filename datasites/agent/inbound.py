@@ -101,7 +101,10 @@ class Inbox:
         if self._book.has(task.request):
             known = self._book.get(task.request)
             if (known.sender, known.job) == (job.sender, job.name):
-                return None  # the same message once more, after a crash or a resumed run
+                # Asked once more, after a crash or by a resumed run: what was answered may be lost.
+                if known.answered:
+                    self._book.change(known, answered=False)
+                return None
             return Answer(
                 request=task.request, status=Status.REFUSED, reason=Reason.DUPLICATE_REQUEST
             )

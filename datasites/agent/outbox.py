@@ -97,7 +97,7 @@ class Outbox:
                 continue
             if item.kind is ItemKind.EVALUATION and item.state is ItemState.RELEASED:
                 files |= self._desk.files(item)
-                self._desk.mark_sent(item)
+                decided.append(item)
             if item.kind is not ItemKind.WEIGHTS:
                 continue
             if item.state is ItemState.HELD:

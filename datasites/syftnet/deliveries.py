@@ -10,7 +10,6 @@ Nothing of a bad message is kept, and no bad message delays another site's.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from typing import Any
 
 from syft.sync.events.file_change_event import FileChangeEventsMessage
 
+from datasites.durable import write_file
 from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
-from datasites.syftnet.client import Participant, quiet
+from datasites.syftnet.client import Participant
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
 from datasites.syftnet.seen import SeenMessages
 
@@ -146,13 +146,8 @@ class Deliveries:
         """Mirror results into the SyftBox, where syft's own tools show them."""
         if not self._is_newest(site, path, signed_s):
             return
-        target = self._me.syftbox / site / path
-        with quiet():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.partial")
-            partial.write_bytes(data)
-            os.utime(partial, (signed_s, signed_s))
-            partial.replace(target)
+        # Durably: the relay's copy is removed next, and nobody has another.
+        write_file(self._me.syftbox / site / path, data, modified_s=signed_s)
 
     def _is_newest(self, site: str, path: str, signed_s: float) -> bool:
         """Whether what changes (a card, a job's state) is not older than what is here."""

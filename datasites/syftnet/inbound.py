@@ -21,6 +21,7 @@ from uuid import uuid4
 from syft.sync.messages.proposed_filechange import ProposedFileChangesMessage
 from syft_perms import SyftPermContext
 
+from datasites.durable import sync_folder, sync_tree
 from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import quiet
@@ -51,11 +52,11 @@ class Accepted:
     """A message that passed every check.
 
     Attributes:
-        job: what it asks for; None when the job was served and its inputs discarded long ago.
+        job: what it asks for, new or once more.
         peer, signed_s, digest: what `SeenMessages` remembers it by.
     """
 
-    job: InboundJob | None
+    job: InboundJob
     peer: str
     signed_s: float
     digest: str
@@ -131,7 +132,7 @@ class Doorkeeper:
             raise MessageError("bad_path", "a message carries the files of exactly one job")
         return jobs.pop(), files
 
-    def _keep(self, peer: str, job: str, files: Mapping[str, bytes]) -> InboundJob | None:
+    def _keep(self, peer: str, job: str, files: Mapping[str, bytes]) -> InboundJob:
         inbox = self._datasite / str(wire.inbox_prefix(peer))
         relative = Path(str(wire.inbox_prefix(peer))) / job
         if not SyftPermContext(datasite=self._datasite).open(relative).has_write_access(peer):
@@ -140,7 +141,7 @@ class Doorkeeper:
         code = {name[5:]: data for name, data in files.items() if name.startswith("code/")}
         if target.exists():
             if not (target / "code").is_dir():
-                return None  # served long ago; its inputs were discarded
+                return InboundJob(peer, job, code)  # served long ago; asked for its answer again
             if _tree(target) == dict(files):
                 return InboundJob(peer, job, code)  # sent anew after a crash: same job, same bytes
             raise MessageError("write_once", f"job {job} is there already with other contents")
@@ -156,7 +157,9 @@ class Doorkeeper:
                 for name, data in files.items():
                     (partial / name).parent.mkdir(parents=True, exist_ok=True)
                     (partial / name).write_bytes(data)
+                sync_tree(partial)
                 partial.rename(inbox / job)
+                sync_folder(inbox)
             except OSError:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise

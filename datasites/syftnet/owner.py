@@ -15,6 +15,7 @@ import hashlib
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ from datasites.syftnet.pairing import PeerRequest, SitePeers
 from datasites.syftnet.quarantine import quarantine
 
 MAX_LISTED = 10_000
+# A storage may list what it does not yet give out; what stays unreadable is no message.
+LOOKS = 50
 
 log = logging.getLogger("dura.syftnet")
 
@@ -73,7 +76,7 @@ class OwnerLink:
             client=self._client,
         )
         self._allowance = Allowance()
-        self._unreadable: dict[str, set[str]] = {}
+        self._unreadable: Counter[tuple[str, str]] = Counter()
         self._site_peers.load()
         self._site_peers.finish_rotation()
 
@@ -152,7 +155,7 @@ class OwnerLink:
         now = datetime.now(UTC)
         try:
             state = storage.read_state(ref)
-        except FileNotFoundError:
+        except Exception:  # not there, or torn by a crash, which syft reports in many ways
             state = JobState(status=JobStatus.PENDING, received_at=now)
         state.status = JobStatus(status)
         state.review_reason = reason
@@ -200,22 +203,21 @@ class OwnerLink:
 
     def _waiting(self, peer: str) -> list[str]:
         """Names of waiting messages, oldest first; what is not called like one is passed over."""
-        known = self._unreadable.get(peer, set())
         names = []
         for name in self._connection.inbox_names(peer)[:MAX_LISTED]:
             try:
                 MessageFileName.from_string(name)
             except FileNameParseError:
                 continue
-            if name not in known:
+            if self._unreadable[peer, name] < LOOKS:
                 names.append(name)
         return names
 
     def _take(self, peer: str, name: str) -> Iterator[InboundJob]:
         path = self._connection.inbox_path(peer, name)
         raw = self._connection.relay.get(path, limit_bytes=wire.MAX_MESSAGE_BYTES)
-        if raw is None:  # a folder or a pipe: looked at once
-            self._unreadable.setdefault(peer, set()).add(name)
+        if raw is None:  # a folder, a pipe, or not given out yet
+            self._unreadable[peer, name] += 1
             return
         self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
         try:
@@ -225,8 +227,7 @@ class OwnerLink:
             quarantine(self._me.own_folder / "quarantine", raw)
             self._on_refused(peer, error.code)
         else:
-            if accepted.job is not None:
-                yield accepted.job
+            yield accepted.job
             self._door.done(accepted)
         self._connection.relay.remove(path)
 

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from syft.sync.events.file_change_event import FileChangeEventsMessageFileName
 from syft.sync.messages.proposed_filechange import ProposedFileChange, ProposedFileChangesMessage
 
+from datasites.durable import sync_tree
 from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant, connect, connection_of, quiet
@@ -28,6 +30,8 @@ from datasites.syftnet.words import fingerprint_words, same_code
 
 MAX_REFUSED = 1000
 MESSAGES_AT_ONCE = 64
+# A storage may list what it does not yet give out; what stays unreadable is no message.
+LOOKS = 50
 
 log = logging.getLogger("dura.syftnet")
 
@@ -47,7 +51,7 @@ class ResearcherLink:
         self._peers = self._client.sync_engine.peer_manager
         self._pins_path = participant.own_folder / "pinned.json"
         self.refused: list[Refused] = []
-        self._unreadable: set[str] = set()
+        self._unreadable: Counter[str] = Counter()
         self._deliveries = Deliveries(participant, client=self._client, on_new_key=self._new_key)
         with quiet():
             self._client.load_peers()
@@ -127,10 +131,10 @@ class ResearcherLink:
         )
 
     def _job_folder(self, site: str, job: str, files: Mapping[str, bytes]) -> Path:
-        """The syft job folder; one that an interrupted submission left is sent again as it is."""
+        """The syft job folder; a whole one that was made before is sent again as it is."""
         storage = self._client.job_client.manager
         existing: Path = storage.submission_dir(storage.new_submission_ref(site, job))
-        if (existing / "config.yaml").exists():
+        if _is_whole(existing, files):
             return existing
         shutil.rmtree(existing, ignore_errors=True)
         with tempfile.TemporaryDirectory() as temporary, quiet():
@@ -143,6 +147,7 @@ class ResearcherLink:
             made: Path = self._client.job_client.submit_python_job(
                 site, str(folder), job_name=job, entrypoint="main.py"
             )
+        sync_tree(made)  # before it is sent: answers to a job that is not here are refused
         return made
 
     def received(self, site: str, job: str) -> dict[str, bytes]:
@@ -188,14 +193,14 @@ class ResearcherLink:
             except ValueError:
                 continue
             path = self._connection.outbox_path(site, name)
-            if path not in self._unreadable:
+            if self._unreadable[path] < LOOKS:
                 paths.append(path)
         return paths[:MESSAGES_AT_ONCE]
 
     def _take(self, site: str, path: str) -> list[Delivery]:
         raw = self._connection.relay.get(path, limit_bytes=wire.MAX_MESSAGE_BYTES)
         if raw is None:
-            self._unreadable.add(path)
+            self._unreadable[path] += 1
             return []
         try:
             deliveries = self._deliveries.accept(site, raw)
@@ -243,3 +248,11 @@ class ResearcherLink:
             return {}
         pins: dict[str, str] = json.loads(self._pins_path.read_text())
         return pins
+
+
+def _is_whole(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Whether a job folder holds these files; a power cut leaves torn ones."""
+    paths = {name: folder / "code" / name for name in files}
+    return (folder / "config.yaml").exists() and all(
+        path.is_file() and path.read_bytes() == files[name] for name, path in paths.items()
+    )
