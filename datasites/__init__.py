@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ReleasedReport,
         Status,
         Timing,
+        WithheldNotice,
     )
     from datasites.card import DataCard
     from datasites.cli.text import findings_text
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
     from datasites.plans.plan import Email, Name, explain
     from datasites.rehearsal import Rehearsal, rehearse
     from datasites.relayurl import checked_relay_url, parse_relay_url
+    from datasites.released import Check, check_released, released_payload
+    from datasites.reportfile import render_released
+    from datasites.reportformat import Format
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
     from datasites.syftnet.words import fingerprint_words
@@ -72,6 +76,7 @@ _HOMES = {
         "ReleasedReport",
         "Status",
         "Timing",
+        "WithheldNotice",
     ),
     "datasites.card": ("DataCard",),
     "datasites.durable": ("make_folder", "write_file"),
@@ -108,6 +113,9 @@ _HOMES = {
     "datasites.plans.plan": ("Email", "Name", "explain"),
     "datasites.relayurl": ("checked_relay_url", "parse_relay_url"),
     "datasites.rehearsal": ("Rehearsal", "rehearse"),
+    "datasites.reportfile": ("render_released",),
+    "datasites.reportformat": ("Format",),
+    "datasites.released": ("Check", "check_released", "released_payload"),
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
@@ -125,10 +133,12 @@ __all__ = [
     "Answer",
     "AugmentPart",
     "Bundle",
+    "Check",
     "DataCard",
     "DatasitesError",
     "DeclaredOutput",
     "Email",
+    "Format",
     "GenerateTask",
     "GeneratorPart",
     "GlobalScores",
@@ -152,8 +162,10 @@ __all__ = [
     "Timing",
     "TrainPart",
     "TrainTask",
+    "WithheldNotice",
     "bundle_facts",
     "check_assumptions",
+    "check_released",
     "checked_relay_url",
     "consented_shard",
     "explain",
@@ -167,6 +179,8 @@ __all__ = [
     "plan_events",
     "read_labelled",
     "rehearse",
+    "released_payload",
+    "render_released",
     "task_bytes",
     "write_file",
 ]

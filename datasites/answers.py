@@ -95,25 +95,40 @@ class Answer(_Document):
     sandboxed: bool = True
 
 
-class ReleasedReport(_Document):
+class ReleasedReport(BaseModel):
     """A report that the owner released, signed by the site.
 
     Attributes:
         item: its id on the desk.
         kind: case, hospital or global.
         hospital: display name.
-        text: the verified text. facts: the facts document it was checked against, JSON.
+        study, plan_sha256, request: what it was asked in.
+        text: the verified text; every redacted span is a block.
+        text_sha256: of the text, in UTF-8.
+        facts: the facts document it was checked against, JSON; empty when it is redacted.
+        visible_facts: of a redacted report, the facts that its text still writes out.
         source: `llama` or `template`.
+        edits: how often the owner changed the words; each edit was verified again.
+        redactions: how many blocks stand in the text.
         released: UTC time.
         public_key, signature: of the site, over everything else.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: Literal[2] = 2
     item: str
     kind: str
     hospital: str
+    study: str
+    plan_sha256: str
+    request: str
     text: str
+    text_sha256: str
     facts: str
+    visible_facts: dict[str, str] = {}
     source: str
+    edits: Annotated[int, Field(ge=0)] = 0
+    redactions: Annotated[int, Field(ge=0)] = 0
     released: str
     public_key: str
     signature: str = ""
@@ -148,7 +163,7 @@ class HospitalEvaluation(_Document):
 
 
 class WithheldNotice(_Document):
-    """An output was withheld; the reason stays at the hospital."""
+    """An output was withheld; the owner's words stay at the hospital, the code is told."""
 
     item: str
     kind: str

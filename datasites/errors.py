@@ -6,7 +6,14 @@
     ├── RefusedError         this hospital does not do what was asked; carries a coded reason
     ├── SandboxError         no sandbox is to be had, or a job broke its limits
     ├── OutputError          a job's output is not what its plan declared
-    ├── DeskError            a release decision is impossible (unknown item, decided already)
+    ├── DeskError            a release decision is impossible (unknown item, wrong words)
+    │   ├── AlreadyDecidedError   somebody decided on the item before
+    │   ├── StaleViewError        the item is not any more what the owner looked at
+    │   ├── ReleaseRefusedError   the item may not leave; names the obstacle
+    │   ├── EditRefusedError      an edit says what the facts do not bear out
+    │   ├── RedactionError        a redaction would cover nothing, or what must stay readable
+    │   └── RuleError             a release rule is impossible, unknown or altered
+    ├── FormatError          a report cannot be written in the format that was asked for
     ├── RelayError           the storage that carries messages is missing, unreachable or odd
     │   └── MailboxError     one participant's folder on it cannot be written to
     ├── PeerKeyError         a peer's key is not the one that was compared and approved
@@ -60,6 +67,8 @@ class Reason(StrEnum):
     OUTPUT_REFUSED = "output_refused"
     NO_SANDBOX = "no_sandbox"
     WITHHELD_BY_OWNER = "withheld_by_owner"
+    WITHHELD_IDENTIFYING = "withheld_identifying"
+    WITHHELD_INACCURATE = "withheld_inaccurate"
     PEER_UNPAIRED = "peer_unpaired"
     RERUN_NEEDS_LEAVE = "rerun_needs_leave"
     TOO_MANY_REQUESTS = "too_many_requests"
@@ -88,7 +97,58 @@ class OutputError(DatasitesError):
 
 
 class DeskError(DatasitesError):
-    """A release decision is impossible: unknown item, or decided already."""
+    """A release decision is impossible."""
+
+
+class AlreadyDecidedError(DeskError):
+    """Somebody decided on the item before."""
+
+
+class StaleViewError(DeskError):
+    """The item was changed since the owner looked at it."""
+
+
+class Obstacle(StrEnum):
+    """Why an item may not leave."""
+
+    NOT_APPROVED = "not_approved"
+    APPROVAL_REVOKED = "approval_revoked"
+    NOT_VERIFIED = "not_verified"
+    NOT_NOISED = "not_noised"
+    NOT_COVERED = "not_covered"
+    ALTERED = "altered"
+
+
+class ReleaseRefusedError(DeskError):
+    """The item may not leave.
+
+    Attributes:
+        obstacle: why not.
+    """
+
+    exit_code = 3
+
+    def __init__(self, obstacle: Obstacle, message: str) -> None:
+        super().__init__(message)
+        self.obstacle = obstacle
+
+
+class EditRefusedError(DeskError):
+    """An edit says what the facts do not bear out."""
+
+    exit_code = 6
+
+
+class RedactionError(DeskError):
+    """A redaction would cover nothing, or what must stay readable."""
+
+
+class RuleError(DeskError):
+    """A release rule is impossible, unknown or altered."""
+
+
+class FormatError(DatasitesError):
+    """A report cannot be written in the format that was asked for."""
 
 
 class RelayError(DatasitesError):

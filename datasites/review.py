@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from datasites.desk.lock import desk_lock
 from datasites.errors import PlanError
 from datasites.modelcheck import bundle_facts
 from datasites.plans import (
@@ -188,6 +189,11 @@ def revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     Raises:
         PlanError: unknown plan or reviewer, no reason, or not approved.
     """
+    with desk_lock(site.root):  # nothing is released under it between check and revocation
+        _revoke(site, plan, reviewer=reviewer, reason=reason)
+
+
+def _revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     sha = store.get(plan).bundle.sha256
     _must_be_reviewer(site, reviewer)

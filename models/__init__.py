@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
     from models.prediction import predict
     from models.report_errors import FactsError, Finding, ReportCheckError, ReportError
+    from models.report_layout import DISCLAIMER, sections_of
     from models.report_source import find_model
     from models.settings import AugmentSettings, GeneratorSettings
     from models.verify import check_report, verify_report
@@ -86,6 +87,7 @@ _HOMES = {
     "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
     "models.prediction": ("predict",),
     "models.report_errors": ("FactsError", "Finding", "ReportCheckError", "ReportError"),
+    "models.report_layout": ("DISCLAIMER", "sections_of"),
     "models.report_source": ("find_model",),
     "models.settings": ("AugmentSettings", "GeneratorSettings"),
     "models.verify": ("check_report", "verify_report"),
@@ -97,6 +99,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DEFAULT_CLASSES",
+    "DISCLAIMER",
     "AttackScore",
     "AugmentSettings",
     "CaseFacts",
@@ -154,6 +157,7 @@ __all__ = [
     "rmia_scores",
     "sample_images",
     "save_model_file",
+    "sections_of",
     "verify_report",
     "weights_from_bytes",
     "weights_sha256",

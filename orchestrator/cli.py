@@ -17,8 +17,8 @@ import sys
 
 import typer
 
-from datasites.cli import budget, data, decisions, doctor, peers, site
-from orchestrator.commands import audit, demo, study
+from datasites.cli import budget, data, decisions, doctor, peers, releases, site
+from orchestrator.commands import audit, demo, report, study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,9 +30,10 @@ app.add_typer(site.app, name="site")
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
 app.add_typer(audit.app, name="audit")
+app.add_typer(report.app, name="report")
 app.command(name="demo")(demo.demo)
 
-__all__ = ["app", "budget", "decisions", "doctor", "main", "peers"]
+__all__ = ["app", "budget", "decisions", "doctor", "main", "peers", "releases"]
 
 
 def main() -> None:

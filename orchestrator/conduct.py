@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from datasites import Bundle, write_file
-from models import Evaluation, initial_weights, save_model_file
+from models import (
+    Evaluation,
+    initial_weights,
+    load_model_file,
+    save_model_file,
+    weights_to_bytes,
+)
 from orchestrator.errors import QuorumError, StudyError
 from orchestrator.office import Office
+from orchestrator.report_requests import InboxRow, ReportRequests, inbox
 from orchestrator.results import write_results
 from orchestrator.rounds import StudyRun, Watcher
 from orchestrator.runstate import RunFolder, RunState
@@ -97,6 +105,46 @@ class Conductor:
             raise StudyError(f"no run was started yet; `dura study run {self.folder}` starts one")
         return Path(json.loads(path.read_text())["out"])
 
+    def report_requests(self) -> ReportRequests:
+        """The reports asked for outside runs, under the submitted plan."""
+        return ReportRequests(self.folder, self.researcher, self.office.submitted())
+
+    def ask_for_reports(
+        self, *, model: Path | None, hospitals: Sequence[str], wait_s: float
+    ) -> list[InboxRow]:
+        """Ask approved hospitals for reports outside a run; returns what they answered.
+
+        Args:
+            model: weights to report on; None for those of the last run.
+            hospitals: whom to ask; empty for all that approved.
+            wait_s: seconds to wait for their answers.
+
+        Raises:
+            StudyError: no weights, no reports in the plan, or a hospital that did not approve.
+        """
+        bundle = self.office.submitted()
+        self.researcher.collect()
+        approved = [site for site in self.study.hospitals if self._has_approved(site, bundle)]
+        strangers = sorted(set(hospitals) - set(approved))
+        if strangers:
+            raise StudyError(
+                f"{', '.join(strangers)} did not approve the plan; approved: {approved}"
+            )
+        weights, rounds = self._weights_to_report_on(model)
+        requests = self.report_requests()
+        asked = requests.ask(weights, sites=tuple(hospitals) or approved, rounds=rounds)
+        requests.wait(asked, wait_s=wait_s)
+        return inbox(self.researcher, asked, bundle=bundle)
+
+    def report_inbox(self) -> list[InboxRow]:
+        """Everything known here of reports: of the last run, and asked for outside runs."""
+        self.researcher.collect()
+        requests = []
+        with suppress(StudyError):  # no run yet
+            requests += list(RunFolder(self.last_run()).load().report_requests.items())
+        requests += self.report_requests().all()
+        return inbox(self.researcher, requests, bundle=self.office.submitted())
+
     def gather_reports(self) -> Path:
         """Fetch what owners released since, and write results anew; returns the run's folder."""
         out = self.last_run()
@@ -119,6 +167,20 @@ class Conductor:
             if all(self.researcher.decision(site, bundle) for site in self.study.hospitals):
                 return
             time.sleep(0.2)
+
+    def _has_approved(self, site: str, bundle: Bundle) -> bool:
+        decision = self.researcher.decision(site, bundle)
+        return decision is not None and decision.approved
+
+    def _weights_to_report_on(self, model: Path | None) -> tuple[bytes, int]:
+        """Weights as they travel, and the rounds they were trained for."""
+        if model is not None:
+            return weights_to_bytes(load_model_file(model)[0]), self.study.rounds
+        folder = RunFolder(self.last_run())
+        rounds = folder.load().rounds_done
+        if rounds == 0:
+            raise StudyError("the last run has no finished round yet; give --model FILE")
+        return weights_to_bytes(folder.checkpoint(rounds)[0]), rounds
 
     def _approved(self, bundle: Bundle) -> tuple[str, ...]:
         self.researcher.collect()

@@ -247,23 +247,23 @@ class Demo:
 
         C, D and E have not decided on their cases yet when the demonstration ends.
         """
-        lines = self._quiet("site", "releases", self._site(name)).splitlines()[1:]
-        rows = [line.split() for line in lines]
-        held = [(row[0], row[1]) for row in rows if row[4] == "held"]
+        waiting = self._quiet("site", "releases", "list", self._site(name), "--json")
+        held = [(row["item"], row["kind"]) for row in json.loads(waiting)]
         first_case = next((item for item, kind in held if kind == "case"), "")
         told = []
         for item, kind in held:
             if kind in ("hospital", "global"):
                 told.append(self._decide(name, "release", item, "its figures are noised or shared"))
             elif name == "A" and item == first_case:
-                told.append(self._quiet("site", "read", self._site(name), item))
+                told.append(self._quiet("site", "releases", "show", self._site(name), item))
                 told.append(self._decide(name, "release", item, "the patient consented"))
             elif name == "B":
                 told.append(self._decide(name, "withhold", item, "not needed outside"))
         return "\n".join(f"    {line}" for part in told for line in part.splitlines())
 
     def _decide(self, name: str, decision: str, item: str, reason: str) -> str:
-        words = ("site", decision, self._site(name), item, "--as", _owner(name), "--reason", reason)
+        desk = ("site", "releases", decision, self._site(name), item)
+        words = (*desk, "--as", _owner(name), "--reason", reason)
         return f"$ dura {' '.join(words)}\n{self._quiet(*words)}"
 
     def _audit(self) -> None:

@@ -28,7 +28,9 @@ from datasites import (
     ReleasedReport,
     ResearcherLink,
     Task,
+    WithheldNotice,
     parse_model,
+    released_payload,
     task_bytes,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
@@ -37,7 +39,6 @@ from orchestrator.study import Study
 from privacy import (
     Receipt,
     SignatureError,
-    canonical_bytes,
     sha256_hex,
     verify,
 )
@@ -158,7 +159,7 @@ class Researcher:
             if not name.endswith(".report.json"):
                 continue
             report = parse_model(ReleasedReport, data, what=f"report of {site}")
-            payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
+            payload = released_payload(report)
             try:
                 verify(public_hex=key, signature_hex=report.signature, payload=payload)
             except SignatureError as error:
@@ -192,6 +193,18 @@ class Researcher:
         if found.classes != tuple(bundle.plan.classes):
             raise VerificationError(f"{site}: its evaluation is of other classes")
         return found
+
+    def withheld_notices(self, site: str, request: str) -> list[WithheldNotice]:
+        """What the owner said about each withheld report of a request: a code, no more.
+
+        Raises:
+            PlanError: what it sent is no such notice.
+        """
+        return [
+            parse_model(WithheldNotice, data, what=f"notice of {site}")
+            for name, data in self.link.received(site, request).items()
+            if name.endswith(".withheld.json") and name != f"{request}-evaluation.withheld.json"
+        ]
 
     def _receipt(self, site: str, request: str, text: str, bundle: Bundle) -> Receipt:
         try:

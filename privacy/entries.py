@@ -43,8 +43,12 @@ class EntryKind(StrEnum):
     RUN_REFUSED = "run_refused"
     JOB_FAILED = "job_failed"
     OUTPUT_HELD = "output_held"
+    OUTPUT_EDITED = "output_edited"
+    OUTPUT_REDACTED = "output_redacted"
     OUTPUT_RELEASED = "output_released"
     OUTPUT_WITHHELD = "output_withheld"
+    RELEASE_RULE_SET = "release_rule_set"
+    RELEASE_RULE_REVOKED = "release_rule_revoked"
     DISCLOSURE = "disclosure"
     UNSAFE_OPTION_USED = "unsafe_option_used"
 

@@ -1,8 +1,9 @@
 """The agent's loop: one step looks at everything once and never waits for a job.
 
 A step, in order: take what arrived; finish the running job if it ended, else start the next queued
-request; send cards, decisions, answers and released reports that are due; keep a warm sandbox for
-what comes next. A relay that fails stops only what needs it, and is tried again at the next step.
+request; send cards and decisions; release what the owner's rules cover; send released reports and
+answers that are due; keep a warm sandbox for what comes next. A relay that fails stops only what
+needs it, and is tried again at the next step.
 
 An agent may be killed at any point, and its disk may fill up at any write. It begins by settling
 what its predecessor left open (`datasites.agent.recovery`); a step that failed is treated as such
@@ -28,7 +29,7 @@ from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
-from datasites.desk import Desk
+from datasites.desk import Desk, RuleBook
 from datasites.errors import (
     DatasitesError,
     OutputError,
@@ -95,6 +96,7 @@ class Agent:
         self._plans = PlanStore(site)
         self._book = RequestBook(site)
         self._desk = Desk(site)
+        self._rules = RuleBook(site, self._desk)
         self._inbox = Inbox(site, self._plans, self._book, self._refusals)
         self._starter = Starter(site, self._plans, self._book)
         self._endings = Endings(site, self._book, self._refusals)
@@ -151,6 +153,7 @@ class Agent:
             away = error
         self._advance(paired)
         if away is None:
+            self._rules.apply()
             self._outbox.send_due(paired, self._book)
         self._keep_warm()
         self._unsettled = False

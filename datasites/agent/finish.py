@@ -15,6 +15,7 @@ Two halves, so that a crash in between loses nothing:
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
 from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status, Timing
 from datasites.desk import Desk, Item, ItemKind, ItemState
-from datasites.errors import OutputError
+from datasites.errors import OutputError, ReleaseRefusedError
 from datasites.plans import GenerateTask, ReportTask, TrainTask, task_event, train_event
 from datasites.sandbox import JobFolder, take_output
 from datasites.site import Site, now_utc, stamp, write_file
@@ -52,6 +53,8 @@ from privacy import (
     sign_receipt,
     signed_receipt_to_json,
 )
+
+log = logging.getLogger("dura.agent")
 
 _RESULT_BYTES = 65_536
 _IMAGES_BYTES = 64 * 1024 * 1024
@@ -99,7 +102,7 @@ class Finisher:
         items = self._place(job, files)
         left = {} if isinstance(job.task, GenerateTask) else files
         receipt = self._receipt(job, event, left)
-        held = any(item.state is ItemState.HELD for item in items)
+        held = any(item.is_open for item in items)
         return Answer(
             request=job.request.id,
             status=Status.HELD if held else Status.DONE,
@@ -140,7 +143,10 @@ class Finisher:
                 return [self._place_noised(job, ItemKind.WEIGHTS, files)]
             case ReportTask():
                 drafts = DraftReports.model_validate_json(files[REPORTS_FILE])
-                placed = [self._place_report(job, draft) for draft in drafts.reports]
+                placed = [
+                    self._place_report(job, draft, number)
+                    for number, draft in enumerate(drafts.reports, start=1)
+                ]
                 if EVALUATION_FILE in files:
                     counts = {EVALUATION_FILE: files[EVALUATION_FILE]}
                     placed.append(self._place_noised(job, ItemKind.EVALUATION, counts))
@@ -154,15 +160,20 @@ class Finisher:
         item = self._desk.get(item.id)
         if job.approval.standing_release and item.state is ItemState.HELD:
             by = ", ".join(job.approval.reviewers)
-            return self._desk.decide(item.id, state=ItemState.RELEASED, actor=by, reason=STANDING)
+            try:
+                return self._desk.release_standing(item.id, actor=by, reason=STANDING)
+            except ReleaseRefusedError as error:
+                # The approval was withdrawn while the job ran: the owner looks at it.
+                log.warning("%s", error)
         return item
 
-    def _place_report(self, job: ReadyJob, draft: DraftReport) -> Item:
+    def _place_report(self, job: ReadyJob, draft: DraftReport, number: int) -> Item:
         name = f"{draft.kind}.json"
         how = "the template" if draft.source == "template" else "the model"
         item = _item(
             job,
-            f"{job.request.id}-{draft.name}",
+            # A number, not the pseudonym: the id is told with a redacted or withheld report.
+            f"{job.request.id}-{draft.kind}-{number}",
             ItemKind(draft.kind),
             (name,),
             note=self._note(job, f"written by {how} in {draft.attempts} attempt(s)"),

@@ -6,6 +6,7 @@ A recipient whose folder on the relay cannot be written to gets its own later, a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,18 +18,19 @@ from datasites.answers import (
     EVALUATION_FILE,
     Answer,
     PlanDecision,
-    ReleasedReport,
     Status,
     WithheldNotice,
 )
 from datasites.desk import Desk, Item, ItemKind, ItemState
-from datasites.errors import MailboxError, Reason
+from datasites.errors import DeskError, MailboxError, Reason
 from datasites.plans import APPROVED, Approval, plan_events
 from datasites.plans.store import PlanStore, Submission
+from datasites.released import sign_released
 from datasites.site import Site, write_file
 from datasites.syftnet import OwnerLink
-from datasites.worker.protocol import DraftReport
-from privacy import canonical_bytes, epsilon
+from privacy import epsilon
+
+log = logging.getLogger("dura.agent")
 
 
 class Outbox:
@@ -39,6 +41,7 @@ class Outbox:
         self._link = link
         self._plans = plans
         self._desk = desk
+        self._refused: set[str] = set()
 
     def send_due(self, paired: Mapping[str, str], book: RequestBook) -> None:
         """Send everything that is due to anybody.
@@ -96,18 +99,17 @@ class Outbox:
             if item.request != request.id:
                 continue
             if item.kind is ItemKind.EVALUATION and item.state is ItemState.RELEASED:
-                files |= self._desk.files(item)
+                files |= self._desk.outgoing(item)
                 decided.append(item)
             if item.kind is not ItemKind.WEIGHTS:
                 continue
-            if item.state is ItemState.HELD:
+            if item.is_open:
                 return
             if item.state is ItemState.RELEASED:
-                files |= self._desk.files(item)
+                files |= self._desk.outgoing(item)
             else:
-                answer = answer.model_copy(
-                    update={"status": Status.REFUSED, "reason": Reason.WITHHELD_BY_OWNER}
-                )
+                told = Reason(item.code or Reason.WITHHELD_BY_OWNER)
+                answer = answer.model_copy(update={"status": Status.REFUSED, "reason": told})
             decided.append(item)
         # Last, because a receiver that dies in the middle must not take the answer for all of it.
         files[ANSWER_FILE] = answer.model_dump_json().encode()
@@ -125,36 +127,35 @@ class Outbox:
         book.discard_files(request)
 
     def _send_report(self, item: Item) -> None:
-        """Send a released report or evaluation, or the notice of a withheld one, once."""
-        if item.kind is ItemKind.WEIGHTS or item.sent or item.state is ItemState.HELD:
+        """Send a released report or evaluation, or a notice, once; one that was altered stays."""
+        if item.kind is ItemKind.WEIGHTS or item.sent or item.is_open:
             return
-        if item.state is ItemState.RELEASED and item.kind is ItemKind.EVALUATION:
-            name, document = EVALUATION_FILE, self._desk.files(item)[EVALUATION_FILE].decode()
-        elif item.state is ItemState.RELEASED:
-            name, document = f"{item.id}.report.json", self.signed_report(item)
-        else:
-            notice = WithheldNotice(item=item.id, kind=item.kind.value)
-            name, document = f"{item.id}.withheld.json", notice.model_dump_json()
+        try:
+            name, document = self._document(item)
+        except DeskError as error:
+            if item.id not in self._refused:
+                log.error("%s", error)
+            self._refused.add(item.id)
+            return
         self._link.publish(recipient=item.researcher, job=item.job, files={name: document.encode()})
         self._desk.mark_sent(item)
 
-    def signed_report(self, item: Item) -> str:
-        """The released report as it leaves, signed by the site."""
-        draft = DraftReport.model_validate_json(next(iter(self._desk.files(item).values())))
-        report = ReleasedReport(
-            item=item.id,
-            kind=item.kind.value,
-            hospital=self._site.settings.name,
-            text=draft.text,
-            facts=draft.facts,
-            source=draft.source,
-            released=item.decided,
-            public_key=self._site.key.public_hex,
-        )
-        payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
-        return report.model_copy(
-            update={"signature": self._site.key.sign(payload)}
-        ).model_dump_json()
+    def _document(self, item: Item) -> tuple[str, str]:
+        """Name and contents of what the researcher is sent about a decided item."""
+        if item.state is ItemState.RELEASED:
+            files = self._desk.outgoing(item)
+            if item.kind is ItemKind.EVALUATION:
+                return EVALUATION_FILE, files[EVALUATION_FILE].decode()
+            released = sign_released(
+                item,
+                self._desk.report(item),
+                hospital=self._site.settings.name,
+                key=self._site.key,
+            )
+            return f"{item.id}.report.json", released.model_dump_json()
+        code = Reason(item.code or Reason.WITHHELD_BY_OWNER)
+        notice = WithheldNotice(item=item.id, kind=item.kind.value, reason=code)
+        return f"{item.id}.withheld.json", notice.model_dump_json()
 
     def _undecided(self, approval: Approval) -> bool:
         return (

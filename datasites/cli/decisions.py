@@ -1,8 +1,7 @@
-"""`dura site requests|show|approve|reject|revoke` and `releases|release|withhold`."""
+"""`dura site requests|show|approve|reject|revoke`: what a data owner decides about plans."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +14,6 @@ from datasites.cli.site import SiteArg, Who, Why, app
 from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, table
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
-ItemArg = Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.")]
 
 
 @app.command()
@@ -154,65 +152,3 @@ def revoke(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
 
     revoke(Site.open(site), plan, reviewer=who, reason=reason)
     say("revoked; what was spent stays spent")
-
-
-@app.command()
-def releases(site: SiteArg) -> None:
-    """List what is on the release desk."""
-    from datasites.desk import Desk
-    from datasites.site import Site
-
-    opened = Site.open(site)
-    alarm_if_unsafe(opened)
-    rows = [
-        (item.id, item.kind.value, item.study, item.researcher, item.state.value, item.note)
-        for item in Desk(opened).items()
-    ]
-    table(("item", "kind", "study", "asked by", "state", "note"), rows)
-
-
-@app.command()
-def read(site: SiteArg, item: ItemArg) -> None:
-    """Show a held report beside the facts it was checked against."""
-    from datasites.desk import Desk, ItemKind
-    from datasites.site import Site
-    from datasites.worker.protocol import DraftReport
-
-    desk = Desk(Site.open(site))
-    found = desk.get(item)
-    if found.kind is ItemKind.WEIGHTS:
-        say(f"{found.id}: weights, {found.state.value}")
-        return
-    if found.kind is ItemKind.EVALUATION:
-        say("noised counts of this hospital's test cases; all of this would leave:")
-        say(next(iter(desk.files(found).values())).decode())
-        return
-    draft = DraftReport.model_validate_json(next(iter(desk.files(found).values())))
-    say(draft.text)
-    say("\n--- facts (every number and class above was checked against these)")
-    say(json.dumps(json.loads(draft.facts), indent=2, sort_keys=True))
-    say(f"\n{found.note}; {found.state.value}")
-    if found.is_disclosure:
-        say("releasing it discloses this case without noise: epsilon becomes infinite for its unit")
-
-
-@app.command()
-def release(site: SiteArg, item: ItemArg, who: Who, reason: Why = "") -> None:
-    """Release a held output; it leaves, once."""
-    from datasites.desk import Desk, ItemState
-    from datasites.site import Site
-
-    done = Desk(Site.open(site)).decide(item, state=ItemState.RELEASED, actor=who, reason=reason)
-    say(f"{done.id} released")
-    if done.is_disclosure:
-        say("recorded as a non-private disclosure of one unit")
-
-
-@app.command()
-def withhold(site: SiteArg, item: ItemArg, who: Who, reason: Why) -> None:
-    """Withhold a held output; the researcher is told that, not why."""
-    from datasites.desk import Desk, ItemState
-    from datasites.site import Site
-
-    done = Desk(Site.open(site)).decide(item, state=ItemState.WITHHELD, actor=who, reason=reason)
-    say(f"{done.id} withheld")

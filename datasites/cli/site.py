@@ -125,7 +125,7 @@ def serve(
 def status(site: SiteArg) -> None:
     """Show budget, data, peers, plans and the release desk in a few lines."""
     from datasites.cli.budget import privacy_lines
-    from datasites.desk import Desk, ItemState
+    from datasites.desk import Desk
     from datasites.review import list_submissions
     from datasites.site import Site
 
@@ -135,7 +135,7 @@ def status(site: SiteArg) -> None:
     for line in privacy_lines(opened):
         say(line)
     say(f"data: {opened.card().dataset_version[:12] if opened.has_data else 'none yet'}")
-    waiting = [item for item in Desk(opened).items() if item.state is ItemState.HELD]
+    waiting = [item for item in Desk(opened).items() if item.is_open]
     undecided = [item for item, approval in list_submissions(opened) if approval is None]
     say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
 

@@ -1,29 +1,57 @@
 """The desk on disk: one folder an item, `item.json` beside the item's files.
 
-A decision is written to the ledger first, then to the item; the agent sends what is released.
-A crash in between leaves an item held although the ledger says released: `reconcile` finds it
-and completes the decision that was logged, so that nothing is released twice or half.
+Order of every change, alone on the desk (`datasites.desk.lock`): the ledger's entries about the
+item are read again, so that a change whose entry a crash cut off from its item is completed
+first; the change is checked; new contents are written under a new name; the entry goes to the
+ledger; `item.json` follows. Only then may the agent send. So whatever is killed, and whenever:
+
+- before the entry: nothing happened;
+- after the entry: the next one who touches the item, or the agent when it starts, completes it;
+- between sending and noting that: it is sent again, the same bytes, and taken once.
+
+What leaves is compared with the hash in the signed entry that released it (`outgoing`): an
+`item.json` or a file that was altered on disk releases nothing.
+
+A case report is a non-private disclosure. Its disclosure is recorded before its release, once:
+a crash in between costs the guarantee of that unit although nothing left, never the reverse.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 
-from datasites.desk.items import Item, ItemKind, ItemState, decide
-from datasites.errors import DeskError
-from datasites.site import Site, now_utc, stamp, write_file, write_json
-from privacy import EntryKind
+from datasites.desk.assessment import Assessment, assess, problems_of
+from datasites.desk.content import HeldReport, Span, redact
+from datasites.desk.items import (
+    ENTRY_OF,
+    Item,
+    ItemState,
+    changed,
+    content_sha256,
+    decide,
+    must_be_current,
+    must_be_open,
+    replay,
+)
+from datasites.desk.lock import desk_lock
+from datasites.desk.permits import must_be_covered, must_be_releasable, must_be_reviewer
+from datasites.desk.release_rule import ReleaseRule
+from datasites.desk.revision import edited, text_difference
+from datasites.desk.shelf import Shelf
+from datasites.desk.words import read_words
+from datasites.errors import (
+    DeskError,
+    Obstacle,
+    Reason,
+    ReleaseRefusedError,
+)
+from datasites.plans import Approval
+from datasites.plans.store import PlanStore
+from datasites.site import Site, now_utc, stamp
+from privacy import Entry, EntryKind, sha256_hex
 
-_ENTRY = {
-    ItemState.RELEASED: EntryKind.OUTPUT_RELEASED,
-    ItemState.WITHHELD: EntryKind.OUTPUT_WITHHELD,
-}
+_APPROVALS = frozenset({EntryKind.PLAN_APPROVED, EntryKind.APPROVAL_REVOKED})
 
 NO_DATA = "none"
 
@@ -33,27 +61,13 @@ class Desk:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._folder = site.root / "desk"
+        self._shelf = Shelf(site.root / "desk")
 
-    def hold(self, item: Item, files: Mapping[str, bytes]) -> None:
-        """Put an output on the desk; the same item is put there once."""
-        folder = self._folder / item.id
-        if (folder / "item.json").exists():
-            return
-        for name, data in files.items():
-            write_file(folder / name, data)
-        self._site.log(
-            EntryKind.OUTPUT_HELD,
-            actor="agent",
-            action="hold",
-            resource=item.id,
-            detail={"kind": item.kind.value, "plan_sha256": item.plan_sha256},
-        )
-        self._write(item)
+    # --- looking ----------------------------------------------------------------------------
 
     def items(self) -> list[Item]:
         """Every item, by id."""
-        return [self.get(path.parent.name) for path in sorted(self._folder.glob("*/item.json"))]
+        return self._shelf.items()
 
     def get(self, item_id: str) -> Item:
         """One item.
@@ -61,65 +75,302 @@ class Desk:
         Raises:
             DeskError: there is none.
         """
-        path = self._folder / item_id / "item.json"
-        if "/" in item_id or not path.exists():
-            raise DeskError(f"there is no item {item_id!r}; `dura site releases` lists them")
-        fields = json.loads(path.read_text())
-        fields["files"] = tuple(fields["files"])
-        fields["kind"], fields["state"] = ItemKind(fields["kind"]), ItemState(fields["state"])
-        return Item(**fields)
+        return self._shelf.get(item_id)
 
     def files(self, item: Item) -> dict[str, bytes]:
         """The item's files."""
-        return {name: (self._folder / item.id / name).read_bytes() for name in item.files}
+        return self._shelf.files(item)
 
-    def decide(self, item_id: str, *, state: ItemState, actor: str, reason: str) -> Item:
-        """Release or withhold an item: checked, recorded in the ledger, then done.
+    def report(self, item: Item) -> HeldReport:
+        """The report that an item is.
 
         Raises:
-            DeskError: unknown, or decided before.
+            DeskError: it is none, or its file is not one.
         """
-        with self._locked():
-            item = self.get(item_id)
-            decided = decide(item, state=state, actor=actor, reason=reason, time=stamp(now_utc()))
-            if state is ItemState.RELEASED and item.is_disclosure:
-                self._disclose(item, actor)
-            self._site.log(
-                _ENTRY[state],
-                actor=actor,
-                action=state.value,
-                resource=item.id,
-                reason=reason,
-                detail={"kind": item.kind.value, "plan_sha256": item.plan_sha256},
+        return self._shelf.report(item)
+
+    def differences(self, item: Item) -> str:
+        """What the owner's edits changed, as unified diffs in order."""
+        return self._shelf.differences(item)
+
+    def assessment(self, item: Item) -> Assessment | None:
+        """What is found about a report now; None for weights.
+
+        Raises:
+            DeskError: its file cannot be read. SettingsError: the list of words cannot be.
+        """
+        if not item.is_report:
+            return None
+        return assess(self.report(item), words=read_words(self._site.root))
+
+    def approval(self, item: Item) -> Approval | None:
+        """The decision on the plan an item was made under; revoked where the ledger says so."""
+        approval = PlanStore(self._site).approval(item.plan_sha256)
+        about = [entry.kind for entry in self._entries(item.plan_sha256)]
+        last = [kind for kind in about if kind in _APPROVALS][-1:]
+        if approval is not None and last == [EntryKind.APPROVAL_REVOKED]:
+            return replace(approval, revoked=True)  # a crash came before the file was written
+        return approval
+
+    # --- changing ---------------------------------------------------------------------------
+
+    def hold(self, item: Item, files: Mapping[str, bytes]) -> None:
+        """Put an output on the desk; the same item is put there once.
+
+        A report is verified; one that its facts do not bear out lies there as a draft.
+        """
+        with desk_lock(self._site.root):
+            if self._shelf.has(item.id):
+                return
+            for name, data in files.items():
+                self._shelf.put(item, name, data)
+            item = replace(
+                item,
+                state=self._state_at_arrival(item),
+                held=stamp(now_utc()),
+                content_sha256=content_sha256(files),
             )
-            self._write(decided)
-            return decided
+            self._log(
+                EntryKind.OUTPUT_HELD,
+                item,
+                actor="agent",
+                action="hold",
+                detail={"state": item.state.value},
+            )
+            self._shelf.write(item)
+
+    def decide(
+        self,
+        item_id: str,
+        *,
+        state: ItemState,
+        actor: str,
+        reason: str,
+        code: Reason = Reason.WITHHELD_BY_OWNER,
+        content: str = "",
+    ) -> Item:
+        """A person releases or withholds an item: checked, recorded in the ledger, then done.
+
+        Args:
+            item_id: the item.
+            state: released or withheld.
+            actor: who decides.
+            reason: why, in their words; stays at the hospital.
+            code: what the researcher is told about a withheld item.
+            content: beginning of the content hash they looked at; empty to take it as it is.
+
+        Raises:
+            DeskError: unknown item or person. AlreadyDecidedError: decided before.
+            StaleViewError: it was changed since. ReleaseRefusedError: it may not leave.
+        """
+        must_be_reviewer(actor, self._site.settings.reviewers)
+        with desk_lock(self._site.root):
+            item = self._settled(item_id)
+            told = code.value if state is ItemState.WITHHELD else ""
+            return self._decide(
+                item, state=state, actor=actor, reason=reason, code=told, content=content
+            )
+
+    def release_standing(self, item_id: str, *, actor: str, reason: str) -> Item:
+        """Release DP weights under an approval with standing release.
+
+        Raises:
+            ReleaseRefusedError: the approval does not allow it (any more).
+        """
+        with desk_lock(self._site.root):
+            item = self._settled(item_id)
+            approval = self.approval(item)
+            if item.is_report or approval is None or not approval.standing_release:
+                raise ReleaseRefusedError(
+                    Obstacle.NOT_COVERED, f"{item.id} has no standing release; it waits"
+                )
+            return self._decide(item, state=ItemState.RELEASED, actor=actor, reason=reason)
+
+    def release_by_rule(self, item_id: str, rule: ReleaseRule) -> Item:
+        """Release a report that a rule covers; called by the agent, alone on the desk.
+
+        Raises:
+            ReleaseRefusedError: it does not. AlreadyDecidedError: somebody was faster.
+        """
+        item = self._settled(item_id)
+        must_be_open(item)
+        assessment = self.assessment(item)
+        if assessment is None:
+            raise ReleaseRefusedError(Obstacle.NOT_COVERED, f"{item.id} is no report")
+        must_be_covered(
+            item,
+            assessment,
+            self.approval(item),
+            rule,
+            quorum=self._site.settings.quorum,
+            now=now_utc(),
+        )
+        by = f"{rule.id} by {', '.join(rule.reviewers)}"
+        reason = "verified, noised, no identifier marked"
+        return self._decide(item, state=ItemState.RELEASED, actor=by, reason=reason, rule=rule.id)
+
+    def edit(self, item_id: str, text: str, *, actor: str, reason: str, content: str = "") -> Item:
+        """Change a report's words; the new text is verified, marked as edited, its diff kept.
+
+        Raises:
+            EditRefusedError: its facts do not bear the new text out; nothing changed.
+            AlreadyDecidedError: decided before. StaleViewError: changed since.
+        """
+        must_be_reviewer(actor, self._site.settings.reviewers)
+        with desk_lock(self._site.root):
+            item = self._open(item_id, content)
+            before = self.report(item)
+            after = edited(before, text)
+            difference = text_difference(before.text, after.text, number=after.edits)
+            self._shelf.put(item, f"edit-{after.edits:03d}.diff", difference.encode())
+            return self._revise(
+                EntryKind.OUTPUT_EDITED, item, after, actor=actor, action="edit", reason=reason
+            )
+
+    def redact(
+        self, item_id: str, spans: list[Span], *, actor: str, reason: str, content: str = ""
+    ) -> Item:
+        """Block spans of a report's text; no spans takes all blocks away again.
+
+        Raises:
+            RedactionError: a span covers nothing, or what must stay readable.
+            AlreadyDecidedError: decided before. StaleViewError: changed since.
+        """
+        must_be_reviewer(actor, self._site.settings.reviewers)
+        with desk_lock(self._site.root):
+            item = self._open(item_id, content)
+            before = self.report(item)
+            after = redact(before, spans) if spans else before.model_copy(update={"redactions": ()})
+            return self._revise(
+                EntryKind.OUTPUT_REDACTED, item, after, actor=actor, action="redact", reason=reason
+            )
 
     def mark_sent(self, item: Item) -> None:
         """Note that the decision reached the relay."""
-        self._write(replace(item, sent=True))
+        with desk_lock(self._site.root):
+            self._shelf.write(replace(self.get(item.id), sent=True))
+
+    def outgoing(self, item: Item) -> dict[str, bytes]:
+        """The files of a released item, byte for byte what the ledger says was released.
+
+        Raises:
+            ReleaseRefusedError: no entry released them; the item or a file was altered.
+        """
+        files = self.files(item)
+        found = content_sha256(files)
+        if not any(
+            entry.kind is EntryKind.OUTPUT_RELEASED and entry.detail.get("content_sha256") == found
+            for entry in self._entries(item.id)
+        ):
+            raise ReleaseRefusedError(
+                Obstacle.ALTERED,
+                f"{item.id} is not what the ledger says was released; nothing left",
+            )
+        return files
 
     def reconcile(self) -> None:
-        """Complete decisions that the ledger holds but the items do not (after a crash)."""
-        held = {item.id: item for item in self.items() if item.state is ItemState.HELD}
-        states = {kind: state for state, kind in _ENTRY.items()}
-        for sealed in self._site.ledger.entries() if held else ():
-            entry = sealed.entry
-            item = held.get(entry.resource)
-            if item is not None and entry.kind in states:
-                self._write(
-                    decide(
-                        item,
-                        state=states[entry.kind],
-                        actor=entry.actor,
-                        reason=entry.reason,
-                        time=entry.time,
-                    )
-                )
+        """Complete changes that the ledger holds but the items do not (after a crash)."""
+        with desk_lock(self._site.root):
+            for item in self.items():
+                if item.is_open:
+                    self._settled(item.id)
+
+    # --- inside, alone on the desk ----------------------------------------------------------
+
+    def _state_at_arrival(self, item: Item) -> ItemState:
+        try:
+            fine = not item.is_report or not problems_of(self.report(item))
+        except DeskError:
+            fine = False
+        return ItemState.HELD if fine else ItemState.DRAFT
+
+    def _decide(
+        self,
+        item: Item,
+        *,
+        state: ItemState,
+        actor: str,
+        reason: str,
+        code: str = "",
+        rule: str = "",
+        content: str = "",
+    ) -> Item:
+        decided = decide(item, state=state, actor=actor, reason=reason, time=stamp(now_utc()))
+        decided = replace(decided, rule=rule, code=code)
+        must_be_current(item, content)
+        if state is ItemState.RELEASED:
+            must_be_releasable(
+                item,
+                self.assessment(item),
+                self.approval(item),
+                quorum=self._site.settings.quorum,
+            )
+            self._must_be_unaltered(item)
+            if item.is_disclosure:
+                self._disclose(item, actor)
+        told = {"rule": rule} if rule else {}
+        told |= {"code": code} if code else {}
+        self._log(
+            ENTRY_OF[state], item, actor=actor, action=state.value, reason=reason, detail=told
+        )
+        self._shelf.write(decided)
+        return decided
+
+    def _open(self, item_id: str, content: str) -> Item:
+        item = self._settled(item_id)
+        must_be_open(item)
+        must_be_current(item, content)
+        return item
+
+    def _revise(
+        self,
+        kind: EntryKind,
+        item: Item,
+        report: HeldReport,
+        *,
+        actor: str,
+        action: str,
+        reason: str,
+    ) -> Item:
+        """Write a report's new contents, record them, and point the item at them."""
+        data = report.model_dump_json().encode()
+        name = f"{item.kind.value}-{sha256_hex(data)[:12]}.json"
+        self._shelf.put(item, name, data)
+        detail: dict[str, str | int] = {
+            "file": name,
+            "content_sha256": content_sha256({name: data}),
+            "edits": report.edits,
+            "redactions": len(report.redactions),
+        }
+        after = changed(item, detail)
+        self._log(kind, item, actor=actor, action=action, reason=reason, detail=detail)
+        self._shelf.write(after)
+        return after
+
+    def _settled(self, item_id: str) -> Item:
+        """The item as the ledger leaves it, on disk as well."""
+        item = self.get(item_id)
+        settled = replay(item, self._entries(item_id)) if item.is_open else item
+        if settled != item:
+            self._shelf.write(settled)
+        return settled
+
+    def _entries(self, item_id: str) -> list[Entry]:
+        entries = (sealed.entry for sealed in self._site.ledger.entries())
+        return [entry for entry in entries if entry.resource == item_id]
+
+    def _must_be_unaltered(self, item: Item) -> None:
+        if content_sha256(self.files(item)) != item.content_sha256:
+            raise ReleaseRefusedError(
+                Obstacle.ALTERED,
+                f"the files of {item.id} are not those that were held; withhold it",
+            )
 
     def _disclose(self, item: Item, actor: str) -> None:
         from privacy import Disclosure, DisclosureKind, disclose
 
+        if any(entry.kind is EntryKind.DISCLOSURE for entry in self._entries(item.id)):
+            return  # a crash came between this entry and the release
         shown = Disclosure(
             kind=DisclosureKind.CASE_REPORT,
             units=1,
@@ -136,16 +387,26 @@ class Desk:
             )
         )
 
-    def _write(self, item: Item) -> None:
-        write_json(self._folder / item.id / "item.json", asdict(item))
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = Path(self._folder / ".lock")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def _log(
+        self,
+        kind: EntryKind,
+        item: Item,
+        *,
+        actor: str,
+        action: str,
+        reason: str = "",
+        detail: Mapping[str, str | int],
+    ) -> None:
+        about = {
+            "kind": item.kind.value,
+            "plan_sha256": item.plan_sha256,
+            "content_sha256": item.content_sha256,
+        }
+        self._site.log(
+            kind,
+            actor=actor,
+            action=action,
+            resource=item.id,
+            reason=reason,
+            detail={**about, **detail},
+        )

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from models import Evaluation
+    from orchestrator.report_requests import InboxRow
 
 app = typer.Typer(no_args_is_help=True, help="Write, submit and run a study over hospitals.")
 
@@ -193,16 +194,59 @@ def resume(study: StudyArg) -> None:
 
 
 @app.command()
-def reports(study: StudyArg) -> None:
+def report(
+    study: StudyArg,
+    model: Annotated[
+        Path | None, typer.Option(help="A model.safetensors; the last run's without.")
+    ] = None,
+    hospitals: Annotated[str, typer.Option(help="Comma-separated e-mails; all without.")] = "",
+    wait_s: Annotated[float, typer.Option(help="Seconds to wait for their answers.")] = 120.0,
+) -> None:
+    """Ask approved hospitals for reports, outside a run; each pays for one more noised matrix."""
+    from orchestrator.conduct import Conductor
+    from privacy import epsilon, gaussian
+
+    named = [part.strip() for part in hospitals.split(",") if part.strip()]
+    conductor = Conductor(study)
+    part = conductor.office.submitted().plan.reports
+    if part is not None:
+        delta = conductor.study.privacy.delta
+        cost = epsilon([gaussian(noise_multiplier=part.metrics_noise_multiplier)], delta=delta)
+        typer.echo(f"each hospital spends epsilon {cost:.3f} at delta {delta} (alone) for it")
+    rows = conductor.ask_for_reports(model=model, hospitals=named, wait_s=wait_s)
+    for row in rows:
+        typer.echo(_inbox_line(row))
+    typer.echo(f"`dura study reports {study}` fetches what their owners release")
+
+
+@app.command()
+def reports(
+    study: StudyArg,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="html or pdf besides text and JSON.")
+    ] = None,
+) -> None:
     """Fetch the reports that owners released since, and renew the run's results."""
     from orchestrator.conduct import Conductor
+    from orchestrator.report_requests import save
 
-    out = Conductor(study).gather_reports()
-    counts = json.loads((out / "summary.json").read_text())["reports"]
-    typer.echo(
-        f"reports: {counts['released']} released, {counts['held']} held by their owners, "
-        f"{counts['withheld']} withheld; see {out / 'reports'}"
-    )
+    conductor = Conductor(study)
+    rows = conductor.report_inbox()
+    asked = {request for _, request in conductor.report_requests().all()}
+    own = [row for row in rows if row.request in asked]
+    save(own, study / "reports", formats or [])
+    for row in rows:
+        typer.echo(_inbox_line(row))
+    if not own or (study / "last_run.json").exists():
+        out = conductor.gather_reports()
+        save([row for row in rows if row not in own], out / "reports", formats or [])
+        counts = json.loads((out / "summary.json").read_text())["reports"]
+        typer.echo(
+            f"reports: {counts['released']} released, {counts['held']} held by their owners, "
+            f"{counts['withheld']} withheld; see {out / 'reports'}"
+        )
+    if own:
+        typer.echo(f"asked for outside the run: see {study / 'reports'}")
 
 
 @app.command()
@@ -234,3 +278,12 @@ def _say_done(evaluation: Evaluation, out: Path) -> None:
         f"done: accuracy {evaluation.accuracy:.4f}, macro F1 {evaluation.macro_f1:.4f} on "
         f"{evaluation.n} test images; see {out / 'report.html'}"
     )
+
+
+def _inbox_line(row: InboxRow) -> str:
+    if row.state == "held":
+        return f"{row.hospital}: {row.code} report(s) held by its owner ({row.request})"
+    if not row.item:
+        return f"{row.hospital}: {row.state} {row.code} ({row.request})".replace("  ", " ")
+    code = f" [{row.code}]" if row.code else ""
+    return f"{row.hospital}: {row.kind} report {row.item} {row.state}{code}"

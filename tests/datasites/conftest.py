@@ -20,6 +20,7 @@ from datasites.plans import (
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RESEARCHER = "researcher@university.example"
+PLAN = "0" * 64
 KEY = "0000-1111-2222-3333-4444-5555-6666-7777"
 
 
@@ -103,3 +104,136 @@ def site(tmp_path):
     )
     budget = Budget(epsilon=8.0, delta=1e-5)
     return Site.create(tmp_path / "site", settings, budget=budget, actor="owner")
+
+
+@pytest.fixture(scope="session")
+def case_facts():
+    from models import CaseFacts
+
+    return CaseFacts(
+        hospital="A",
+        case_id="case-0123abcd",
+        predicted="glioma",
+        probabilities={"glioma": 0.9131, "meningioma": 0.05, "notumor": 0.0269, "pituitary": 0.01},
+        model_sha256="ab" * 32,
+        dataset_version="cd" * 32,
+        epsilon=2.5,
+        delta=1e-5,
+        privacy_unit="patient",
+    )
+
+
+@pytest.fixture(scope="session")
+def cohort_facts():
+    """Facts of a cohort report, with some fields changed."""
+    from models import ClassScores, CohortFacts
+
+    def facts(**fields):
+        scores = ClassScores(precision=0.8, recall=0.9, f1=0.847)
+        base = {
+            "kind": "hospital",
+            "name": "A",
+            "n_cases": 40,
+            "accuracy": 0.85,
+            "intervals": {"accuracy": (0.7, 0.95)},
+            "macro_f1": 0.847,
+            "per_class": {"glioma": scores, "notumor": scores},
+            "confusion": {
+                "glioma": {"glioma": 18.0, "notumor": 2.0},
+                "notumor": {"glioma": 4.0, "notumor": 16.0},
+            },
+            "rounds": 3,
+            "epsilon": 2.5,
+            "delta": 1e-5,
+            "privacy_unit": "patient",
+            "noised": True,
+            "model_sha256": "ab" * 32,
+        }
+        return CohortFacts(**{**base, **fields})
+
+    return facts
+
+
+@pytest.fixture(scope="session")
+def drafted():
+    """A draft as a job leaves it: written by the template from facts, so it verifies."""
+    from datasites.worker.protocol import DraftReport
+    from models.render import render
+    from models.report_layout import compose
+    from models.templates import template_body
+
+    def draft(facts, name="case-1", **fields):
+        base = {
+            "name": name,
+            "kind": facts.kind,
+            "text": render(compose(facts, template_body(facts), "template"), facts).text,
+            "facts": facts.to_json(),
+            "source": "template",
+            "attempts": 3,
+        }
+        return DraftReport(**{**base, **fields})
+
+    return draft
+
+
+@pytest.fixture
+def grant(site, approval, changed):
+    """Write the site's decision on the plan that items are made under."""
+
+    from datasites.plans.store import PlanStore
+
+    def write(**fields):
+        expires = fields.pop("expires", "2099-01-01T00:00:00.000Z")
+        decision = changed(approval, plan_sha256=PLAN, expires=expires, **fields)
+        PlanStore(site).decide(decision)
+        return decision
+
+    return write
+
+
+@pytest.fixture
+def desk(site, grant):
+    from datasites.desk import Desk
+
+    grant()
+    return Desk(site)
+
+
+@pytest.fixture
+def held(desk, drafted, case_facts, cohort_facts):
+    """Put an item of some kind on the desk."""
+
+    from datasites.desk import Item, ItemKind, ItemState
+
+    def hold(name="q1", kind=ItemKind.HOSPITAL_REPORT, plan=PLAN, facts=None, **fields):
+        files = {"weights.safetensors": b"weights"}
+        if kind is ItemKind.EVALUATION:
+            files = {"evaluation.json": b"{}"}
+        elif kind is not ItemKind.WEIGHTS:
+            made = {ItemKind.CASE_REPORT: case_facts, ItemKind.HOSPITAL_REPORT: cohort_facts()}
+            facts = facts or made.get(kind) or cohort_facts(kind="global", noised=False)
+            files = {f"{kind.value}.json": drafted(facts, **fields).model_dump_json().encode()}
+        item = Item(
+            id=name,
+            kind=kind,
+            study="study",
+            plan_sha256=plan,
+            researcher="ann@university.example",
+            request="q1",
+            job="job",
+            state=ItemState.HELD,
+            files=tuple(files),
+            note="template",
+        )
+        desk.hold(item, files)
+        return desk.get(name)
+
+    return hold
+
+
+@pytest.fixture
+def kinds(site):
+    """Kinds of the ledger's entries about one item, in order."""
+    return lambda resource: [
+        one.entry.kind for one in site.ledger.entries() if one.entry.resource == resource
+    ]

@@ -16,10 +16,15 @@ COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
 def commands():
     """Every command as it is typed."""
-    program = typer.main.get_command(app)
-    for name, group in program.commands.items():
-        for sub in getattr(group, "commands", {"": None}):
-            yield f"dura {name} {sub}".strip()
+    yield from _below("dura", typer.main.get_command(app))
+
+
+def _below(name, group):
+    for sub, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _below(f"{name} {sub}", command)
+        else:
+            yield f"{name} {sub}"
 
 
 @pytest.mark.parametrize("command", sorted(commands()))

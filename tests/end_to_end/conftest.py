@@ -136,7 +136,7 @@ class Shared:
 
     def desk(self, name):
         """Rows of a hospital's release desk: item, kind, ..., state."""
-        lines = must("site", "releases", self.site(name)).splitlines()[1:]
+        lines = must("site", "releases", "list", self.site(name), "--all").splitlines()[1:]
         return [line.split() for line in lines]
 
 
@@ -282,10 +282,11 @@ def _run_with_ctrl_c(study):
 def _decide(study):
     for item, kind, *_ in study.desk("A"):
         if kind == "hospital":
-            must("site", "release", study.site("A"), item, "--as", "owner-A", "--reason", "noised")
+            desk = ("site", "releases", "release", study.site("A"), item)
+            must(*desk, "--as", "owner-A", "--reason", "noised")
         elif kind == "case":
             must(
-                "site", "withhold", study.site("A"), item, "--as", "owner-A",
+                "site", "releases", "withhold", study.site("A"), item, "--as", "owner-A",
                 "--reason", "secret-reason-of-A",
             )  # fmt: skip
 

@@ -22,12 +22,14 @@ from datasites.answers import (
     WithheldNotice,
 )
 from datasites.desk import Desk, ItemState
-from datasites.errors import OutputError, Reason
+from datasites.errors import OutputError, Reason, ReleaseRefusedError
 from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
 from datasites.plans.store import PlanStore
-from datasites.worker.protocol import DraftReport, DraftReports
+from datasites.released import check_released
+from datasites.review import revoke
+from datasites.worker.protocol import DraftReports
 from models import WeightsError, initial_weights, weights_to_bytes
-from privacy import canonical_bytes, gaussian, sha256_hex, verify
+from privacy import gaussian, sha256_hex
 
 CLASSES = ["glioma", "notumor"]
 
@@ -125,40 +127,39 @@ def _report_task(world) -> ReportTask:
     )
 
 
-def _drafts() -> bytes:
+@pytest.fixture
+def drafts(drafted, case_facts, cohort_facts):
+    """What a report job leaves: two cases and the cohort, all of them true."""
     made = [
-        DraftReport(
-            name=name, kind=kind, text=f"text of {name}", facts="{}", source=source, attempts=1
-        )
-        for name, kind, source in (
-            ("case-1", "case", "llama"),
-            ("case-2", "case", "template"),
-            ("hospital", "hospital", "llama"),
-        )
+        drafted(case_facts, "case-1", source="llama"),
+        drafted(case_facts, "case-2"),
+        drafted(cohort_facts(), "hospital", source="llama"),
     ]
-    return DraftReports(reports=tuple(made)).model_dump_json().encode()
+    return lambda *more: DraftReports(reports=(*made, *more)).model_dump_json().encode()
 
 
-def test_reports_leave_one_by_one_and_signed(by_hand):
+def test_reports_leave_one_by_one_and_signed(by_hand, drafts, case_facts, drafted):
     world, desk = by_hand.world, Desk(by_hand.world.site)
     by_hand.begin(_report_task(world))
     by_hand.result(0)
-    by_hand.write(reports__json=_drafts())
+    by_hand.write(reports__json=drafts())
     assert by_hand.finish().status is Status.HELD
     by_hand.agent.step()
     assert set(world.answers("rep")) == {"answer.json"}
     assert world.answer("rep").items == 3
     assert "the template" in desk.get("rep-case-2").note
     desk.decide("rep-case-1", state=ItemState.RELEASED, actor="ann", reason="internal words")
-    desk.decide("rep-hospital", state=ItemState.WITHHELD, actor="ann", reason="internal words")
+    desk.decide("rep-hospital-3", state=ItemState.WITHHELD, actor="ann", reason="internal words")
     by_hand.agent.step()
     files = world.answers("rep")
-    assert set(files) == {"answer.json", "rep-case-1.report.json", "rep-hospital.withheld.json"}
+    assert set(files) == {"answer.json", "rep-case-1.report.json", "rep-hospital-3.withheld.json"}
     report = ReleasedReport.model_validate_json(files["rep-case-1.report.json"])
-    assert report.text == "text of case-1"
-    payload = canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
-    verify(public_hex=world.site.key.public_hex, signature_hex=report.signature, payload=payload)
-    notice = WithheldNotice.model_validate_json(files["rep-hospital.withheld.json"])
+    assert (report.text, report.facts) == (drafted(case_facts).text, case_facts.to_json())
+    key = world.site.key.public_hex
+    checks = check_released(files["rep-case-1.report.json"], public_hex=key)
+    assert [check.name for check in checks] == ["form", "key", "signature", "hash", "facts"]
+    assert all(check.holds for check in checks)
+    notice = WithheldNotice.model_validate_json(files["rep-hospital-3.withheld.json"])
     assert notice.reason is Reason.WITHHELD_BY_OWNER
     assert b"internal words" not in b"".join(files.values())
     assert world.site.ledger.account().disclosed_units == 1
@@ -177,7 +178,7 @@ def _evaluation(**changes: object) -> bytes:
 
 
 @pytest.fixture
-def evaluating(world, plan, by_hand_in):
+def evaluating(world, plan, by_hand_in, drafts):
     """A world whose plan declares the evaluation as an output."""
     declared = DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=10_000)
     wider = plan.model_copy(update={"outputs": (*plan.outputs, declared)})
@@ -187,7 +188,7 @@ def evaluating(world, plan, by_hand_in):
     by_hand = by_hand_in(world)
     by_hand.begin(_report_task(world))
     by_hand.result(0)
-    by_hand.write(reports__json=_drafts())
+    by_hand.write(reports__json=drafts())
     return by_hand
 
 
@@ -241,6 +242,41 @@ def test_an_evaluation_that_is_malformed_is_refused(evaluating, wrong):
 def test_a_declared_evaluation_must_be_there(evaluating):
     with pytest.raises(OutputError, match="evaluation"):
         evaluating.finish()
+
+
+def test_weights_of_an_approval_that_was_revoked_meanwhile_stay(by_hand):
+    world = by_hand.world
+    by_hand.begin(world.task())
+    revoke(world.site, world.bundle.sha256, reviewer="ann", reason="internal words")
+    by_hand.result(1)
+    by_hand.write(weights__safetensors=world.weights)
+    assert by_hand.finish().status is Status.HELD
+    by_hand.agent.step()
+    assert world.answer("t1") is None
+    desk = Desk(world.site)
+    with pytest.raises(ReleaseRefusedError, match="revoked"):
+        desk.decide("t1-weights", state=ItemState.RELEASED, actor="ann", reason="x")
+    desk.decide(
+        "t1-weights", state=ItemState.WITHHELD, actor="ann", reason="x",
+        code=Reason.WITHHELD_INACCURATE,
+    )  # fmt: skip
+    by_hand.agent.step()
+    assert world.answer("t1").reason is Reason.WITHHELD_INACCURATE
+
+
+def test_a_report_that_was_altered_on_disk_is_not_sent_and_stops_no_other(by_hand, drafts):
+    world, desk = by_hand.world, Desk(by_hand.world.site)
+    by_hand.begin(_report_task(world))
+    by_hand.result(0)
+    by_hand.write(reports__json=drafts())
+    by_hand.finish()
+    for name in ("rep-case-1", "rep-case-2"):
+        desk.decide(name, state=ItemState.RELEASED, actor="ann", reason="x")
+    path = world.site.root / "desk" / "rep-case-1" / "case.json"
+    path.write_text(path.read_text().replace("91.3 %", "97.3 %"))
+    by_hand.agent.step()
+    by_hand.agent.step()
+    assert set(world.answers("rep")) == {"answer.json", "rep-case-2.report.json"}
 
 
 def test_reports_that_are_malformed_are_refused(by_hand):

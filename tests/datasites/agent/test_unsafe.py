@@ -53,10 +53,12 @@ def test_an_answer_of_a_sandboxed_job_says_so(by_hand):
     assert by_hand.finish().sandboxed
 
 
-@pytest.mark.parametrize("command", ["status", "requests", "releases"])
+@pytest.mark.parametrize("command", ["status", "requests", "releases list"])
 def test_every_view_shows_it_in_red_and_only_then(site, command):
     def seen():
-        return CliRunner().invoke(app, ["site", command, str(site.root)], color=True).output
+        return (
+            CliRunner().invoke(app, ["site", *command.split(), str(site.root)], color=True).output
+        )
 
     assert RED not in seen()
     log_unsafe_serve(site)

@@ -24,8 +24,7 @@ from datasites.cli import budget, decisions
 from datasites.cli import data as data_cli
 from datasites.cli import site as site_cli
 from datasites.cli.text import amount
-from datasites.desk import Desk, Item, ItemKind, ItemState
-from datasites.errors import DatasitesError, DeskError, PeerKeyError, PlanError, SettingsError
+from datasites.errors import DatasitesError, PeerKeyError, PlanError, SettingsError
 from datasites.ingest import load_shard
 from datasites.plans import (
     DeclaredOutput,
@@ -38,7 +37,6 @@ from datasites.plans import (
 )
 from datasites.plans.store import PlanStore, Submission
 from datasites.site import Site
-from datasites.worker.protocol import DraftReport
 from models import draw_phantoms
 
 with warnings.catch_warnings():
@@ -141,25 +139,6 @@ def submit(site: Path):
         return bundle.sha256
 
     return keep
-
-
-@pytest.fixture
-def held(site: Path):
-    """A held case report and held weights."""
-    desk = Desk(Site.open(site))
-    draft = DraftReport(
-        name="case-1", kind="case", text="The text.", facts='{"n": 1}', source="llama", attempts=2
-    )
-    for item_id, kind, name, content in (
-        ("rep-case-1", ItemKind.CASE_REPORT, "case.json", draft.model_dump_json().encode()),
-        ("t1-weights", ItemKind.WEIGHTS, "weights.safetensors", b"w"),
-    ):
-        item = Item(
-            item_id, kind, "study", "f" * 64, RESEARCHER, "rep", "rep", ItemState.HELD, (name,),
-            note="by the model",
-        )  # fmt: skip
-        desk.hold(item, {name: content})
-    return desk
 
 
 @pytest.mark.parametrize("what", ["plan", "submission", "decision"])
@@ -291,32 +270,6 @@ def test_an_unknown_plan_is_named(site, command, plan):
     assert (error.exit_code, plan in str(error)) == (2, True)
 
 
-def test_held_outputs_are_read_released_and_withheld(site, held):
-    assert "outputs to decide on: 2" in run("status", site)
-    assert "rep-case-1" in run("releases", site)
-    shown = run("read", site, "rep-case-1")
-    assert "The text." in shown
-    assert '"n": 1' in shown
-    assert "epsilon becomes infinite for its unit" in shown
-    assert "weights, held" in run("read", site, "t1-weights")
-    said = run("release", site, "rep-case-1", "--as", "ann")
-    assert "non-private disclosure" in said
-    assert "withheld" in run("withhold", site, "t1-weights", "--as", "ann", "--reason", "x")
-    shown = run("status", site)
-    assert "epsilon is infinite for 1 unit: case report rep-case-1 (a case report was rel" in shown
-    assert "by ann" in shown
-    assert "cannot be taken twice" in str(fail("release", site, "rep-case-1", "--as", "ann"))
-
-
-@pytest.mark.parametrize("item", ["nothing", "../plans", ".."])
-@pytest.mark.parametrize("command", ["read", "release", "withhold"])
-def test_an_unknown_item_is_named(site, command, item):
-    options = [] if command == "read" else ["--as", "ann", "--reason", "x"]
-    error = fail(command, site, item, *options)
-    assert isinstance(error, DeskError)
-    assert item in str(error)
-
-
 def test_the_budget_is_changed_in_the_open(site):
     whose = ("--as", "ann", "--reason", "less")
     said = run("budget", site, "--epsilon", "3", *whose)
@@ -359,7 +312,7 @@ def test_people_are_paired_by_fingerprint(site):
 
 
 SITE_COMMANDS = [
-    ("status",), ("requests",), ("releases",), ("show", "abcdef"), ("read", "x"), ("peers",),
+    ("status",), ("requests",), ("show", "abcdef"), ("peers",),
     ("approve", "abcdef", "--as", "a"), ("budget", "--epsilon", "1", "--as", "a", "--reason", "r"),
 ]  # fmt: skip
 
@@ -420,7 +373,7 @@ def test_data_are_divided(images, tmp_path):
     assert again.exception is not None
 
 
-@pytest.mark.parametrize("command", [("site", "status"), ("site", "releases")])
+@pytest.mark.parametrize("command", [("site", "status"), ("site", "releases", "list")])
 def test_the_program_says_one_line(tmp_path, command):
     program = [sys.executable, "-m", "orchestrator.cli", *command, str(tmp_path / "none")]
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=120)

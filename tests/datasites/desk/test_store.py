@@ -6,60 +6,37 @@ The site and its ledger are real; crashes are a disk that refuses one write.
 
 import json
 import stat
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
-from datasites.desk import Desk, Item, ItemKind, ItemState
-from datasites.desk import store as store_module
-from datasites.errors import DeskError
+from datasites.desk import Desk, ItemKind, ItemState, desk_lock, occurrences
+from datasites.desk import shelf as shelf_module
+from datasites.errors import (
+    AlreadyDecidedError,
+    DeskError,
+    EditRefusedError,
+    Obstacle,
+    ReleaseRefusedError,
+    SettingsError,
+    StaleViewError,
+)
 from privacy import EntryKind, LedgerWriteError
 
-FILES = {"report.txt": b"the report", "facts.json": b"{}"}
 DECIDE = {"actor": "owner", "reason": "looked at it"}
 
 
-@pytest.fixture
-def desk(site):
-    return Desk(site)
-
-
-@pytest.fixture
-def held(desk):
-    """Put an item of some kind on the desk."""
-
-    def hold(name="q1", kind=ItemKind.HOSPITAL_REPORT):
-        item = Item(
-            id=name,
-            kind=kind,
-            study="study",
-            plan_sha256="0" * 64,
-            researcher="ann@university.example",
-            request="q1",
-            job="job",
-            state=ItemState.HELD,
-            files=tuple(FILES),
-            note="template",
-        )
-        desk.hold(item, FILES)
-        return item
-
-    return hold
-
-
-def kinds(site, resource):
-    """Kinds of the ledger's entries about one item, in order."""
-    return [one.entry.kind for one in site.ledger.entries() if one.entry.resource == resource]
-
-
-def test_an_item_is_found_again_as_it_was_held(site, desk, held):
+def test_an_item_is_found_again_as_it_was_held(site, desk, held, kinds):
     item = held()
     again = Desk(type(site).open(site.root))
     assert again.get("q1") == item
     assert again.items() == [item]
-    assert again.files(item) == FILES
-    assert kinds(site, "q1") == [EntryKind.OUTPUT_HELD]
+    assert again.files(item) == desk.files(item)
+    assert kinds("q1") == [EntryKind.OUTPUT_HELD]
 
 
 def test_an_empty_desk_has_no_items(desk):
@@ -67,13 +44,14 @@ def test_an_empty_desk_has_no_items(desk):
     desk.reconcile()
 
 
-def test_holding_again_changes_nothing_not_even_a_decision(site, desk, held):
+def test_holding_again_changes_nothing_not_even_a_decision(desk, held, kinds):
     item = held()
+    before = desk.files(item)
     desk.decide("q1", state=ItemState.WITHHELD, **DECIDE)
-    desk.hold(item, {"report.txt": b"other", "facts.json": b"other"})
+    desk.hold(item, {"hospital.json": b"other"})
     assert desk.get("q1").state is ItemState.WITHHELD
-    assert desk.files(item) == FILES
-    assert kinds(site, "q1").count(EntryKind.OUTPUT_HELD) == 1
+    assert desk.files(item) == before
+    assert kinds("q1").count(EntryKind.OUTPUT_HELD) == 1
 
 
 @pytest.mark.parametrize(
@@ -93,16 +71,16 @@ def test_a_decision_is_on_disk_and_in_the_ledger(site, desk, held, state, kind):
     assert entry.detail["kind"] == "hospital"
 
 
-def test_no_decision_is_taken_twice_and_the_ledger_has_one(site, desk, held):
+def test_no_decision_is_taken_twice_and_the_ledger_has_one(desk, held, kinds):
     held()
     desk.decide("q1", state=ItemState.WITHHELD, **DECIDE)
     for state in (ItemState.RELEASED, ItemState.WITHHELD):
         with pytest.raises(DeskError, match="twice"):
             desk.decide("q1", state=state, **DECIDE)
-    assert kinds(site, "q1") == [EntryKind.OUTPUT_HELD, EntryKind.OUTPUT_WITHHELD]
+    assert kinds("q1") == [EntryKind.OUTPUT_HELD, EntryKind.OUTPUT_WITHHELD]
 
 
-def test_of_many_who_decide_at_once_one_does(site, desk, held):
+def test_of_many_who_decide_at_once_one_does(desk, held, kinds):
     held(kind=ItemKind.CASE_REPORT)
     done, refused = [], []
 
@@ -121,14 +99,16 @@ def test_of_many_who_decide_at_once_one_does(site, desk, held):
     assert (len(done), len(refused)) == (1, 5)
     assert desk.get("q1").state is done[0]
     decisions = {EntryKind.OUTPUT_RELEASED, EntryKind.OUTPUT_WITHHELD}
-    assert len([kind for kind in kinds(site, "q1") if kind in decisions]) == 1
+    assert len([kind for kind in kinds("q1") if kind in decisions]) == 1
 
 
-def test_a_released_case_report_is_a_recorded_disclosure_before_its_release(site, desk, held):
+def test_a_released_case_report_is_a_recorded_disclosure_before_its_release(
+    site, desk, held, kinds
+):
     held(kind=ItemKind.CASE_REPORT)
     assert site.ledger.account().disclosed_units == 0
     desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
-    before, after = kinds(site, "q1")[1:]
+    before, after = kinds("q1")[1:]
     assert after is EntryKind.OUTPUT_RELEASED
     assert before is not EntryKind.OUTPUT_RELEASED
     assert site.ledger.account().disclosed_units == 1
@@ -162,28 +142,28 @@ def crash(monkeypatch, where, name, error):
 
 
 @pytest.mark.parametrize("state", [ItemState.RELEASED, ItemState.WITHHELD])
-def test_a_crash_between_ledger_and_item_is_completed_once(site, desk, held, monkeypatch, state):
+def test_a_crash_between_ledger_and_item_is_completed_once(
+    site, desk, held, monkeypatch, state, kinds
+):
     held("q1", ItemKind.CASE_REPORT)
     held("q2")
-    crash(monkeypatch, store_module, "write_json", OSError("power cut"))
+    crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
     with pytest.raises(OSError, match="power cut"):
         desk.decide("q1", state=state, **DECIDE)
     monkeypatch.undo()
     assert desk.get("q1").state is ItemState.HELD
     again = Desk(type(site).open(site.root))
-    logged = kinds(site, "q1")
+    logged = kinds("q1")
     for _ in range(2):
         again.reconcile()
         assert again.get("q1").state is state
         assert (again.get("q1").decided_by, again.get("q1").reason) == ("owner", "looked at it")
         assert again.get("q2").state is ItemState.HELD
-        assert kinds(site, "q1") == logged
+        assert kinds("q1") == logged
 
 
-def test_a_crash_while_holding_leaves_no_item_and_holding_again_makes_it(
-    desk, held, site, monkeypatch
-):
-    crash(monkeypatch, store_module, "write_json", OSError("power cut"))
+def test_a_crash_while_holding_leaves_no_item_and_holding_again_makes_it(desk, held, monkeypatch):
+    crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
     with pytest.raises(OSError, match="power cut"):
         held()
     monkeypatch.undo()
@@ -214,3 +194,272 @@ def test_the_desk_is_the_owners_only(site, held):
         expected = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
     assert json.loads((site.root / "desk" / "q1" / "item.json").read_text())["state"] == "held"
+
+
+# --- what may leave -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "obstacle"),
+    [
+        ({"decision": "rejected"}, Obstacle.NOT_APPROVED),
+        ({"reviewers": ()}, Obstacle.NOT_APPROVED),
+        ({"revoked": True}, Obstacle.APPROVAL_REVOKED),
+    ],
+)
+@pytest.mark.parametrize("kind", list(ItemKind))
+def test_without_a_standing_approval_nothing_leaves(
+    desk, held, grant, kinds, fields, obstacle, kind
+):
+    held(kind=kind)
+    grant(**fields)
+    with pytest.raises(ReleaseRefusedError) as refused:
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert refused.value.obstacle is obstacle
+    assert desk.get("q1").is_open
+    assert EntryKind.OUTPUT_RELEASED not in kinds("q1")
+    assert EntryKind.DISCLOSURE not in kinds("q1")
+    assert desk.decide("q1", state=ItemState.WITHHELD, **DECIDE).state is ItemState.WITHHELD
+
+
+def test_a_plan_that_nobody_decided_on_lets_nothing_go(desk, held):
+    held(plan="1" * 64)
+    with pytest.raises(ReleaseRefusedError, match="not approved here"):
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+
+
+def test_a_revocation_in_the_ledger_counts_before_its_file(site, desk, held):
+    held()
+    site.log(EntryKind.APPROVAL_REVOKED, actor="bob", action="revoke", resource="0" * 64)
+    with pytest.raises(ReleaseRefusedError, match="revoked"):
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+
+
+def test_what_was_made_under_an_approval_that_ran_out_may_still_go(desk, held, grant):
+    held()
+    grant(expires="2020-01-01T00:00:00.000Z")
+    assert desk.decide("q1", state=ItemState.RELEASED, **DECIDE).state is ItemState.RELEASED
+
+
+def test_a_text_that_is_not_true_is_a_draft_and_cannot_leave(desk, held, drafted, case_facts):
+    true = drafted(case_facts).text
+    item = held(kind=ItemKind.CASE_REPORT, text=true.replace("91.3 %", "99.3 %"))
+    assert item.state is ItemState.DRAFT
+    with pytest.raises(ReleaseRefusedError, match="do not bear it out") as refused:
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert refused.value.obstacle is Obstacle.NOT_VERIFIED
+    with pytest.raises(EditRefusedError):
+        desk.edit("q1", true.replace("91.3 %", "98.3 %"), **DECIDE)
+    after = desk.edit("q1", true, **DECIDE)
+    assert (after.state, after.edits) == (ItemState.HELD, 1)
+    assert "+The model assigns" in desk.differences(after)
+    assert desk.decide("q1", state=ItemState.RELEASED, **DECIDE).state is ItemState.RELEASED
+
+
+@pytest.mark.parametrize("junk", [b"", b"[]", b"{}", b"\xff"])
+def test_what_is_no_report_is_a_draft(desk, held, junk):
+    item = held()
+    desk.hold(replace(item, id="q2"), {"hospital.json": junk})
+    assert desk.get("q2").state is ItemState.DRAFT
+    with pytest.raises(DeskError):
+        desk.decide("q2", state=ItemState.RELEASED, **DECIDE)
+    assert desk.decide("q2", state=ItemState.WITHHELD, **DECIDE)
+
+
+def test_exact_figures_of_the_whole_cohort_never_leave(desk, held, cohort_facts):
+    held(facts=cohort_facts(noised=False))
+    with pytest.raises(ReleaseRefusedError) as refused:
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert refused.value.obstacle is Obstacle.NOT_NOISED
+
+
+def test_a_list_of_words_that_cannot_be_read_stops_releases(site, desk, held):
+    held()
+    (site.root / "identifiers.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="mend it before releasing"):
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert desk.get("q1").is_open
+
+
+def test_only_reviewers_decide(site, desk, held):
+    held()
+    limited = Desk(replace(site, settings=site.settings.model_copy(update={"reviewers": ("bob",)})))
+    for who, words in (("eve", "not a reviewer"), (" ", "say who decides")):
+        with pytest.raises(DeskError, match=words):
+            limited.decide("q1", state=ItemState.RELEASED, actor=who, reason="")
+        with pytest.raises(DeskError, match=words):
+            limited.edit("q1", "x", actor=who, reason="")
+        with pytest.raises(DeskError, match=words):
+            limited.redact("q1", [], actor=who, reason="")
+    assert (
+        limited.decide("q1", state=ItemState.RELEASED, actor="bob", reason="").decided_by == "bob"
+    )
+
+
+def test_a_decision_about_other_contents_than_were_looked_at_is_refused(desk, held):
+    item = held()
+    seen = item.content_sha256[:12]
+    desk.redact("q1", occurrences(desk.report(item).text, "85.0 %"), **DECIDE)
+    with pytest.raises(StaleViewError):
+        desk.decide("q1", state=ItemState.RELEASED, content=seen, **DECIDE)
+    with pytest.raises(StaleViewError):
+        desk.edit("q1", "text", content=seen, **DECIDE)
+    now = desk.get("q1").content_sha256
+    assert desk.decide("q1", state=ItemState.RELEASED, content=now, **DECIDE)
+
+
+def test_nothing_is_changed_after_the_decision(desk, held):
+    item = held()
+    text = desk.report(item).text
+    desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    with pytest.raises(AlreadyDecidedError):
+        desk.edit("q1", text.replace("3 rounds", "3 rounds"), **DECIDE)
+    with pytest.raises(AlreadyDecidedError):
+        desk.redact("q1", occurrences(text, "85.0 %"), **DECIDE)
+
+
+def test_edits_and_redactions_are_in_the_ledger_with_their_contents(site, desk, held, kinds):
+    item = held()
+    text = desk.report(item).text
+    desk.edit("q1", text.replace(" The training took 3 rounds.", ""), **DECIDE)
+    desk.redact("q1", occurrences(text, "85.0 %"), **DECIDE)
+    after = desk.redact("q1", [], **DECIDE)
+    assert (after.edits, after.redactions) == (1, 0)
+    assert kinds("q1")[1:] == [
+        EntryKind.OUTPUT_EDITED, EntryKind.OUTPUT_REDACTED, EntryKind.OUTPUT_REDACTED,
+    ]  # fmt: skip
+    last = list(site.ledger.entries())[-1].entry
+    assert last.detail["content_sha256"] == after.content_sha256
+    assert last.reason == "looked at it"
+
+
+@pytest.mark.parametrize("what", ["file", "record", "forged release"])
+def test_what_was_altered_on_disk_does_not_leave(site, desk, held, what):
+    held(kind=ItemKind.CASE_REPORT)
+    folder = site.root / "desk" / "q1"
+    if what == "file":
+        (folder / "case.json").write_bytes((folder / "case.json").read_bytes() + b" ")
+        with pytest.raises(ReleaseRefusedError) as refused:
+            desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+        assert refused.value.obstacle is Obstacle.ALTERED
+        return
+    record = json.loads((folder / "item.json").read_text())
+    if what == "record":
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+        (folder / "other.json").write_bytes(b"something else")
+        record["files"] = ["other.json"]
+    (folder / "item.json").write_text(json.dumps({**record, "state": "released"}))
+    with pytest.raises(ReleaseRefusedError, match="ledger"):
+        desk.outgoing(desk.get("q1"))
+
+
+def test_a_disclosure_is_counted_once_although_a_crash_came_after_it(site, desk, held, monkeypatch):
+    held(kind=ItemKind.CASE_REPORT)
+    crash(monkeypatch, Desk, "_log", LedgerWriteError("full disk"))
+    with pytest.raises(LedgerWriteError):
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    monkeypatch.undo()
+    assert site.ledger.account().disclosed_units == 1
+    assert desk.get("q1").is_open
+    desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert site.ledger.account().disclosed_units == 1
+
+
+def test_the_second_owner_meets_a_decision_that_a_crash_cut_off(desk, held, kinds, monkeypatch):
+    held()
+    crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
+    with pytest.raises(OSError, match="power cut"):
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    monkeypatch.undo()
+    with pytest.raises(AlreadyDecidedError):
+        desk.decide("q1", state=ItemState.WITHHELD, actor="bob", reason="no")
+    assert desk.get("q1").state is ItemState.RELEASED
+    assert kinds("q1").count(EntryKind.OUTPUT_WITHHELD) == 0
+
+
+def test_an_edit_that_a_crash_cut_off_is_completed(desk, held, monkeypatch):
+    item = held()
+    text = desk.report(item).text.replace(" The training took 3 rounds.", "")
+    crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
+    with pytest.raises(OSError, match="power cut"):
+        desk.edit("q1", text, **DECIDE)
+    monkeypatch.undo()
+    assert desk.get("q1").edits == 0
+    desk.reconcile()
+    after = desk.get("q1")
+    assert (after.edits, desk.report(after).text) == (1, text)
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from datasites.desk import Desk, ItemState, desk_lock
+import datasites.desk.store as store, datasites.site as site_module
+at, calls = int(sys.argv[2]), 0
+def counted(function):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), 9)
+        result = function(*arguments, **named)
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), 9)
+        return result
+    return call
+site = site_module.Site.open(Path(sys.argv[1]))
+site.ledger.append = counted(site.ledger.append)
+store.Shelf.write = counted(store.Shelf.write)
+Desk(site).decide("q1", state=ItemState.RELEASED, actor="owner", reason="looked at it")
+"""
+
+
+@pytest.mark.parametrize("point", range(1, 8))
+def test_kill_nine_at_every_point_leaves_nothing_released_twice_or_half(
+    site, desk, held, kinds, point
+):
+    held(kind=ItemKind.CASE_REPORT)
+    program = [sys.executable, "-c", KILLED, str(site.root), str(point)]
+    done = subprocess.run(program, capture_output=True, check=False, timeout=120)
+    assert done.returncode == (0 if point == 7 else -9), done.stderr
+    logged = EntryKind.OUTPUT_RELEASED in kinds("q1")
+    desk.reconcile()
+    item = desk.get("q1")
+    assert (item.state is ItemState.RELEASED) is logged
+    if logged:
+        assert desk.outgoing(item)
+        with pytest.raises(AlreadyDecidedError):
+            desk.decide("q1", state=ItemState.WITHHELD, **DECIDE)
+    else:
+        with pytest.raises(ReleaseRefusedError):
+            desk.outgoing(item)
+        desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    assert kinds("q1").count(EntryKind.OUTPUT_RELEASED) == 1
+    assert site.ledger.account().disclosed_units == 1
+
+
+def test_a_plan_is_not_revoked_in_the_middle_of_a_release(site, desk, held, grant, monkeypatch):
+    """The one who revokes waits for the desk; what is released then was released before."""
+    held()
+    order = []
+    inside, original = threading.Event(), desk.assessment
+
+    def slow(item):
+        inside.set()
+        time.sleep(0.3)
+        order.append("released")
+        return original(item)
+
+    def revoke():
+        inside.wait(timeout=30)
+        with desk_lock(site.root):
+            order.append("revoked")
+            grant(revoked=True)
+
+    monkeypatch.setattr(desk, "assessment", slow)
+    other = threading.Thread(target=revoke)
+    other.start()
+    desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
+    other.join()
+    assert order == ["released", "revoked"]

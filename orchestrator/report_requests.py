@@ -1,0 +1,167 @@
+"""Reports asked for outside a run, and the researcher's inbox of reports.
+
+A request is one more report task under the approved plan, so it costs each hospital what the plan's
+own report task costs, and a hospital whose budget does not allow it refuses. Ids are kept in
+`STUDY/asked_reports.json` before anything is sent. What owners released lies in
+`STUDY/reports/HOSPITAL/`; of everything else the researcher learns the decision and its code.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasites import (
+    Bundle,
+    PlanError,
+    ReleasedReport,
+    ReportTask,
+    Status,
+    render_released,
+)
+from orchestrator.errors import StudyError, VerificationError
+from orchestrator.researcher import Researcher
+from privacy import sha256_hex
+
+ASKED_FILE = "asked_reports.json"
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class InboxRow:
+    """One report, or one request that came to none, as the researcher sees it.
+
+    Attributes:
+        hospital: whose it is.
+        request: the request it answers.
+        item: its id; empty where only the request is known.
+        kind: case, hospital or global; empty likewise.
+        state: waiting, refused, held, released or withheld.
+        code: the coded reason of a no; the number of reports that are held.
+        report: the report, when it was released.
+    """
+
+    hospital: str
+    request: str
+    item: str
+    kind: str
+    state: str
+    code: str = ""
+    report: ReleasedReport | None = None
+
+
+class ReportRequests:
+    """The reports a study asked for outside its runs."""
+
+    def __init__(self, folder: Path, researcher: Researcher, bundle: Bundle) -> None:
+        self._path = folder / ASKED_FILE
+        self._researcher = researcher
+        self._bundle = bundle
+
+    def all(self) -> list[tuple[str, str]]:
+        """Hospital and request id of every request under this plan, oldest first."""
+        return [(site, request) for site, request, plan in self._read() if plan == self._plan]
+
+    def ask(self, weights: bytes, *, sites: Sequence[str], rounds: int) -> list[tuple[str, str]]:
+        """Send one report task to each hospital; returns hospital and request id.
+
+        Raises:
+            StudyError: the plan has no reports, or no hospital to ask.
+        """
+        if self._bundle.plan.reports is None:
+            raise StudyError("the plan has no [reports]; add them to study.toml and submit it anew")
+        if not sites:
+            raise StudyError("no hospital has approved the plan, so there is nobody to ask")
+        asked = [(site, self._new_id()) for site in sites]
+        # Before anything is sent: a request that nobody remembers cannot be answered.
+        self._write([*self._read(), *((site, request, self._plan) for site, request in asked)])
+        for site, request in asked:
+            task = ReportTask(
+                request=request,
+                plan_sha256=self._plan,
+                weights_sha256=sha256_hex(weights),
+                rounds=rounds,
+                hospitals=len(sites),
+            )
+            self._researcher.ask(site, task, weights)
+        return asked
+
+    def wait(self, asked: Sequence[tuple[str, str]], *, wait_s: float) -> None:
+        """Wait until every request was answered, or the time is over."""
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            self._researcher.collect()
+            if all(self._researcher.answered(site, request) for site, request in asked):
+                return
+            time.sleep(POLL_S)
+
+    @property
+    def _plan(self) -> str:
+        return self._bundle.sha256
+
+    def _new_id(self) -> str:
+        return f"{self._bundle.plan.study}-{secrets.token_hex(4)}-reports"
+
+    def _read(self) -> list[tuple[str, str, str]]:
+        if not self._path.exists():
+            return []
+        try:
+            rows = json.loads(self._path.read_text())
+            return [(str(site), str(request), str(plan)) for site, request, plan in rows]
+        except (ValueError, TypeError) as error:
+            raise StudyError(f"{self._path} is damaged: {error}; mend or remove it") from error
+
+    def _write(self, rows: list[tuple[str, str, str]]) -> None:
+        partial = self._path.with_name(f".{self._path.name}.partial")
+        partial.write_text(json.dumps(rows, indent=1) + "\n")
+        partial.replace(self._path)
+
+
+def inbox(
+    researcher: Researcher, requests: Sequence[tuple[str, str]], *, bundle: Bundle
+) -> list[InboxRow]:
+    """Everything that is known here of the reports of some requests."""
+    return [row for site, request in requests for row in _rows(researcher, site, request, bundle)]
+
+
+def save(rows: Sequence[InboxRow], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Write released reports below `folder`, one folder a hospital; returns the files."""
+    written = []
+    for row in rows:
+        if row.report is None:
+            continue
+        home = folder / row.hospital
+        home.mkdir(parents=True, exist_ok=True)
+        for kind in ("text", "json", *formats):
+            suffix, data = render_released(row.report, kind)
+            path = home / f"{row.item}.{suffix}"
+            path.write_bytes(data)
+            written.append(path)
+    return written
+
+
+def _rows(researcher: Researcher, site: str, request: str, bundle: Bundle) -> Iterator[InboxRow]:
+    try:
+        reply = researcher.reply(site, request, bundle=bundle)
+        released = researcher.reports(site, request)
+        notices = researcher.withheld_notices(site, request)
+    except (VerificationError, PlanError) as error:
+        yield InboxRow(site, request, "", "", "refused", f"not believed: {error}")
+        return
+    if reply is None:
+        yield InboxRow(site, request, "", "", "waiting")
+        return
+    if reply.answer.status in (Status.REFUSED, Status.FAILED):
+        yield InboxRow(site, request, "", "", "refused", str(reply.answer.reason))
+        return
+    for report in released:
+        yield InboxRow(site, request, report.item, report.kind, "released", report=report)
+    for notice in notices:
+        yield InboxRow(site, request, notice.item, notice.kind, "withheld", notice.reason.value)
+    held = reply.answer.items - len(released) - len(notices)
+    if held > 0:
+        yield InboxRow(site, request, "", "", "held", str(held))
