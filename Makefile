@@ -10,7 +10,7 @@ DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
 
-.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit lint format setup sandbox sshd clean
+.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup

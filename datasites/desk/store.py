@@ -34,6 +34,7 @@ from datasites.desk.items import (
     must_be_open,
     replay,
 )
+from datasites.desk.journal import Journal
 from datasites.desk.lock import desk_lock
 from datasites.desk.permits import must_be_covered, must_be_releasable, must_be_reviewer
 from datasites.desk.release_rule import ReleaseRule
@@ -49,11 +50,9 @@ from datasites.errors import (
 from datasites.plans import Approval
 from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp
-from privacy import Entry, EntryKind, sha256_hex
+from privacy import EntryKind, sha256_hex
 
 _APPROVALS = frozenset({EntryKind.PLAN_APPROVED, EntryKind.APPROVAL_REVOKED})
-
-NO_DATA = "none"
 
 
 class Desk:
@@ -62,6 +61,7 @@ class Desk:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._shelf = Shelf(site.root / "desk")
+        self._journal = Journal(site)
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Desk:
     def approval(self, item: Item) -> Approval | None:
         """The decision on the plan an item was made under; revoked where the ledger says so."""
         approval = PlanStore(self._site).approval(item.plan_sha256)
-        about = [entry.kind for entry in self._entries(item.plan_sha256)]
+        about = [entry.kind for entry in self._journal.entries(item.plan_sha256)]
         last = [kind for kind in about if kind in _APPROVALS][-1:]
         if approval is not None and last == [EntryKind.APPROVAL_REVOKED]:
             return replace(approval, revoked=True)  # a crash came before the file was written
@@ -130,13 +130,15 @@ class Desk:
                 held=stamp(now_utc()),
                 content_sha256=content_sha256(files),
             )
-            self._log(
-                EntryKind.OUTPUT_HELD,
-                item,
-                actor="agent",
-                action="hold",
-                detail={"state": item.state.value},
-            )
+            # A crash between the entry and the item must not hold it twice.
+            if not self._journal.has(EntryKind.OUTPUT_HELD, item):
+                self._journal.log(
+                    EntryKind.OUTPUT_HELD,
+                    item,
+                    actor="agent",
+                    action="hold",
+                    detail={"state": item.state.value},
+                )
             self._shelf.write(item)
 
     def decide(
@@ -260,7 +262,7 @@ class Desk:
         found = content_sha256(files)
         if not any(
             entry.kind is EntryKind.OUTPUT_RELEASED and entry.detail.get("content_sha256") == found
-            for entry in self._entries(item.id)
+            for entry in self._journal.entries(item.id)
         ):
             raise ReleaseRefusedError(
                 Obstacle.ALTERED,
@@ -307,10 +309,10 @@ class Desk:
             )
             self._must_be_unaltered(item)
             if item.is_disclosure:
-                self._disclose(item, actor)
+                self._journal.disclose(item, actor)
         told = {"rule": rule} if rule else {}
         told |= {"code": code} if code else {}
-        self._log(
+        self._journal.log(
             ENTRY_OF[state], item, actor=actor, action=state.value, reason=reason, detail=told
         )
         self._shelf.write(decided)
@@ -343,21 +345,17 @@ class Desk:
             "redactions": len(report.redactions),
         }
         after = changed(item, detail)
-        self._log(kind, item, actor=actor, action=action, reason=reason, detail=detail)
+        self._journal.log(kind, item, actor=actor, action=action, reason=reason, detail=detail)
         self._shelf.write(after)
         return after
 
     def _settled(self, item_id: str) -> Item:
         """The item as the ledger leaves it, on disk as well."""
         item = self.get(item_id)
-        settled = replay(item, self._entries(item_id)) if item.is_open else item
+        settled = replay(item, self._journal.entries(item_id)) if item.is_open else item
         if settled != item:
             self._shelf.write(settled)
         return settled
-
-    def _entries(self, item_id: str) -> list[Entry]:
-        entries = (sealed.entry for sealed in self._site.ledger.entries())
-        return [entry for entry in entries if entry.resource == item_id]
 
     def _must_be_unaltered(self, item: Item) -> None:
         if content_sha256(self.files(item)) != item.content_sha256:
@@ -365,48 +363,3 @@ class Desk:
                 Obstacle.ALTERED,
                 f"the files of {item.id} are not those that were held; withhold it",
             )
-
-    def _disclose(self, item: Item, actor: str) -> None:
-        from privacy import Disclosure, DisclosureKind, disclose
-
-        if any(entry.kind is EntryKind.DISCLOSURE for entry in self._entries(item.id)):
-            return  # a crash came between this entry and the release
-        shown = Disclosure(
-            kind=DisclosureKind.CASE_REPORT,
-            units=1,
-            scope=f"case report {item.id}",
-            dataset_version=self._site.card().dataset_version if self._site.has_data else NO_DATA,
-        )
-        self._site.ledger.append(
-            disclose(
-                shown,
-                resource=item.id,
-                reason="a case report was released",
-                time=stamp(now_utc()),
-                actor=actor,
-            )
-        )
-
-    def _log(
-        self,
-        kind: EntryKind,
-        item: Item,
-        *,
-        actor: str,
-        action: str,
-        reason: str = "",
-        detail: Mapping[str, str | int],
-    ) -> None:
-        about = {
-            "kind": item.kind.value,
-            "plan_sha256": item.plan_sha256,
-            "content_sha256": item.content_sha256,
-        }
-        self._site.log(
-            kind,
-            actor=actor,
-            action=action,
-            resource=item.id,
-            reason=reason,
-            detail={**about, **detail},
-        )

@@ -144,7 +144,7 @@ class Shared:
 def shared(tmp_path_factory):
     study = Shared(tmp_path_factory.mktemp("study"))
     try:
-        for step in (_prepare, _serve, _pair, _approve, _run_with_ctrl_c, _decide):
+        for step in (_prepare, _serve, _pair, _approve, _run_with_ctrl_c, _decide, _ask_again):
             started = time.monotonic()
             step(study)
             print(f"{step.__name__[1:]}: {time.monotonic() - started:.1f} s")
@@ -233,10 +233,11 @@ def _approve(study):
         "site", "reject", study.site("C"), study.plan[:12], "--as", "owner-C",
         "--reason", "secret-reason-of-C",
     )  # fmt: skip
-    for name in ("A", "B"):
+    # A gives leave for one run more than the plan has rounds, B does not.
+    for name, leave in (("A", ("--max-rounds", 3)), ("B", ())):
         must(
             "site", "approve", study.site(name), study.plan[:12], "--as", f"owner-{name}",
-            "--reason", "read", "--standing-release",
+            "--reason", "read", "--standing-release", *leave,
         )  # fmt: skip
 
 
@@ -298,6 +299,31 @@ def _decide(study):
     if any(row[1] == "hospital" for row in study.desk("A")):
         until("A's decisions to arrive", arrived, timeout_s=30)
     study.said["status after"] = must("study", "status", study.study)
+    for name in ("A", "B"):
+        study.said[f"site status {name}"] = must("site", "status", study.site(name))
+
+
+def _ask_again(study):
+    """Reports outside the run: A has no budget for them, then has; B gave no leave."""
+    ask = ("study", "report", study.study, "--wait-s", 120, "--hospitals")
+    study.said["report beyond A's budget"] = must(*ask, mail("A"))
+    must(
+        "site", "budget", study.site("A"), "--epsilon", 20.0, "--delta", 1e-5, "--as", "owner-A",
+        "--reason", "one more report",
+    )  # fmt: skip
+    study.said["report"] = must(*ask, f"{mail('A')},{mail('B')}")
+    for item, kind, *rest in study.desk("A"):
+        if kind == "hospital" and "held" in rest:
+            must(
+                "site", "releases", "release", study.site("A"), item, "--as", "owner-A",
+                "--reason", "noised",
+            )  # fmt: skip
+
+    def arrived():
+        study.said["reports asked"] = must("study", "reports", study.study, "--format", "pdf")
+        return list((study.study / "reports").rglob("*.pdf"))
+
+    until("the report that was asked for", arrived, timeout_s=60)
 
 
 os.environ.setdefault("COLUMNS", "200")

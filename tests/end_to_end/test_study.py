@@ -171,17 +171,35 @@ def test_the_model_says_where_it_is_from(shared):
     assert about["plan_sha256"] == shared.plan
 
 
+def all_time(status):
+    return float(re.search(r"epsilon ([\d.]+) over all time", status)[1])
+
+
 @pytest.mark.parametrize("name", ["A", "B"])
 def test_epsilon_is_what_the_hospitals_own_ledger_says(shared, name):
     from datasites.site import Site
 
+    said = all_time(shared.said[f"site status {name}"])
+    assert abs(shared.summary["epsilon"][mail(name)] - said) < 0.01
+    assert said <= 8.0
     site = Site.open(shared.site(name))
-    own = site.ledger.account().epsilon()
-    assert shared.summary["epsilon"][mail(name)] <= own <= 8.0
-    spent = float(
-        re.search(r"epsilon ([\d.]+) over all time", must("site", "status", site.root))[1]
-    )
-    assert abs(shared.summary["epsilon"][mail(name)] - spent) < 0.01
+    now = site.ledger.account().epsilon()
+    assert abs(all_time(must("site", "status", site.root)) - now) < 0.01
+    # A wrote one report more, B none: what was paid for is in the ledger, and nothing else.
+    assert (now > said + 0.01) == (name == "A")
+
+
+def test_reports_asked_for_outside_the_run(shared):
+    """Beyond the budget and without leave: coded refusals. With both: a report that verifies."""
+    assert "budget_exceeded" in shared.said["report beyond A's budget"]
+    lines = shared.said["report"].splitlines()
+    assert next(line for line in lines if mail("A") in line and "held" in line)
+    assert "rerun_needs_leave" in next(line for line in lines if mail("B") in line)
+    (pdf,) = (shared.study / "reports").rglob("*.pdf")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    document = next(path for path in pdf.parent.glob("*.json"))
+    done = must("report", "verify", document, "--study", shared.study)
+    assert done.splitlines()[-1].endswith("holds")
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
@@ -414,13 +432,14 @@ def audited(shared):
     return json.loads(text), out.read_text(), text
 
 
-def test_the_audit_computes_what_the_receipts_state(shared, audited):
+def test_the_audit_computes_what_the_hospitals_state(shared, audited):
     document, page, _ = audited
     assert document["sound"]
     for name in ("A", "B"):
         site = document["sites"][mail(name)]
         assert site["chain"]["verified"]
-        assert abs(site["epsilon"] - shared.summary["epsilon"][mail(name)]) < 0.01
+        stated = all_time(must("site", "status", shared.site(name)))
+        assert abs(site["epsilon"] - stated) < 0.01
         assert abs(site["second_opinions"]["prv"] - site["epsilon"]) < 0.05
         assert site["naive_sum"] > site["epsilon"]
         assert [event["state"] for event in site["events"]] == ["committed"] * len(site["events"])

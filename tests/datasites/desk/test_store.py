@@ -16,6 +16,7 @@ import pytest
 
 from datasites.desk import Desk, ItemKind, ItemState, desk_lock, occurrences
 from datasites.desk import shelf as shelf_module
+from datasites.desk.journal import Journal
 from datasites.errors import (
     AlreadyDecidedError,
     DeskError,
@@ -162,7 +163,9 @@ def test_a_crash_between_ledger_and_item_is_completed_once(
         assert kinds("q1") == logged
 
 
-def test_a_crash_while_holding_leaves_no_item_and_holding_again_makes_it(desk, held, monkeypatch):
+def test_a_crash_while_holding_leaves_no_item_and_holding_again_makes_it(
+    desk, held, kinds, monkeypatch
+):
     crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
     with pytest.raises(OSError, match="power cut"):
         held()
@@ -170,6 +173,7 @@ def test_a_crash_while_holding_leaves_no_item_and_holding_again_makes_it(desk, h
     assert desk.items() == []
     item = held()
     assert desk.get("q1") == item
+    assert kinds("q1") == [EntryKind.OUTPUT_HELD]
 
 
 def test_sent_is_noted_without_changing_the_decision(desk, held):
@@ -355,7 +359,7 @@ def test_what_was_altered_on_disk_does_not_leave(site, desk, held, what):
 
 def test_a_disclosure_is_counted_once_although_a_crash_came_after_it(site, desk, held, monkeypatch):
     held(kind=ItemKind.CASE_REPORT)
-    crash(monkeypatch, Desk, "_log", LedgerWriteError("full disk"))
+    crash(monkeypatch, Journal, "log", LedgerWriteError("full disk"))
     with pytest.raises(LedgerWriteError):
         desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
     monkeypatch.undo()
