@@ -76,6 +76,7 @@ class OwnerLink:
             client=self._client,
         )
         self._allowance = Allowance()
+        self._unstored: dict[str, str] = {}
         self._unreadable: Counter[tuple[str, str]] = Counter()
         self._site_peers.load()
         self._site_peers.finish_rotation()
@@ -143,10 +144,17 @@ class OwnerLink:
                     continue
                 try:
                     yield from self._take(email, name)
+                    self._unstored.pop(email, None)
                 except OSError as error:
                     # The message stays where it is; the peer's turn is over for this time.
-                    log.error("a message of %s could not be stored: %s", email, error)
+                    self._say_unstored(email, str(error))
                     del queues[email]
+
+    def _say_unstored(self, email: str, problem: str) -> None:
+        """Log a problem once, not at every look: a full disk must not be filled with its log."""
+        if self._unstored.get(email) != problem:
+            self._unstored[email] = problem
+            log.error("a message of %s could not be stored: %s; trying again", email, problem)
 
     def set_status(self, *, sender: str, job: str, status: str, reason: str | None = None) -> None:
         """Write the job's syft state file (local only; `publish` sends it)."""

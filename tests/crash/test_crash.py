@@ -12,6 +12,7 @@ import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,8 @@ def test_a_killed_job_fails_and_the_study_goes_on(play):
         if not seen or time.monotonic() - seen[0] < 1:
             return False
         for pid in inside:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it went with its parent
+                os.kill(pid, signal.SIGKILL)
         return True
 
     scenario = play(Point("nobody"), fault=kill_job)

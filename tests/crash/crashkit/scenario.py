@@ -53,6 +53,7 @@ class Scenario:
     odd_relay: bool = False
     pids: dict[str, int] = field(default_factory=dict)
     died: bool = False
+    short: bool = False
 
     @property
     def logs(self) -> Path:
@@ -128,7 +129,8 @@ class Scenario:
     def _until(self, done, what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not done():
-            assert time.monotonic() < deadline, f"{self.point}: waited in vain for {what}"
+            late = time.monotonic() > deadline
+            assert not late, f"{self.point}: waited in vain for {what}:\n{self.log('A')}"
             self._tend()
             time.sleep(0.05)
 
@@ -140,6 +142,9 @@ class Scenario:
             code = self.zygote.ended(pid)
             if code is None or (name in ("owner", "orchestrator") and code == 0):
                 continue
+            if self._missed_quorum(name):
+                self._start(name)
+                break
             expected = name == self.point.victim and code == KILLED and not self.died
             assert expected, f"{self.point}: {name} ended with {code}:\n{self.log(name)}"
             self.died = True
@@ -148,6 +153,19 @@ class Scenario:
             self._start_again()
             break
         self._tend_owner()
+
+    def _missed_quorum(self, name: str) -> bool:
+        """Whether a round fell short because the machine took the jobs of two hospitals with it.
+
+        That is said as it is, and the researcher resumes; it may happen once.
+        """
+        missed = (
+            name == "orchestrator"
+            and (self.died, self.point.fault, self.short) == (True, "machine", False)
+            and "QuorumError" in self.log(name)
+        )
+        self.short = self.short or missed
+        return missed
 
     def _start_again(self) -> None:
         for name, pid in list(self.pids.items()):
