@@ -1,4 +1,4 @@
-"""A classifier that is a linear head on the frozen encoder: what DP training does best with.
+"""A classifier that is a linear head on the frozen encoder, with few weights for noise to hide.
 
 Only the head is a parameter, so only the head is trained, noised, sent and aggregated: some
 thousand bytes a round. The encoder is no registered part of the module; it comes with the

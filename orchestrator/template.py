@@ -61,7 +61,7 @@ sampling_steps = 10
 
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
-    """What a kind of model is best trained with; names are those of `study.toml`."""
+    """What the template gives a kind of model; names are those of `study.toml`."""
 
     image_size: int
     steps: int

@@ -107,9 +107,10 @@ def test_a_case_states_what_the_model_said(make_files, task, test_shard, write_c
         assert facts.predicted == test_shard.classes[test_shard.labels[index]]
         assert facts.probabilities[facts.predicted] == pytest.approx(0.9)
         assert (facts.case_id, facts.dataset_version) == (name, test_shard.version)
-        # Four units under this much noise cannot say how often a score is right.
-        assert facts.calibration is None
-        assert facts.confidence != "high"
+        # Four units under this much noise can hardly say how often a score is right; by a rare
+        # draw they seem to, and only then may confidence be high.
+        assert facts.calibration is None or facts.calibration.basis.startswith("noised counts")
+        assert facts.calibration is not None or facts.confidence != "high"
         assert facts.quality == ()
         assert facts.outlier is not None
 
