@@ -223,9 +223,9 @@ def _auc(histogram: NDArray[np.float64], *, noise: float) -> Estimate:
     others, own = histogram
     positives, negatives = float(own.sum()), float(others.sum())
     kernel = np.tri(len(own), k=-1) + 0.5 * np.eye(len(own))  # [own step, other step]
-    wins = float(own @ kernel @ others)
+    wins, pairs = float(own @ kernel @ others), positives * negatives
     below, above = kernel @ others, own @ kernel  # what one own, one other case adds to wins
-    value = wins / (positives * negatives) if min(positives, negatives) > 0 else 0.5
+    value = wins / pairs if min(positives, negatives, pairs) > 0 else 0.5
     area = _GRID[:, None]
     own_pull = (below - area * negatives) ** 2
     other_pull = (above - area * positives) ** 2
@@ -235,7 +235,7 @@ def _auc(histogram: NDArray[np.float64], *, noise: float) -> Estimate:
     # The sum over all pairs of steps of (kernel - area)^2, without spelling the pairs out.
     squares = (kernel**2).sum() - 2 * _GRID * kernel.sum() + _GRID**2 * kernel.size
     product = noise**4 * squares
-    distance = (wins - _GRID * positives * negatives) ** 2
+    distance = (wins - _GRID * pairs) ** 2
     likely = _GRID[distance <= QUANTILE**2 * (sampling + added + product)]
     return _estimate(min(1.0, max(0.0, value)), likely)
 

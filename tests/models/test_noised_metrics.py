@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
@@ -83,6 +83,7 @@ def test_without_noise_the_figures_are_exact():
     arrays(float, (2, 2, 4), elements=st.floats(-50, 500)),
     st.floats(0, 50),
 )
+@example(np.zeros((2, 2)), np.full((2, 2, 4), 1e-197), 0.0)  # a product of counts that is 0
 def test_every_estimate_lies_in_its_interval_and_curves_ascend(confusion, histograms, noise):
     figures = noised_evaluation(
         confusion, histograms, classes="ab", confusion_noise=noise, histogram_noise=noise
