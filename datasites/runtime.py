@@ -18,6 +18,7 @@ LIBRARIES = (
     "dp-accounting",
     "numpy",
     "opacus",
+    "peft",
     "safetensors",
     "syft",
     "torch",
