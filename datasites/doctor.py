@@ -13,7 +13,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -55,16 +55,16 @@ class Finding:
     """What one check found.
 
     Attributes:
-        name: of the check.
         health: how it came out.
         what: what was found.
         mend: what to do about it; empty when it is fine.
+        name: of the check.
     """
 
-    name: str
     health: Health
     what: str
     mend: str = ""
+    name: str = ""
 
 
 def examine(site: Site) -> list[Finding]:
@@ -93,22 +93,33 @@ def examine(site: Site) -> list[Finding]:
 
 def _guarded(name: str, check: Callable[[Site], Finding], site: Site) -> Finding:
     try:
-        return check(site)
+        found = check(site)
     except (DatasitesError, PrivacyError, ModelsError, ReportError) as error:
-        return Finding(name, Health.PROBLEM, str(error), "mend what the message names")
+        found = _problem(str(error), "mend what the message names")
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return Finding(name, Health.PROBLEM, f"could not be checked: {error}", "check by hand")
+        found = _problem(f"could not be checked: {error}", "check by hand")
+    return replace(found, name=name)
+
+
+def _fine(what: str) -> Finding:
+    return Finding(Health.FINE, what)
+
+
+def _warning(what: str, mend: str) -> Finding:
+    return Finding(Health.WARNING, what, mend)
+
+
+def _problem(what: str, mend: str) -> Finding:
+    return Finding(Health.PROBLEM, what, mend)
 
 
 def _account(_site: Site) -> Finding:
     if os.geteuid() == 0:
-        return Finding(
-            "account",
-            Health.WARNING,
+        return _warning(
             "the site belongs to root, whom the limit on processes does not bind",
             "run the site as an ordinary user of its own: useradd --system dura",
         )
-    return Finding("account", Health.FINE, f"user {os.geteuid()}, not root")
+    return _fine(f"user {os.geteuid()}, not root")
 
 
 def _sandbox(_site: Site) -> Finding:
@@ -120,15 +131,15 @@ def _sandbox(_site: Site) -> Finding:
         check=True,
         timeout=20,
     )
-    return Finding("sandbox", Health.FINE, f"{told.stdout.strip()} starts here")
+    return _fine(f"{told.stdout.strip()} starts here")
 
 
 def _namespaces(_site: Site) -> Finding:
     for path, (bad, mend) in _SWITCHES.items():
         switch = Path(path)
         if os.geteuid() != 0 and switch.exists() and switch.read_text().strip() == bad:
-            return Finding("namespaces", Health.PROBLEM, f"{path} is {bad}", mend)
-    return Finding("namespaces", Health.FINE, "user namespaces may be made")
+            return _problem(f"{path} is {bad}", mend)
+    return _fine("user namespaces may be made")
 
 
 def _system_calls(_site: Site) -> Finding:
@@ -148,10 +159,8 @@ def _system_calls(_site: Site) -> Finding:
         os.close(rules)
     status = dict(line.split(":\t", 1) for line in done.stdout.splitlines() if ":\t" in line)
     if (status.get("Seccomp"), int(status.get("CapEff", "1"), 16)) == ("2", 0):
-        return Finding("system calls", Health.FINE, "filtered, and no capability is left")
-    return Finding(
-        "system calls",
-        Health.PROBLEM,
+        return _fine("filtered, and no capability is left")
+    return _problem(
         f"the filter is not on in a sandbox: {done.stderr.strip()[:200]}",
         "use a kernel with CONFIG_SECCOMP_FILTER",
     )
@@ -159,22 +168,15 @@ def _system_calls(_site: Site) -> Finding:
 
 def _scratch(_site: Site) -> Finding:
     if find_installation().sizes_tmpfs:
-        return Finding("scratch size", Health.FINE, "a job's /tmp is bounded")
-    return Finding(
-        "scratch size",
-        Health.WARNING,
-        "this bubblewrap cannot bound a job's /tmp",
-        "install bubblewrap 0.7 or later",
-    )
+        return _fine("a job's /tmp is bounded")
+    return _warning("this bubblewrap cannot bound a job's /tmp", "install bubblewrap 0.7 or later")
 
 
 def _cgroup(_site: Site) -> Finding:
     parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
     if parent is not None:
-        return Finding("cgroup", Health.FINE, f"jobs get groups below {parent}")
-    return Finding(
-        "cgroup",
-        Health.WARNING,
+        return _fine(f"jobs get groups below {parent}")
+    return _warning(
         "no cgroup v2 is delegated to this process; prlimit and the agent bound jobs alone",
         "run the agent as a systemd service with `Delegate=memory pids`",
     )
@@ -191,14 +193,12 @@ def _modes(site: Site) -> Finding:
     others = [path for path in (site.root, site.keys) if path.stat().st_uid != os.geteuid()]
     if open_to_others or others:
         first = (open_to_others or others)[0]
-        return Finding(
-            "file modes",
-            Health.PROBLEM,
+        return _problem(
             f"{len(open_to_others) + len(others)} of the site's files are open to others, or "
             f"another's: {first}",
             f"chmod -R go= {site.root}; chown -R to the site's own user",
         )
-    return Finding("file modes", Health.FINE, "the site's files are its owner's only")
+    return _fine("the site's files are its owner's only")
 
 
 def _private(site: Site, path: Path) -> bool:
@@ -209,40 +209,34 @@ def _private(site: Site, path: Path) -> bool:
 def _keys(site: Site) -> Finding:
     waiting = site.keys / "syft_keys.next.json"
     if waiting.exists():
-        return Finding(
-            "keys",
-            Health.PROBLEM,
+        return _problem(
             "a key rotation was interrupted",
             f"start the agent, or `dura site fingerprint {site.root}`: either completes it",
         )
-    return Finding("keys", Health.FINE, f"ledger key {site.key.public_hex[:16]}...")
+    return _fine(f"ledger key {site.key.public_hex[:16]}...")
 
 
 def _ledger(site: Site) -> Finding:
     from privacy import verify_file
 
     head = verify_file(site.ledger_path, public_hex=site.key.public_hex)
-    return Finding("ledger", Health.FINE, f"verified, {head.entries} entries")
+    return _fine(f"verified, {head.entries} entries")
 
 
 def _clock(site: Site) -> Finding:
     last = max(sealed.entry.time for sealed in site.ledger.entries())
     now = datetime.now(UTC)
     if datetime.fromisoformat(last) > now:
-        return Finding(
-            "clock",
-            Health.PROBLEM,
+        return _problem(
             f"the clock says {now:%Y-%m-%dT%H:%M:%SZ}; the ledger's last entry is of {last}",
             "set the clock (timedatectl set-ntp true); approvals expire by it",
         )
     if not Path("/run/systemd/timesync/synchronized").exists():
-        return Finding(
-            "clock",
-            Health.WARNING,
+        return _warning(
             f"{now:%Y-%m-%dT%H:%M:%SZ}; nobody here vouches that it is synchronised",
             "timedatectl set-ntp true, unless the host is kept on time in another way",
         )
-    return Finding("clock", Health.FINE, f"{now:%Y-%m-%dT%H:%M:%SZ}, synchronised")
+    return _fine(f"{now:%Y-%m-%dT%H:%M:%SZ}, synchronised")
 
 
 def _disk(site: Site) -> Finding:
@@ -251,15 +245,15 @@ def _disk(site: Site) -> Finding:
     mend = "make room: a full disk under the ledger refuses runs"
     if free < LOW_DISK_BYTES:
         health = Health.PROBLEM if free < NO_DISK_BYTES else Health.WARNING
-        return Finding("disk", health, said, mend)
-    return Finding("disk", Health.FINE, said)
+        return Finding(health, said, mend)
+    return _fine(said)
 
 
 def _relay(site: Site) -> Finding:
     from datasites.peers import open_link
 
     open_link(site)
-    return Finding("relay", Health.FINE, f"{site.settings.relay} is there and can be written")
+    return _fine(f"{site.settings.relay} is there and can be written")
 
 
 def _peers(site: Site) -> Finding:
@@ -268,52 +262,39 @@ def _peers(site: Site) -> Finding:
     link = open_link(site)
     paired, asking = link.paired(), link.pending_peers()
     if asking:
-        return Finding(
-            "peers",
-            Health.WARNING,
+        return _warning(
             f"{len(paired)} paired; {len(asking)} ask to be: {asking[0].email}",
             "compare their words by telephone, then `dura site pair`, or leave them",
         )
-    return Finding("peers", Health.FINE, f"{len(paired)} paired; nobody asks")
+    return _fine(f"{len(paired)} paired; nobody asks")
 
 
 def _reviewers(site: Site) -> Finding:
     settings = site.settings
     if not settings.reviewers:
-        return Finding(
-            "reviewers",
-            Health.WARNING,
+        return _warning(
             "anybody with access to this account may approve",
             "name them in site.toml: reviewers = [...], quorum = N",
         )
-    return Finding(
-        "reviewers", Health.FINE, f"{settings.quorum} of {', '.join(settings.reviewers)}"
-    )
+    return _fine(f"{settings.quorum} of {', '.join(settings.reviewers)}")
 
 
 def _report_model(site: Site) -> Finding:
     source = find_model(site.settings.report_model or None, offline=True)
-    return Finding("report model", Health.FINE, str(source.folder))
+    return _fine(str(source.folder))
 
 
 def _data(site: Site) -> Finding:
     if not site.has_data:
-        return Finding(
-            "data",
-            Health.WARNING,
-            "nothing was ingested yet",
-            f"dura site ingest {site.root} FOLDER",
-        )
-    return Finding("data", Health.FINE, f"data set {site.card().dataset_version[:12]}")
+        return _warning("nothing was ingested yet", f"dura site ingest {site.root} FOLDER")
+    return _fine(f"data set {site.card().dataset_version[:12]}")
 
 
 def _unsafe(site: Site) -> Finding:
     times = unsafe_uses(site)
     if times:
-        return Finding(
-            "unsafe runs",
-            Health.PROBLEM,
+        return _problem(
             f"--unsafe-no-sandbox was used {len(times)} time(s), last at {times[-1]}",
             "install bubblewrap and serve without the option; the ledger keeps the entries",
         )
-    return Finding("unsafe runs", Health.FINE, "every job ran in a sandbox")
+    return _fine("every job ran in a sandbox")

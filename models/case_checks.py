@@ -25,6 +25,7 @@ from models.classifiers import normalise
 from models.facts_parts import REGIONS, OutlierCheck, QualityFlag, Region
 from models.image_checks import quality_flags
 from models.phantoms import MAX_SIZE, MIN_SIZE, draw_phantoms
+from models.prediction import predict_logits
 
 PHANTOMS_PER_CLASS: Final = 24
 PERCENTILE: Final = 1.0
@@ -71,13 +72,7 @@ def energy_scores(
     model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256
 ) -> NDArray[np.float64]:
     """Energy scores float64 [N] of images uint8 [N, S, S]; higher is more familiar."""
-    model.eval()
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(images), batch):
-            chunk = torch.from_numpy(np.array(images[start : start + batch]))
-            parts.append(torch.logsumexp(model(normalise(chunk)).double(), dim=1).numpy())
-    return np.concatenate(parts)
+    return torch.logsumexp(predict_logits(model, images, batch=batch), dim=1).numpy()
 
 
 def energy_threshold(model: nn.Module, *, classes: Sequence[str], size: int) -> float:

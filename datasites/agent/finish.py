@@ -83,8 +83,7 @@ class Finisher:
             case TrainTask():
                 files = _weights(folder.outputs, job)
             case ReportTask():
-                files = {REPORTS_FILE: _declared_reports(folder.outputs, job)}
-                files |= _declared_evaluation(folder.outputs, job)
+                files = _reports(folder.outputs, job)
         kept = {**files, RESULT_FILE: result.model_dump_json().encode()}
         self._book.keep_results(job.request.id, kept)
 
@@ -241,31 +240,31 @@ def _weights(folder: Path, job: ReadyJob) -> dict[str, bytes]:
     return {declared.name: data}
 
 
-def _declared_reports(folder: Path, job: ReadyJob) -> bytes:
-    declared = [output for output in job.bundle.plan.outputs if output.kind == "report"]
-    if [output.name for output in declared] != [REPORTS_FILE]:
-        raise OutputError(f"the plan does not declare {REPORTS_FILE!r} as its report output")
-    data = take_output(folder, REPORTS_FILE, max_bytes=declared[0].max_bytes)
-    try:
-        DraftReports.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise OutputError(f"the job's reports are malformed: {error}") from error
-    return data
-
-
-def _declared_evaluation(folder: Path, job: ReadyJob) -> dict[str, bytes]:
-    """The noised counts, where the plan declares that they leave."""
-    declared = [output for output in job.bundle.plan.outputs if output.kind == "evaluation"]
+def _declared(
+    folder: Path, job: ReadyJob, *, kind: str, name: str, form: type[pydantic.BaseModel]
+) -> dict[str, bytes]:
+    """The document `name` of a `form`, where the plan declares that one such output leaves."""
+    declared = [output for output in job.bundle.plan.outputs if output.kind == kind]
     if not declared:
         return {}
-    if [output.name for output in declared] != [EVALUATION_FILE]:
-        raise OutputError(f"the plan does not declare {EVALUATION_FILE!r} as its evaluation")
-    data = take_output(folder, EVALUATION_FILE, max_bytes=declared[0].max_bytes)
+    if [output.name for output in declared] != [name]:
+        raise OutputError(f"the plan does not declare {name!r} as its {kind}")
+    data = take_output(folder, name, max_bytes=declared[0].max_bytes)
     try:
-        HospitalEvaluation.model_validate_json(data)
+        form.model_validate_json(data)
     except pydantic.ValidationError as error:
-        raise OutputError(f"the job's evaluation is malformed: {error}") from error
-    return {EVALUATION_FILE: data}
+        raise OutputError(f"the job's {kind} is malformed: {error}") from error
+    return {name: data}
+
+
+def _reports(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    """The drafts, and the noised counts where they were declared."""
+    drafts = _declared(folder, job, kind="report", name=REPORTS_FILE, form=DraftReports)
+    if not drafts:
+        raise OutputError(f"the plan does not declare {REPORTS_FILE!r} as its report")
+    return drafts | _declared(
+        folder, job, kind="evaluation", name=EVALUATION_FILE, form=HospitalEvaluation
+    )
 
 
 def _synthetic(folder: Path, job: ReadyJob) -> dict[str, bytes]:

@@ -327,3 +327,17 @@ def _ask_again(study):
 
 
 os.environ.setdefault("COLUMNS", "200")
+
+
+def refused(done, code, *words):
+    """One line on standard error, that exit code, and the words that matter in it."""
+    assert done.code == code, done.err or done.out
+    assert len(done.err.strip().splitlines()) == 1, done.err
+    assert done.err.startswith("dura: ")
+    for word in words:
+        assert word in done.err
+    return True
+
+
+def all_time(status):
+    return float(re.search(r"epsilon ([\d.]+) over all time", status)[1])

@@ -7,11 +7,10 @@ Ann and Bob, real syft clients, keys and envelopes.
 
 import contextlib
 import io
-import itertools
 import json
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,13 +26,8 @@ with warnings.catch_warnings():
     )
     from syft_rds.client import SyftRDSClient
 
-    from datasites.syftnet import OwnerLink, ResearcherLink, wire
-    from datasites.syftnet.client import Participant
-
-A, B = "owner@hospital-a.example", "owner@hospital-b.example"
-ANN, BOB = "ann@university.example", "bob@institute.example"
-JOBS = f"app_data/job/inbox/{ANN}/v1"
-STATES = f"app_data/job/review/{ANN}/v1"
+from datasites.syftnet import wire
+from tests.syftnetkit import ANN, BOB, JOBS, A, Network
 
 
 def pytest_addoption(parser):
@@ -153,63 +147,8 @@ def stock(tmp_path, monkeypatch):
     return Stock(tmp_path, owner, researcher)
 
 
-@dataclass
-class Net:
-    """A Dura network; `refused` is what the sites' links reported."""
-
-    root: Path
-    links: dict = field(default_factory=dict)
-    refused: list = field(default_factory=list)
-    ticks: itertools.count = field(default_factory=lambda: itertools.count(1))
-    time_passes: bool = True
-    sent: int = 0
-
-    @property
-    def relay(self):
-        return self.root / "relay"
-
-    def participant(self, email):
-        home = self.root / email
-        return Participant(
-            email,
-            f"file://{self.relay}",
-            home / "syftbox",
-            home / "keys",
-            is_site=email.startswith("owner"),
-        )
-
-    def join(self, email):
-        who = self.participant(email)
-        if who.is_site:
-            link = OwnerLink(
-                who,
-                lambda peer, code: self.refused.append((peer, code)),
-                clock=lambda: next(self.ticks) * 1e6 if self.time_passes else 0.0,
-            )
-        else:
-            link = ResearcherLink(who)
-        self.links[email] = link
-        return link
-
-    def pair(self, researcher, site):
-        self.links[researcher].request(site)
-        self.links[site].approve_peer(researcher, self.links[researcher].fingerprint)
-        self.links[researcher].pin(site, self.links[site].fingerprint)
-
-    def inbox(self, site=A, researcher=ANN):
-        return self.relay / "channels" / site / "inbox" / researcher
-
-    def outbox(self, site=A, researcher=ANN):
-        return self.relay / "channels" / site / "outbox" / researcher
-
-    def seal(self, plain, *, sender=ANN, recipient=A):
-        return self.links[sender]._peers.peer_store.encrypt(recipient, plain)
-
-    def put(self, envelope, *, site=A, researcher=ANN):
-        self.sent += 1
-        path = self.inbox(site, researcher) / f"msgv2_{1000 + self.sent}.0_{self.sent}.tar.gz"
-        path.write_bytes(envelope)
-        return path
+class Net(Network):
+    """The network with hostile messages, and what became of them."""
 
     def body(self, *files, sender=ANN, **fields):
         """The JSON of a message from Ann to A that holds (path, content) files."""
@@ -284,33 +223,31 @@ class Net:
         return [(one.site, one.code) for one in self.links[ANN].refused]
 
 
-def build(root):
-    net = Net(root)
-    net.relay.mkdir(parents=True)
-    for email in (A, B, ANN, BOB):
-        net.join(email)
-    net.pair(ANN, A)
-    net.pair(ANN, B)
-    net.pair(BOB, A)
-    return net
-
-
 @pytest.fixture(scope="module")
 def shared_net(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("net"))
+    return Net.build(tmp_path_factory.mktemp("net"))
 
 
 @pytest.fixture
 def net(shared_net):
     """A module's network, with nothing noted and nothing waiting."""
-    shared_net.refused.clear()
-    shared_net.links[ANN].refused.clear()
+    shared_net.forget()
     yield shared_net
-    for waiting in shared_net.relay.glob("channels/*/*/*/*"):
-        waiting.rmdir() if waiting.is_dir() else waiting.unlink()
+    shared_net.sweep()
 
 
 @pytest.fixture
 def new_net(tmp_path):
     """A network for one test that breaks it."""
-    return build(tmp_path)
+    return Net.build(tmp_path)
+
+
+@pytest.fixture
+def nobody_is_delayed(request):
+    """After each attack on the shared network a good job of everybody is served."""
+    net = request.getfixturevalue("net") if "net" in request.fixturenames else None
+    yield
+    if net is not None:
+        for waiting in net.relay.glob("channels/*/*/*/[!.]*"):
+            waiting.rmdir() if waiting.is_dir() else waiting.unlink()
+        assert net.good_job_arrives()

@@ -17,9 +17,8 @@ import time
 import pytest
 
 from datasites.syftnet import wire
+from tests.syftnetkit import ANN, BOB, A, B
 
-A, B = "owner@hospital-a.example", "owner@hospital-b.example"
-ANN, BOB = "ann@university.example", "bob@institute.example"
 BATCH = 100
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 MAY_CHANGE = re.compile(

@@ -17,10 +17,7 @@ from syft.sync.messages.proposed_filechange import ProposedFileChangesMessage
 from syft.sync.peers.peer_store import PeerStore
 from syft.sync.utils.syftbox_utils import get_event_hash_from_content
 
-A, B = "owner@hospital-a.example", "owner@hospital-b.example"
-ANN = "ann@university.example"
-JOBS = f"app_data/job/inbox/{ANN}/v1"
-STATES = f"app_data/job/review/{ANN}/v1"
+from tests.syftnetkit import ANN, JOBS, STATES, A, B
 
 SCRIPT = "echo approved > outputs.txt"
 

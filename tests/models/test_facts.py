@@ -1,79 +1,21 @@
-"""Facts: refusals, derived words, JSON and hash."""
+"""Facts: refusals, and the words that are derived from them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.facts import (
     Calibration,
-    CaseFacts,
     ClassScores,
-    CohortFacts,
-    Facts,
-    HospitalShare,
     OutlierCheck,
-    TrendPoint,
-    facts_from_json,
-    facts_sha256,
     references,
 )
 from models.facts_case import degree, family_of
 from models.report_errors import FactsError
-from models.report_references import class_text, percent
-from models.scripts.synthetic_facts import sample_facts
-
-HASH = "0123456789abcdef" * 4
-
-
-def case(**changes: object) -> CaseFacts:
-    values: dict[str, object] = {
-        "hospital": "Northgate Hospital",
-        "case_id": "C-17",
-        "predicted": "glioma",
-        "probabilities": {"glioma": 0.8, "meningioma": 0.15, "notumor": 0.04, "pituitary": 0.01},
-        "model_sha256": HASH,
-        "dataset_version": "v3",
-        "epsilon": 3.0,
-        "delta": 1e-5,
-        "privacy_unit": "patient",
-    }
-    return CaseFacts(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def scores(f1: float | None = 0.8) -> ClassScores:
-    return ClassScores(precision=0.9, recall=0.7, f1=f1)
-
-
-def point(number: int, accuracy: float = 0.5) -> TrendPoint:
-    return TrendPoint(round=number, accuracy=accuracy)
-
-
-def share(hospital: str, fraction: float) -> HospitalShare:
-    return HospitalShare(hospital=hospital, share=fraction)
-
-
-def cohort(**changes: object) -> CohortFacts:
-    values: dict[str, object] = {
-        "kind": "hospital",
-        "name": "Northgate Hospital",
-        "n_cases": 340,
-        "accuracy": 0.82,
-        "macro_f1": 0.8,
-        "per_class": {"glioma": scores(0.9), "meningioma": scores(0.6), "notumor": scores(0.7)},
-        "epsilon": 3.0,
-        "delta": 1e-5,
-        "privacy_unit": "patient",
-        "noised": True,
-        "model_sha256": HASH,
-    }
-    return CohortFacts(**{**values, **changes})  # type: ignore[arg-type]
+from tests.models.factkit import HASH, case, cohort, held, point, scores, share
 
 
 @pytest.mark.parametrize(
@@ -233,10 +175,6 @@ def test_a_certain_case_has_no_runner_up() -> None:
     assert case(probabilities={"glioma": 1.0, "notumor": 0.0}).runner_up is None
 
 
-def held(share: float) -> Calibration:
-    return Calibration(share=share, low=share, high=share, basis="public data")
-
-
 def test_confidence_needs_calibration_and_a_good_image() -> None:
     sure = {"glioma": 0.95, "meningioma": 0.05}
     assert case(probabilities=sure).confidence == "moderate"
@@ -252,9 +190,9 @@ def test_confidence_needs_calibration_and_a_good_image() -> None:
 
 
 def test_parts_refuse_what_they_cannot_mean() -> None:
-    for share in (-0.1, math.nan, math.inf, 1.1):
+    for portion in (-0.1, math.nan, math.inf, 1.1):
         with pytest.raises(FactsError, match="calibrated share"):
-            held(share)
+            held(portion)
     with pytest.raises(FactsError, match="outside its interval"):
         Calibration(share=0.5, low=0.6, high=0.7, basis="public data")
     with pytest.raises(FactsError, match="basis"):
@@ -311,118 +249,3 @@ def test_the_most_frequent_confusion_is_unique_or_not_said() -> None:
     confusion["glioma"]["notumor"] = 7.2
     assert cohort(confusion=confusion).top_confusion == ("glioma", "notumor", 7)
     assert cohort(confusion=None).top_confusion is None
-
-
-@given(st.integers(0, 2**32))
-def test_json_brings_back_the_same_facts(seed: int) -> None:
-    facts = sample_facts(random.Random(seed))
-    again = facts_from_json(facts.to_json())
-    assert again == facts
-    assert facts_sha256(again) == facts_sha256(facts)
-
-
-def test_the_hash_sees_every_field() -> None:
-    facts = case()
-    changed: list[Facts] = [
-        case(hospital="Southgate"),
-        case(case_id="C-18"),
-        case(epsilon=None),
-        case(delta=1e-6),
-        case(privacy_unit="group"),
-        case(model_sha256="f" * 64),
-        case(dataset_version="v4"),
-        case(calibration=held(1.0)),
-        case(calibration=held(0.9)),
-        case(outlier=OutlierCheck(score=1.0, threshold=0.5, basis="public data")),
-        case(quality=()),
-        case(quality=("saturation",)),
-        case(region="centre"),
-    ]
-    assert len({facts_sha256(f) for f in [facts, *changed]}) == len(changed) + 1
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not JSON"),
-        ("[" * 100_000, "nested too deeply"),
-        ("[1]", "must be a JSON object"),
-        ('{"kind": "case", "kind": "case"}', "repeats"),
-        ('{"kind": "case", "epsilon": NaN}', "NaN"),
-        ('{"kind": "case", "epsilon": Infinity}', "Infinity"),
-        ('{"kind": "story"}', "kind is 'story'"),
-        ('{"kind": "case"}', "lacks"),
-    ],
-)
-def test_json_refuses(text: str, message: str) -> None:
-    with pytest.raises(FactsError, match=message):
-        facts_from_json(text)
-
-
-def test_json_refuses_unknown_and_later_documents() -> None:
-    document = json.loads(case().to_json())
-    with pytest.raises(FactsError, match="does not know"):
-        facts_from_json(json.dumps({**document, "age": 4}))
-    for version, message in ((1, "write them again"), (3, "reads version 2")):
-        with pytest.raises(FactsError, match=message):
-            facts_from_json(json.dumps({**document, "version": version}))
-    del document["version"]
-    with pytest.raises(FactsError, match="lacks"):
-        facts_from_json(json.dumps(document))
-    broken = json.loads(cohort().to_json())
-    with pytest.raises(FactsError, match="per_class"):
-        facts_from_json(json.dumps({**broken, "per_class": []}))
-    with pytest.raises(FactsError, match="JSON object"):
-        facts_from_json(json.dumps({**broken, "per_class": {"a1": 3, "b1": 4}}))
-
-
-@pytest.mark.parametrize(
-    ("fraction", "text"),
-    [
-        (0.0, "0.0 %"),
-        (1.0, "100.0 %"),
-        (0.0004, "< 0.1 %"),
-        (0.9996, "> 99.9 %"),
-        (0.913, "91.3 %"),
-        (1e-300, "< 0.1 %"),
-    ],
-)
-def test_percent_never_rounds_to_certainty(fraction: float, text: str) -> None:
-    assert percent(fraction) == text
-
-
-def test_references_are_written_with_their_units() -> None:
-    table = references(case(epsilon=2.991, delta=3.17e-4))
-    written = {name: row.text for name, row in table.items()}
-    assert written["p.1"] == "80.0 %"
-    assert written["class.3"] == "no tumour"
-    assert written["privacy"] == "epsilon 3.00 at delta 3.2e-04 per patient (add or remove one)"
-    assert written["model"] == "sha256:0123456789ab"
-    assert written["margin"] == "65.0 percentage points"
-    no_promise = references(case(epsilon=None))
-    assert no_promise["privacy"].text == "no differential privacy guarantee"
-    hashed = references(case(dataset_version="9" * 64))
-    assert hashed["dataset"].text == "sha256:" + "9" * 12
-
-
-@given(st.floats(0, 1e6), st.floats(1e-12, 1.0))
-def test_epsilon_and_delta_are_never_written_smaller_than_they_are(e: float, d: float) -> None:
-    words = references(case(epsilon=e, delta=d))["privacy"].text.split()
-    assert float(words[1]) >= e
-    assert float(words[4]) >= d
-
-
-def test_zero_delta_and_counts() -> None:
-    assert references(case(delta=0.0))["privacy"].text.split()[4] == "0"
-    table = references(cohort(n_cases=1, rounds=1, hospitals=("A1", "B1", "C1")))
-    assert table["n_cases"].text == "1 case"
-    assert table["rounds"].text == "1 round"
-    assert table["hospital_count"].text == "3 hospitals"
-    assert table["hospital_names"].text == "A1, B1 and C1"
-    assert references(cohort(hospitals=("A1",)))["hospital_names"].text == "A1"
-
-
-def test_a_class_named_like_a_word_of_prose_is_quoted() -> None:
-    assert class_text("other") == '"other"'
-    assert class_text("low_grade") == "low grade"
-    assert class_text("no-tumor") == "no tumour"

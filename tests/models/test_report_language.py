@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.facts import references
 from models.render import fill, render
+from models.report_claims import DEGREES, MARGINS, TRENDS
 from models.report_language import _language, count_sentences, holds, patterns, sections, variants
 from models.report_layout import compose
 from models.report_paths import places
@@ -38,6 +39,14 @@ def test_the_language_is_closed() -> None:
         assert not re.search(r"[0-9%<>]", prose)
         for word in re.findall(r"[A-Za-z]+(?:-[A-Za-z]+)*", prose):
             assert in_vocabulary(word, opens_sentence=True), word
+
+
+def test_no_word_is_admitted_that_no_sentence_needs() -> None:
+    prose = re.sub(r"\{\{[^}]*\}\}|\bLIST\b", " ", " ".join(every_pattern()))
+    said = set(re.findall(r"[A-Za-z]+(?:-[A-Za-z]+)*", prose))
+    said |= {word[:1].lower() + word[1:] for word in said}
+    said |= DEGREES | MARGINS | TRENDS
+    assert VOCABULARY - said == set()
 
 
 @settings(deadline=None, max_examples=80)

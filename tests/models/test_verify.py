@@ -11,57 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.facts import Calibration, CaseFacts, ClassScores, CohortFacts, Facts, facts_sha256
+from models.facts import Facts
 from models.render import render
-from models.report import Report
-from models.report_errors import Finding, ReportCheckError, ReportFileError
+from models.report_errors import Finding, ReportCheckError
 from models.report_layout import DISCLAIMER, PROVENANCE, compose
 from models.scripts.synthetic_facts import sample_case, sample_facts
 from models.templates import template_body
 from models.verify import verify_report
-
-HASH = "0123456789ab" + "c" * 52
-CASE = CaseFacts(
-    hospital="Northgate Hospital",
-    case_id="C-17f0",
-    predicted="pituitary",
-    probabilities={"glioma": 0.031, "meningioma": 0.05, "notumor": 0.006, "pituitary": 0.913},
-    model_sha256=HASH,
-    dataset_version="v3",
-    epsilon=3.0,
-    delta=1e-5,
-    privacy_unit="patient",
-    calibration=Calibration(share=0.95, low=0.9, high=1.0, basis="synthetic data"),
-)
-COHORT = CohortFacts(
-    kind="global",
-    name="Trial B",
-    n_cases=340,
-    accuracy=0.82,
-    intervals={"accuracy": (0.78, 0.86)},
-    macro_f1=0.805,
-    per_class={
-        "glioma": ClassScores(precision=0.9, recall=0.7, f1=0.788),
-        "meningioma": ClassScores(precision=0.75, recall=0.72, f1=0.735),
-        "notumor": ClassScores(precision=0.95, recall=0.97, f1=0.96),
-    },
-    confusion={
-        "glioma": {"glioma": 70.0, "meningioma": 25.0, "notumor": 5.0},
-        "meningioma": {"glioma": 8.0, "meningioma": 72.0, "notumor": 20.0},
-        "notumor": {"glioma": 1.0, "meningioma": 2.0, "notumor": 97.0},
-    },
-    hospitals=("Northgate Hospital", "Klinikum Süd"),
-    rounds=12,
-    epsilon=3.0,
-    delta=1e-5,
-    privacy_unit="patient",
-    noised=True,
-    model_sha256=HASH,
-)
-
-
-def text_of(facts: Facts) -> str:
-    return render(compose(facts, template_body(facts), "template"), facts).text
+from tests.models.reportkit import CASE, COHORT, text_of
 
 
 def findings_in(text: str, facts: Facts) -> tuple[Finding, ...]:
@@ -383,54 +340,3 @@ def test_any_exchanged_class_is_found(seed: int, data: st.DataObject) -> None:
     body = template_body(facts).replace("{{predicted}}", slug, 1)
     text = render(compose(facts, body, "template"), facts).text
     findings_in(text, facts)
-
-
-def report_of(facts: Facts, **changes: object) -> Report:
-    values: dict[str, object] = {
-        "kind": facts.kind,
-        "text": text_of(facts),
-        "source": "template",
-        "attempts": 0,
-        "rejected": (),
-        "seed": 1,
-        "model_id": "report_llama",
-        "model_sha256": HASH,
-        "facts_sha256": facts_sha256(facts),
-        "references": (),
-    }
-    return Report(**{**values, **changes})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"facts_sha256": HASH}, {"source": "llama"}, {"kind": "global"}],
-)
-def test_a_record_that_contradicts_itself_is_caught(changes: dict[str, object]) -> None:
-    verify_report(report_of(CASE), CASE)
-    with pytest.raises(ReportCheckError):
-        verify_report(report_of(CASE, **changes), CASE)
-
-
-def test_a_report_goes_through_json() -> None:
-    report = report_of(CASE, rejected=("number",))
-    assert Report.from_json(report.to_json()) == report
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ('"version":1', '"version":2'),
-        ('"source":"template"', '"source":"a person"'),
-        ('"kind":"case"', '"kind":"poem"'),
-        ('"attempts":0', '"attempts":"0"'),
-        ('"rejected":[]', '"rejected":[1]'),
-        ('"seed":1', '"seed":1,"seed":2'),
-        ('"seed":1,', ""),
-        ('"model_id":"report_llama"', '"model_id":7'),
-    ],
-)
-def test_a_damaged_report_file_is_refused(old: str, new: str) -> None:
-    text = report_of(CASE).to_json()
-    assert old in text
-    with pytest.raises(ReportFileError):
-        Report.from_json(text.replace(old, new))

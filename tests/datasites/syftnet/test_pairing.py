@@ -11,9 +11,8 @@ import pytest
 
 from datasites.errors import PeerKeyError, RelayError
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
+from tests.syftnetkit import ANN, BOB, A, B
 
-A, B = "owner@hospital-a.example", "owner@hospital-b.example"
-ANN, BOB = "ann@university.example", "bob@institute.example"
 EVE = "eve@elsewhere.example"
 
 
@@ -96,7 +95,7 @@ def test_a_key_swapped_after_pairing_changes_nothing(new_net):
     new_net.links[EVE].request(A)
     forged = new_net.links[EVE]._peers.peer_store
     forged.set_peer_bundle(A, new_net.links[A]._peers.peer_store.get_public_bundle())
-    new_net.put_job(A, ANN, forged.encrypt(A, b"anything"))
+    new_net.put(forged.encrypt(A, b"anything"))
     assert new_net.fetch(A) == []
     assert new_net.refused == [(ANN, "bad_signature")]
 
@@ -162,7 +161,7 @@ def test_strangers_with_unreadable_keys_hide_nobody_and_stop_nothing(new_net):
 
 def test_a_job_of_somebody_who_is_not_paired_is_never_read(new_net):
     new_net.links[BOB].request(B)
-    new_net.put_job(B, BOB, b"anything")
+    new_net.put(b"anything", site=B, researcher=BOB)
     assert new_net.fetch(B) == []
     assert new_net.refused == []
 

@@ -1,0 +1,48 @@
+"""The bytes of a batch, and a reservation that is asked for."""
+
+from collections.abc import Callable
+
+from privacy.accounts import Account
+from privacy.canonical import sha256_hex
+from privacy.chain import entry_line, seal_line
+from privacy.details import Reservation
+from privacy.entries import Entry
+from privacy.events import poisson_gaussian
+from privacy.ledger import Ledger, read_file
+from privacy.mechanisms import describe
+from privacy.signing import SigningKey
+from privacy.spend import reserve
+
+Note = Callable[..., Entry]
+
+NOON = "2026-11-23T12:00:00Z"
+
+ROUND = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=20)
+
+
+def batch(
+    ledger: Ledger, key: SigningKey, *entries: Entry, sealer: SigningKey | None = None
+) -> bytes:
+    """The bytes that appending these entries would write."""
+    last = len(list(read_file(ledger.path, public_hex=key.public_hex)))
+    link = sha256_hex(ledger.path.read_bytes().splitlines()[-1])
+    lines = []
+    for number, entry in enumerate(entries):
+        line, link = entry_line(entry, sequence=last + number, previous=link)
+        lines.append(line)
+    sealed, _ = seal_line(sequence=last + len(entries) - 1, head=link, key=sealer or key)
+    return b"".join([*lines, sealed])
+
+
+def asking(name: str) -> Callable[[Account], Entry]:
+    wanted = Reservation(
+        reservation=name,
+        event=ROUND,
+        mechanisms=describe(ROUND, clip_norm=1.0, published_units=100.0),
+        researcher="r@x.org",
+        study="brain",
+        dataset_version="data",
+        code_sha256="code",
+        request="train/1",
+    )
+    return lambda account: reserve(account, wanted, time=NOON, actor="agent")
