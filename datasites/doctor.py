@@ -20,6 +20,7 @@ from pathlib import Path
 
 from datasites.errors import DatasitesError
 from datasites.sandbox.cgroup import OWN, ROOT, find_parent
+from datasites.sandbox.driver import find_gpu, probe_gpu
 from datasites.sandbox.machine import find_installation, require_sandbox
 from datasites.sandbox.seccomp import seccomp_filter
 from datasites.site import Site
@@ -85,6 +86,7 @@ def examine(site: Site) -> list[Finding]:
         "peers": _peers,
         "reviewers": _reviewers,
         "report model": _report_model,
+        "report device": _report_device,
         "data": _data,
         "unsafe runs": _unsafe,
     }
@@ -282,6 +284,16 @@ def _reviewers(site: Site) -> Finding:
 def _report_model(site: Site) -> Finding:
     source = find_model(site.settings.report_model or None, offline=True)
     return _fine(str(source.folder))
+
+
+def _report_device(site: Site) -> Finding:
+    """Find the GPU that the settings name, and start its driver in a sandbox."""
+    gpu = find_gpu(site.settings.report_device)
+    if gpu is None:
+        return _fine("cpu; no job sees an accelerator")
+    probe_gpu(find_installation(), gpu)
+    shown = ", ".join(str(node) for node in gpu.nodes.values())
+    return _fine(f"{site.settings.report_device}; jobs that write reports see {shown}")
 
 
 def _data(site: Site) -> Finding:

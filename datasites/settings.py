@@ -40,7 +40,9 @@ class SiteSettings(BaseModel):
         job_timeout_s: seconds a job may take.
         job_memory_gib: address space a job may use.
         report_model: folder or Hub id of a LLaMa that replaces the shipped one; empty for that one.
-        report_dtype: number type of its weights; `auto` is float32.
+        report_dtype: number type of its weights; `auto` is float32 on a CPU, else the file's own.
+        report_device: where it runs: `cpu`, `cuda` (the first GPU) or `cuda:N`. Only a job that
+            writes reports sees the GPU, see `datasites.sandbox.gpu`.
         poll_s: seconds between looks at the relay; a second or more while nothing comes.
     """
 
@@ -62,6 +64,7 @@ class SiteSettings(BaseModel):
     job_memory_gib: Annotated[int, Field(ge=2, le=1024)] = 16
     report_model: str = ""
     report_dtype: ReportDtype = "auto"
+    report_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = "cpu"
     poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
 
     @pydantic.field_validator("relay")

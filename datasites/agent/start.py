@@ -29,6 +29,7 @@ from datasites.plans import (
 )
 from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
+from datasites.sandbox import INSIDE
 from datasites.site import Site, now_utc, stamp
 from datasites.worker.protocol import JOB_FILE, SYNTHETIC_IMAGES, Claim, Job, Profile
 from privacy import BudgetExceededError, Reservation, reserve, sha256_hex
@@ -185,4 +186,5 @@ class Starter:
                 epsilon=account.epsilon(), delta=account.required_budget().delta, unit=card.unit
             ),
             report_dtype=self._site.settings.report_dtype,
+            report_device="cpu" if self._site.settings.report_device == "cpu" else INSIDE,
         )

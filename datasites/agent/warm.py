@@ -17,6 +17,7 @@ from datasites.sandbox import (
     Limits,
     SandboxProcess,
     UnsafeNoSandbox,
+    find_gpu,
     require_sandbox,
 )
 from datasites.site import TEST, TRAIN, Site
@@ -83,6 +84,7 @@ class WarmSandboxes:
                 memory_bytes=settings.job_memory_gib * 1024**3,
                 threads=settings.threads,
             ),
+            gpu=find_gpu(settings.report_device) if profile is Profile.REPORT else None,
         )
 
     def _mounts(self, plan_sha256: str, profile: Profile) -> dict[str, Path]:

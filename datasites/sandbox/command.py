@@ -7,6 +7,10 @@ else of the host's file system exists. A seccomp filter (`seccomp`) refuses what
 `prlimit` bounds CPU seconds, memory, file size, open files and processes; the agent bounds the
 wall time and what lies in the output folder, and a cgroup (`cgroup`) memory and processes
 together, where the host has it.
+
+A job that shows a GPU (`gpu`) is the one exception to "nothing else of the host": it gets the named
+device nodes and the driver's libraries. A driver reserves addresses by the hundred gigabytes, which
+it never fills, so there it is the writable memory that is bounded and not the address space.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from datasites.sandbox.gpu import Gpu
 
 DATA = "/data"
 JOB_IN = "/job/in"
@@ -27,7 +33,7 @@ class Limits:
     Attributes:
         wall_s: seconds from dispatch to the end.
         cpu_s: CPU seconds.
-        memory_bytes: address space.
+        memory_bytes: address space; with a GPU, private writable memory.
         file_bytes: size of any one file it writes.
         threads: threads for numeric libraries.
         processes: processes and threads at once. As root, `prlimit` does not bind them.
@@ -58,12 +64,14 @@ class Mounts:
         data: name below /data to host folder, read-only.
         job_in: host folder of the job's inputs, read-only.
         job_out: host folder of its outputs, the only writable one.
+        gpu: the GPU it may use, if any.
     """
 
     code: tuple[Path, ...]
     data: Mapping[str, Path]
     job_in: Path
     job_out: Path
+    gpu: Gpu | None = None
 
 
 def sandbox_argv(
@@ -91,7 +99,7 @@ def sandbox_argv(
     for link in ("lib", "lib64", "bin", "sbin"):
         argv += ["--symlink", f"usr/{link}", f"/{link}"]
     argv += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    argv += ["--proc", "/proc", "--dev", "/dev"]
+    argv += ["--proc", "/proc", "--dev", "/dev", *_gpu(mounts.gpu)]
     argv += ["--size", str(limits.scratch_bytes)] if sizes_tmpfs else []
     argv += ["--tmpfs", "/tmp"]  # noqa: S108  inside the sandbox
     for folder in mounts.code:
@@ -100,8 +108,16 @@ def sandbox_argv(
         argv += ["--ro-bind", str(folder), f"{DATA}/{name}"]
     argv += ["--ro-bind", str(mounts.job_in), JOB_IN, "--bind", str(mounts.job_out), JOB_OUT]
     argv += [] if seccomp_fd is None else ["--seccomp", str(seccomp_fd)]
-    argv += ["--chdir", "/tmp", "--", *limited(program, limits)]  # noqa: S108
+    argv += ["--chdir", "/tmp", "--", *limited(program, limits, gpu=mounts.gpu)]  # noqa: S108
     return argv
+
+
+def _gpu(gpu: Gpu | None) -> list[str]:
+    if gpu is None:
+        return []
+    nodes = [["--dev-bind", str(node), f"/dev/{name}"] for name, node in gpu.nodes.items()]
+    files = [["--ro-bind", str(file), str(place)] for place, file in gpu.libraries.items()]
+    return [part for parts in (*nodes, *files) for part in parts]
 
 
 def _environment(limits: Limits) -> list[str]:
@@ -122,11 +138,12 @@ def environment(limits: Limits) -> dict[str, str]:
     }
 
 
-def limited(program: list[str], limits: Limits) -> list[str]:
+def limited(program: list[str], limits: Limits, *, gpu: Gpu | None = None) -> list[str]:
     """`program` under the limits that `prlimit` sets."""
+    memory = "--as" if gpu is None else "--data"
     return [
         "/usr/bin/prlimit",
-        f"--as={limits.memory_bytes}",
+        f"{memory}={limits.memory_bytes}",
         f"--cpu={limits.cpu_s}",
         f"--fsize={limits.file_bytes}",
         "--nofile=1024",

@@ -26,6 +26,7 @@ from typing import BinaryIO
 from datasites.errors import SandboxError
 from datasites.sandbox.cgroup import OWN, ROOT, entered, find_parent, make_group, remove_group
 from datasites.sandbox.command import Limits, Mounts, environment, limited, sandbox_argv
+from datasites.sandbox.gpu import Gpu
 from datasites.sandbox.machine import Installation
 from datasites.sandbox.seccomp import seccomp_filter
 from datasites.sandbox.unsafe import UnsafeNoSandbox, unsafe_root
@@ -84,13 +85,14 @@ class SandboxProcess:
         data: Mapping[str, Path],
         installation: Installation | UnsafeNoSandbox,
         limits: Limits,
+        gpu: Gpu | None = None,
     ) -> None:
         self.profile = profile
         self.folder = folder
         self._limits = limits
         self._deadline: float | None = None
         folder.create()
-        launch = _Launch(profile, folder=folder, data=data, limits=limits)
+        launch = _Launch(profile, folder=folder, data=data, limits=limits, gpu=gpu)
         with folder.log.open("wb") as log:
             try:
                 self._process, self._group = launch.start(installation, log)
@@ -165,6 +167,7 @@ class _Launch:
     folder: JobFolder
     data: Mapping[str, Path]
     limits: Limits
+    gpu: Gpu | None
 
     def start(
         self, installation: Installation | UnsafeNoSandbox, log: BinaryIO
@@ -172,9 +175,12 @@ class _Launch:
         """Start it; returns the process and its cgroup, if the host has one for it."""
         worker = [str(installation.python), "-I", "-m", WORKER, self.profile]
         if isinstance(installation, UnsafeNoSandbox):
-            argv = limited([*worker, str(unsafe_root(self.folder.root, self.data))], self.limits)
-            return self._open(argv, log, env=environment(self.limits)), None
-        mounts = Mounts(installation.code, self.data, self.folder.inputs, self.folder.outputs)
+            outside = [*worker, str(unsafe_root(self.folder.root, self.data))]
+            argv = limited(outside, self.limits, gpu=self.gpu)
+            return self._open(argv, log, env=self._environment()), None
+        mounts = Mounts(
+            installation.code, self.data, self.folder.inputs, self.folder.outputs, self.gpu
+        )
         parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
         group = None if parent is None else make_group(parent, self.limits)
         rules = os.memfd_create("seccomp")
@@ -193,6 +199,11 @@ class _Launch:
             return self._open(argv, log, pass_fds=(rules,)), group
         finally:
             os.close(rules)
+
+    def _environment(self) -> dict[str, str]:
+        """Of a job without a sandbox, which sees every GPU unless it is told of none or one."""
+        seen = "" if self.gpu is None else str(self.gpu.number)
+        return {**environment(self.limits), "CUDA_VISIBLE_DEVICES": seen}
 
     def _open(
         self,

@@ -9,7 +9,7 @@ agent still checks that no more steps are claimed than were reserved.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,6 +61,7 @@ class Job(_Message):
         pseudonym_key: hex; makes case pseudonyms that only this hospital can resolve.
         claim: what reports may state.
         report_dtype: number type of the report model's weights.
+        report_device: where the report model runs, as the sandbox calls it.
     """
 
     plan: Plan
@@ -70,6 +71,7 @@ class Job(_Message):
     pseudonym_key: str
     claim: Claim
     report_dtype: ReportDtype = "auto"
+    report_device: Literal["cpu", "cuda:0"] = "cpu"
 
 
 class Result(_Message):

@@ -69,7 +69,7 @@ def run(files: JobFiles) -> int:
     ]
     if task.scores is not None and part.write_global:
         all_facts.append(("global", _global(job, task, task.scores)))
-    writer = ReportWriter.load(files.report_model, dtype=job.report_dtype)
+    writer = ReportWriter.load(files.report_model, device=job.report_device, dtype=job.report_dtype)
     drafts = tuple(_draft(writer, name, facts) for name, facts in all_facts)
     files.write(REPORTS_FILE, DraftReports(reports=drafts).model_dump_json().encode())
     return 0
