@@ -35,6 +35,27 @@ def bundle_facts(bundle: Bundle) -> ModelFacts | None:
     return model_facts(model, plan)
 
 
+def start_problem(plan: Plan) -> str:
+    """Why the plan's generator cannot start on this installation; empty if it can."""
+    part = plan.generator
+    if part is None or part.start_sha256 is None:
+        return ""
+    from models import ModelsError, read_generator_card
+
+    try:
+        card = read_generator_card()
+    except ModelsError as error:
+        return f"the generator it starts from is not here: {error}"
+    if card.sha256 != part.start_sha256:
+        return (
+            f"the generator is to start from {part.start_sha256[:12]}, but this installation has "
+            f"{card.sha256[:12]}"
+        )
+    if card.image_size != part.image_size:
+        return f"{card.name} makes images of {card.image_size} px, not {part.image_size}"
+    return ""
+
+
 def model_facts(model: nn.Module, plan: Plan) -> ModelFacts:
     """What looking at a built model found; only random images go through it."""
     from datasites.worker.train import check_file_model

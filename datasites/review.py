@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from datasites.desk.lock import desk_lock
 from datasites.errors import PlanError
-from datasites.modelcheck import bundle_facts
+from datasites.modelcheck import bundle_facts, start_problem
 from datasites.plans import (
     APPROVED,
     REJECTED,
@@ -90,7 +90,10 @@ def review(site: Site, plan: str) -> Review:
         cost=plan_cost(bundle.plan, account=account, time=stamp(now_utc())),
         difference=difference(bundle, store.last_approved(bundle.plan.study, before=bundle.sha256)),
         findings=check_assumptions(
-            bundle.plan, units_published=site.card().units, model=bundle_facts(bundle)
+            bundle.plan,
+            units_published=site.card().units,
+            model=bundle_facts(bundle),
+            start_problem=start_problem(bundle.plan),
         ),
     )
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         facts_sha256,
         references,
     )
+    from models.generator import Generator
+    from models.generator_card import GeneratorCard, read_generator_card
     from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from models.report_layout import DISCLAIMER, sections_of
     from models.report_source import find_model
     from models.settings import AugmentSettings, GeneratorSettings
+    from models.small_generator import SmallGenerator, fresh_generator, pretrained_generator
     from models.verify import check_report, verify_report
     from models.weightrules import check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
@@ -63,6 +66,8 @@ _HOMES = {
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_head": ("EncoderHead",),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
+    "models.generator": ("Generator",),
+    "models.generator_card": ("GeneratorCard", "read_generator_card"),
     "models.membership": ("AttackScore", "attack_tpr", "label_probabilities", "rmia_scores"),
     "models.facts": (
         "CaseFacts",
@@ -90,6 +95,7 @@ _HOMES = {
     "models.report_layout": ("DISCLAIMER", "sections_of"),
     "models.report_source": ("find_model",),
     "models.settings": ("AugmentSettings", "GeneratorSettings"),
+    "models.small_generator": ("SmallGenerator", "fresh_generator", "pretrained_generator"),
     "models.verify": ("check_report", "verify_report"),
     "models.weightrules": ("check_weights",),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
@@ -114,6 +120,8 @@ __all__ = [
     "Facts",
     "FactsError",
     "Finding",
+    "Generator",
+    "GeneratorCard",
     "GeneratorSettings",
     "MetricsError",
     "ModelFileError",
@@ -126,6 +134,7 @@ __all__ = [
     "ReportError",
     "ReportWriter",
     "RocCurve",
+    "SmallGenerator",
     "WeightsError",
     "attack_tpr",
     "build_augment",
@@ -146,6 +155,7 @@ __all__ = [
     "facts_from_json",
     "facts_sha256",
     "find_model",
+    "fresh_generator",
     "initial_weights",
     "label_probabilities",
     "load_model_file",
@@ -153,6 +163,8 @@ __all__ = [
     "noised_evaluation",
     "normalise",
     "predict",
+    "pretrained_generator",
+    "read_generator_card",
     "references",
     "rmia_scores",
     "sample_images",

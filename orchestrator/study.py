@@ -31,6 +31,7 @@ from datasites import (
     explain,
     plan_events,
 )
+from models import read_generator_card
 from orchestrator.errors import StudyError
 from orchestrator.strategies import StrategySettings
 from privacy import calibrate_noise, compose, gaussian, poisson_gaussian
@@ -77,12 +78,16 @@ class PrivacySpec(_Part):
 
 
 class GeneratorSpec(_Part):
-    """DP training of the diffusion generator at each hospital."""
+    """DP adaptation of the diffusion generator at each hospital; see `datasites.plans`."""
 
+    start: Literal["scratch", "phantoms"] = "phantoms"
+    trains: Literal["all", "norms", "lora"] = "lora"
+    rank: Annotated[int, Field(ge=1, le=64)] = 4
     steps: Annotated[int, Field(ge=1, le=100_000)] = 10
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
     clipping_norm: Positive = 1.0
     learning_rate: Positive = 2e-3
+    draws: Annotated[int, Field(ge=1, le=64)] = 2
     image_size: Annotated[int, Field(ge=16, le=128)] = 32
     images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 16
     sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 10
@@ -237,7 +242,20 @@ def _generator(study: Study) -> GeneratorPart | None:
             sampling_rate=spec.sampling_rate, noise_multiplier=value, steps=spec.steps
         ),
     )
-    return GeneratorPart(noise_multiplier=noise, **spec.model_dump())
+    sha256 = None
+    if spec.start == "phantoms":
+        card = read_generator_card()
+        sha256 = card.sha256
+        if card.image_size != spec.image_size:
+            raise StudyError(
+                f"generator.image_size is {spec.image_size}, but the generator that starts from "
+                f"phantoms makes images of {card.image_size} px; set it to that, or start from "
+                "'scratch' and train 'all'"
+            )
+    try:
+        return GeneratorPart(noise_multiplier=noise, start_sha256=sha256, **spec.model_dump())
+    except pydantic.ValidationError as error:
+        raise StudyError(f"{STUDY_FILE}, generator: {explain(error)}") from error
 
 
 def _reports(study: Study) -> ReportPart | None:

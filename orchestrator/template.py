@@ -48,12 +48,16 @@ name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, 
 """
 
 _GENERATOR = """
-[generator]                 # diffusion, trained with DP on the shard; images stay there
+[generator]                 # diffusion, adapted with DP on the shard; images stay there
+start = "phantoms"          # weights that ship with Dura and saw drawings only; or "scratch"
+trains = "lora"             # low-rank additions; "norms"; "all" (and always "all" from scratch)
+rank = 4                    # of the additions
 steps = 8
 sampling_rate = 0.15
 clipping_norm = 1.0
 learning_rate = 0.002
-image_size = 16
+draws = 2                   # timesteps of an image that one step averages; cost no epsilon
+image_size = 32             # of the generator that starts from phantoms
 images_per_class = 16
 sampling_steps = 10
 """

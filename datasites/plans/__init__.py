@@ -20,12 +20,12 @@ from datasites.plans.assumptions import (
 )
 from datasites.plans.bundle import Bundle, make_bundle, open_bundle
 from datasites.plans.costs import plan_events, task_event, task_mechanisms, train_event
+from datasites.plans.generators import DpPart, GeneratorPart
 from datasites.plans.plan import (
     MODEL_FILE,
     PLAN_FILE,
     AugmentPart,
     DeclaredOutput,
-    GeneratorPart,
     ModelPart,
     Plan,
     Range,
@@ -33,6 +33,7 @@ from datasites.plans.plan import (
     TrainPart,
     parse_model,
     parse_plan,
+    plan_bytes,
 )
 from datasites.plans.review import Cost, difference, plan_cost
 from datasites.plans.tasks import (
@@ -61,6 +62,7 @@ __all__ = [
     "Circumstances",
     "Cost",
     "DeclaredOutput",
+    "DpPart",
     "Finding",
     "GenerateTask",
     "GeneratorPart",
@@ -84,6 +86,7 @@ __all__ = [
     "parse_model",
     "parse_plan",
     "parse_task",
+    "plan_bytes",
     "plan_cost",
     "plan_events",
     "sign_approval",

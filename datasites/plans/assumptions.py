@@ -48,6 +48,7 @@ class Assumption(StrEnum):
     LITTLE_NOISE = "little_noise"
     GENERATOR_WITHOUT_DP = "generator_without_dp"
     PUBLIC_DATA = "public_data"
+    GENERATOR_START = "generator_start"
     UNNOISED_OUTPUT = "unnoised_output"
     MODEL_FILE = "model_file"
 
@@ -83,7 +84,7 @@ class ModelFacts:
 
 
 def check_assumptions(
-    plan: Plan, *, units_published: float, model: ModelFacts | None
+    plan: Plan, *, units_published: float, model: ModelFacts | None, start_problem: str = ""
 ) -> tuple[Finding, ...]:
     """Every finding about a plan, the worst first.
 
@@ -92,12 +93,15 @@ def check_assumptions(
         units_published: the hospital's published, noised count of units.
         model: what looking at a `model.py` found; None for a classifier of the registry, whose
             gradients the test suite compares with one unit at a time.
+        start_problem: why the generator cannot start here; empty if it can, or nobody looked.
     """
     found = [
         *_model(plan, model),
         *_sampling(plan),
         *_sizes(plan, units_published),
         *_synthetic(plan),
+        *_public(plan),
+        *_start(plan, start_problem),
         *_outputs(plan),
     ]
     order = list(Severity)
@@ -239,6 +243,9 @@ def _synthetic(plan: Plan) -> Iterator[Finding]:
         if part is not None:
             text = "the generator is trained by `privacy.dpsgd`; its event is part of the cost"
         yield Finding(Assumption.GENERATOR_WITHOUT_DP, Severity.HOLDS, text)
+
+
+def _public(plan: Plan) -> Iterator[Finding]:
     named = [
         n
         for n in _fields(plan.model_dump(serialize_as_any=True))
@@ -257,6 +264,22 @@ def _synthetic(plan: Plan) -> Iterator[Finding]:
             "the hospital's own DP-synthetic images only"
         )
         yield Finding(Assumption.PUBLIC_DATA, Severity.HOLDS, text)
+
+
+def _start(plan: Plan, problem: str) -> Iterator[Finding]:
+    part = plan.generator
+    if problem:
+        yield Finding(Assumption.GENERATOR_START, Severity.VOID, problem, "ask for another plan")
+        return
+    text = "no generator starts from anything"
+    if part is not None:
+        text = "the generator starts from random weights"
+    if part is not None and part.start_sha256 is not None:
+        text = (
+            f"the generator starts from the weights {part.start_sha256[:12]} that ship with Dura; "
+            "they saw drawings only, as their card says"
+        )
+    yield Finding(Assumption.GENERATOR_START, Severity.HOLDS, text)
 
 
 def _outputs(plan: Plan) -> Iterator[Finding]:

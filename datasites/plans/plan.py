@@ -18,15 +18,14 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
+from datasites.plans.generators import GeneratorPart, Positive, Rate
 
 MODEL_FILE = "model.py"
 PLAN_FILE = "plan.json"
 
 T = TypeVar("T", bound=BaseModel)
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,128}$")]
 
@@ -93,19 +92,6 @@ class TrainPart(_Part):
     proximal_mu: Range = Range(low=0.0, high=0.0)
     synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: AugmentPart | None = None
-
-
-class GeneratorPart(_Part):
-    """DP-SGD of a class-conditional diffusion model; its images stay at the hospital."""
-
-    steps: Annotated[int, Field(ge=1, le=100_000)]
-    sampling_rate: Rate
-    noise_multiplier: Positive
-    clipping_norm: Positive
-    learning_rate: Positive
-    image_size: Annotated[int, Field(ge=16, le=128)] = 32
-    images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 32
-    sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 20
 
 
 class ReportPart(_Part):

@@ -12,12 +12,11 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from datasites.errors import PlanError
+from datasites.plans.generators import Sha256
 from datasites.plans.plan import Name, NotNegative, explain
 
 TASK_FILE = "task.json"
 WEIGHTS_FILE = "weights.safetensors"
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Task(BaseModel):

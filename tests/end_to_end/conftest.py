@@ -37,7 +37,7 @@ SMALL = {
     ("train", "sampling_rate"): 0.5,
     ("generator", "steps"): 1,
     ("generator", "sampling_rate"): 0.2,
-    ("generator", "image_size"): 16,
+    ("generator", "draws"): 1,
     ("generator", "images_per_class"): 2,
     ("generator", "sampling_steps"): 2,
     ("reports", "cases"): 1,

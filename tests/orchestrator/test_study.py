@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasites import plan_events
+from models import read_generator_card
 from orchestrator.errors import StudyError
 from orchestrator.office import draft_bundle
 from orchestrator.study import (
@@ -115,6 +116,28 @@ def test_synthetic_images_without_a_generator_are_refused(paper):
     study, _ = paper
     with pytest.raises(StudyError, match="generator"):
         study_plan(study.model_copy(update={"generator": None}))
+
+
+def test_a_generator_starts_from_the_shipped_weights_by_their_hash(paper):
+    study, _ = paper
+    card = read_generator_card()
+    part = study_plan(study).generator
+    assert (part.start, part.start_sha256, part.trains) == ("phantoms", card.sha256, "lora")
+    assert part.image_size == card.image_size
+    scratch = GeneratorSpec(start="scratch", trains="all", image_size=16)
+    part = study_plan(study.model_copy(update={"generator": scratch})).generator
+    assert (part.start, part.start_sha256, part.image_size) == ("scratch", None, 16)
+
+
+@pytest.mark.parametrize(
+    ("fields", "say"),
+    [({"image_size": 16}, "image_size"), ({"start": "scratch"}, "draw noise")],
+)
+def test_a_generator_that_cannot_start_is_refused(paper, fields, say):
+    study, _ = paper
+    wrong = study.model_copy(update={"generator": GeneratorSpec(**fields)})
+    with pytest.raises(StudyError, match=say):
+        study_plan(wrong)
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])

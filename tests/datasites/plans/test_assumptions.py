@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 from torch import nn
 
 from datasites.errors import PlanError
-from datasites.modelcheck import bundle_facts, model_facts
+from datasites.modelcheck import bundle_facts, model_facts, start_problem
 from datasites.plans import (
     Assumption,
     ModelFacts,
@@ -35,6 +35,7 @@ from datasites.plans.plan import (
     ReportPart,
     TrainPart,
 )
+from models import read_generator_card
 
 
 def _found(plan, code, *, units=1000.0, model=None):
@@ -153,6 +154,30 @@ def test_public_data_that_may_not_be_is_shown(plan):
     broken = plan.model_copy(update={"train": wider})
     assert _severities(broken, Assumption.PUBLIC_DATA) == {Severity.WARNING}
     assert _severities(plan, Assumption.PUBLIC_DATA) == {Severity.HOLDS}
+
+
+def test_a_pretrained_generator_is_named_and_void_where_it_cannot_start(plan):
+    (finding,) = _found(plan, Assumption.GENERATOR_START)
+    assert "random" in finding.what
+    part = plan.generator.model_copy(update={"start": "phantoms", "start_sha256": "ab" * 32})
+    pinned = plan.model_copy(update={"generator": part})
+    (finding,) = _found(pinned, Assumption.GENERATOR_START)
+    assert finding.severity is Severity.HOLDS
+    assert "abababababab" in finding.what
+    found = check_assumptions(pinned, units_published=400, model=None, start_problem="not here")
+    assert [f.what for f in voids(found)] == ["not here"]
+
+
+def test_where_a_generator_can_start_is_looked_up_here(plan):
+    def problem(**fields):
+        part = plan.generator.model_copy(update={"start": "phantoms", **fields})
+        return start_problem(plan.model_copy(update={"generator": part}))
+
+    card = read_generator_card()
+    assert start_problem(plan) == ""
+    assert problem(start_sha256=card.sha256, image_size=card.image_size) == ""
+    assert "this installation has" in problem(start_sha256="ab" * 32, image_size=card.image_size)
+    assert "px" in problem(start_sha256=card.sha256, image_size=64)
 
 
 def test_outputs_without_noise(plan):

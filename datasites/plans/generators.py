@@ -1,0 +1,73 @@
+"""The generator of a plan: trained with DP-SGD on a shard, its images stay at the hospital.
+
+Whatever the network, what it costs is the same few numbers (`DpPart`): steps, rate, noise, clip.
+How many timesteps each image is looked at in a step (`draws`) costs nothing, because they are
+averaged before one clip bounds their unit (Dockhorn et al. 2022, arXiv 2210.09929).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class DpPart(BaseModel):
+    """What every generator has.
+
+    Attributes:
+        steps: noised steps.
+        sampling_rate: probability with which each privacy unit enters a step.
+        noise_multiplier: standard deviation of the noise over the clipping norm.
+        clipping_norm: L2 bound of one unit's gradient.
+        learning_rate: of Adam.
+        draws: timesteps of each image that one step averages.
+        images_per_class: images drawn of each class.
+        sampling_steps: DDIM steps of an image.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    steps: Annotated[int, Field(ge=1, le=100_000)]
+    sampling_rate: Rate
+    noise_multiplier: Positive
+    clipping_norm: Positive
+    learning_rate: Positive
+    draws: Annotated[int, Field(ge=1, le=64)] = 1
+    images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 32
+    sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 20
+
+
+class GeneratorPart(DpPart):
+    """The small class-conditional UNet.
+
+    Attributes:
+        image_size: pixels of its images.
+        start: `scratch`, or `phantoms`: the weights that ship with Dura and saw drawings only.
+        start_sha256: of those weights; a hospital that has others refuses.
+        trains: `all` parameters, its `norms` (with biases and classes), or `lora`: low-rank
+            additions (and classes).
+        rank: of the additions.
+    """
+
+    kind: Literal["small"] = "small"
+    image_size: Annotated[int, Field(ge=16, le=128)] = 32
+    start: Literal["scratch", "phantoms"] = "scratch"
+    start_sha256: Sha256 | None = None
+    trains: Literal["all", "norms", "lora"] = "all"
+    rank: Annotated[int, Field(ge=1, le=64)] = 4
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GeneratorPart:
+        if (self.start == "phantoms") != (self.start_sha256 is not None):
+            raise ValueError("start_sha256 names the weights of start 'phantoms', and no others")
+        if self.start == "scratch" and self.trains != "all":
+            raise ValueError(
+                f"trains is {self.trains!r}, but random weights that are never trained draw noise; "
+                "start from 'phantoms', or train 'all'"
+            )
+        return self
