@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datasites.answers import (
         ANSWER_FILE,
+        COUNTERSIGNATURE_FILE,
         DECISION_FILE,
         EVALUATION_FILE,
         Answer,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "datasites.answers": (
         "ANSWER_FILE",
+        "COUNTERSIGNATURE_FILE",
         "DECISION_FILE",
         "EVALUATION_FILE",
         "Answer",
@@ -125,6 +127,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ANSWER_FILE",
+    "COUNTERSIGNATURE_FILE",
     "DECISION_FILE",
     "EVALUATION_FILE",
     "REPORTS_FILE",

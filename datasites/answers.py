@@ -15,6 +15,8 @@ from datasites.errors import Reason
 ANSWER_FILE = "answer.json"
 DECISION_FILE = "decision.json"
 EVALUATION_FILE = "evaluation.json"
+COUNTERSIGNATURE_FILE = "countersignature.json"
+"""What a researcher sends back for a receipt; a job that holds it holds nothing else."""
 
 _Count = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -2,27 +2,41 @@
 
 A run's folder is searched for every file whose name contains `ledger`. Each is verified against a
 key that does not come from the ledger itself: the keys pinned in the run's `keys.json`, or one
-given by hand. Receipts that the researcher holds say how far a ledger must reach at least, so a
-ledger that was cut short or replaced is found as well, and a missing one is.
+given by hand. Then it is held against what its hospital can be shown to have shown to people:
+
+- every receipt that lies in the run's folder, signed by the hospital, names an entry of it;
+- every countersignature in the ledger, by a researcher whose key the ledger says was paired, names
+  one as well.
+
+A ledger that was cut short, rewritten, or shown to two people with different contents is found, and
+so is a missing one, a receipt that its hospital never signed, and a countersignature that its
+researcher never made.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import VerificationError
 from orchestrator.receipts import check_receipt
 from privacy import (
     Checkpoint,
+    EntryKind,
     LedgerError,
+    LedgerTamperedError,
     SignatureError,
+    countersignature_from_json,
+    entries_of_kind,
+    fingerprint,
     first_entry,
+    verify_countersignature,
     verify_file,
 )
 
 KEYS_FILE = "keys.json"
+_ABOUT_PEERS = (EntryKind.PEER_PAIRED, EntryKind.RECEIPT_COUNTERSIGNED)
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,8 @@ class LedgerFinding:
         entries: number of entries that hold.
         head: hash of the last one.
         problem: what is wrong, naming the entry; empty when all holds.
+        receipts: how many receipts of the hospital name an entry of it, and do hold.
+        countersigned: how many countersignatures of researchers it keeps, and do hold.
     """
 
     hospital: str
@@ -42,6 +58,8 @@ class LedgerFinding:
     entries: int
     head: str
     problem: str
+    receipts: int = 0
+    countersigned: int = 0
 
     @property
     def verified(self) -> bool:
@@ -65,11 +83,11 @@ def verify_run(folder: Path, *, key: str | None = None) -> list[LedgerFinding]:
     keys = {"": key} if key is not None else _pinned(folder)
     if not ledgers:
         raise VerificationError(f"there is no ledger in {folder}")
-    checkpoints = {} if key is not None or folder.is_file() else _checkpoints(folder, keys)
+    held = {} if key is not None or folder.is_file() else _receipts(folder, keys)
     root = folder.parent if folder.is_file() else folder
-    findings = [_verify(path, root, keys, checkpoints) for path in ledgers]
+    findings = [_verify(path, root, keys, held) for path in ledgers]
     seen = {finding.hospital for finding in findings}
-    missing = sorted(set(checkpoints) - seen)
+    missing = sorted(set(held) - seen)
     return findings + [LedgerFinding(site, "", 0, "", "the ledger is missing") for site in missing]
 
 
@@ -94,25 +112,32 @@ def _pinned(folder: Path) -> dict[str, str]:
     return keys
 
 
-def _checkpoints(folder: Path, keys: dict[str, str]) -> dict[str, Checkpoint]:
-    """Per hospital, the furthest ledger state that a receipt of its own names."""
-    latest: dict[str, Checkpoint] = {}
+@dataclass(frozen=True)
+class _Held:
+    """What a researcher holds of one hospital: checkpoints by receipt, and what is no receipt."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()
+    problem: str = ""
+
+
+def _receipts(folder: Path, keys: dict[str, str]) -> dict[str, _Held]:
+    """Per hospital, the ledger states that its receipts name."""
+    found: dict[str, _Held] = {}
     for path in sorted(folder.glob("receipts/*/*.json")):
         site = path.parent.name
+        held = found.get(site, _Held())
         try:
-            signed = check_receipt(path.read_text(), public_hex=keys[site])
+            point = check_receipt(path.read_text(), public_hex=keys[site]).receipt.checkpoint
         except (VerificationError, KeyError) as error:
-            raise VerificationError(
-                f"receipt {path.name} of {site} does not hold: {error}"
-            ) from error
-        point = signed.receipt.checkpoint
-        if site not in latest or point.sequence > latest[site].sequence:
-            latest[site] = point
-    return latest
+            why = "no key of it is known" if isinstance(error, KeyError) else str(error)
+            found[site] = replace(held, problem=held.problem or f"receipt {path.name}: {why}")
+        else:
+            found[site] = replace(held, checkpoints=(*held.checkpoints, point))
+    return found
 
 
 def _verify(
-    path: Path, root: Path, keys: dict[str, str], checkpoints: dict[str, Checkpoint]
+    path: Path, root: Path, keys: dict[str, str], receipts: dict[str, _Held]
 ) -> LedgerFinding:
     name = str(path.relative_to(root))
     owner = _owner(path, keys)
@@ -120,11 +145,57 @@ def _verify(
         return LedgerFinding(
             "unknown", name, 0, "", "entry 0 names a key that no hospital of this run has"
         )
+    held = receipts.get(owner, _Held())
+    broken = LedgerFinding(owner, name, 0, "", held.problem)
+    if held.problem:
+        return broken
     try:
-        summary = verify_file(path, public_hex=keys[owner], checkpoint=checkpoints.get(owner))
+        signed = countersigned(path)
+        summary = verify_file(
+            path, public_hex=keys[owner], checkpoints=[*held.checkpoints, *signed]
+        )
     except (LedgerError, SignatureError) as error:
-        return LedgerFinding(owner, name, 0, "", str(error))
-    return LedgerFinding(owner, name, summary.entries, summary.head.entry_hash, "")
+        return replace(broken, problem=str(error))
+    return LedgerFinding(
+        owner,
+        name,
+        summary.entries,
+        summary.head.entry_hash,
+        "",
+        receipts=len(held.checkpoints),
+        countersigned=len(signed),
+    )
+
+
+def countersigned(path: Path) -> list[Checkpoint]:
+    """The ledger states that researchers countersigned, each checked against its paired key.
+
+    The lines are taken as they lie there; whether they are in their places says `verify_file`.
+
+    Raises:
+        LedgerError: the file cannot be read, or a countersignature does not hold; names its entry.
+    """
+    found = []
+    paired: set[tuple[str, str]] = set()
+    for sequence, entry in entries_of_kind(path, *_ABOUT_PEERS):
+        if entry.kind is EntryKind.PEER_PAIRED:
+            paired.add((entry.resource, str(entry.detail.get("fingerprint"))))
+            continue
+        try:
+            signed = countersignature_from_json(entry.detail)
+            verify_countersignature(signed)
+        except SignatureError as error:
+            raise LedgerTamperedError(
+                sequence, f"the countersignature of {entry.actor} does not hold: {error}"
+            ) from error
+        mark = fingerprint(signed.public_hex).replace(" ", "-")
+        if (entry.actor, mark) not in paired:
+            raise LedgerTamperedError(
+                sequence,
+                f"countersigned with a key ({mark}) that was never paired as {entry.actor}",
+            )
+        found.append(signed.checkpoint)
+    return found
 
 
 def _owner(path: Path, keys: dict[str, str]) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from datasites import (
     ANSWER_FILE,
+    COUNTERSIGNATURE_FILE,
     DECISION_FILE,
     EVALUATION_FILE,
     TASK_FILE,
@@ -34,11 +35,14 @@ from datasites import (
     task_bytes,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
-from orchestrator.receipts import check_receipt
+from orchestrator.receipts import check_receipt, read_receipt
 from orchestrator.study import Study
 from privacy import (
     Receipt,
     SignatureError,
+    canonical_bytes,
+    countersign,
+    countersignature_to_json,
     sha256_hex,
     verify,
 )
@@ -119,6 +123,24 @@ class Researcher:
         if weights is not None:
             files[WEIGHTS_FILE] = weights
         self.link.submit(site=site, job=task.request, files=files)
+
+    def countersign(self, site: str, request: str, signed_receipt: str) -> bytes:
+        """Sign what a verified receipt says of a hospital's ledger, and send it there.
+
+        Sending the same again is harmless. Returns the countersignature, JSON.
+        """
+        receipt = read_receipt(signed_receipt).receipt
+        signed = countersign(
+            site=site,
+            request=request,
+            receipt_sha256=sha256_hex(signed_receipt.encode()),
+            checkpoint=receipt.checkpoint,
+            key=self.link.signing_key,
+        )
+        data = canonical_bytes(countersignature_to_json(signed))
+        job = f"countersigned-{sha256_hex(data)[:24]}"
+        self.link.submit(site=site, job=job, files={COUNTERSIGNATURE_FILE: data})
+        return data
 
     def answered(self, site: str, request: str) -> bool:
         """Whether an answer to the request lies here already."""

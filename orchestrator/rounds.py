@@ -296,6 +296,7 @@ class StudyRun:
                 time.sleep(POLL_S)
         for site in waiting:
             self._give_up(site, "timed_out")
+        self._countersign()
         wall_s = time.monotonic() - begun
         work_s = covered_s(spans, started=started, ended=started + wall_s)
         return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
@@ -308,6 +309,15 @@ class StudyRun:
                     self._researcher.ask(site, task, weights)
                 del unasked[site]
             self._researcher.collect()
+        except RelayError as error:
+            log.warning("%s", error)
+
+    def _countersign(self) -> None:
+        """Send back every receipt that was kept; what a relay does not take goes the next time."""
+        try:
+            for site, request, text in self._folder.receipts_to_countersign():
+                signed = self._researcher.countersign(site, request, text)
+                self._folder.save_countersignature(site, request, signed)
         except RelayError as error:
             log.warning("%s", error)
 

@@ -3,6 +3,7 @@
     OUT/state.json              the run's state, written whole after every step
     OUT/checkpoints/ROUND.safetensors, ROUND.strategy.safetensors
     OUT/receipts/HOSPITAL/REQUEST.json
+    OUT/countersignatures/HOSPITAL/REQUEST.json     what was sent back for a receipt
     OUT/keys.json               the hospitals' ledger keys, as pinned by their data cards
     OUT/.lock                   held by the orchestrator that conducts the run
 
@@ -194,6 +195,18 @@ class RunFolder:
     def save_receipt(self, hospital: str, request: str, text: str) -> None:
         """Keep a hospital's signed receipt."""
         self.write(f"receipts/{hospital}/{request}.json", text.encode())
+
+    def receipts_to_countersign(self) -> list[tuple[str, str, str]]:
+        """Hospital, request and text of every kept receipt that was not countersigned yet."""
+        return [
+            (path.parent.name, path.stem, path.read_text())
+            for path in sorted(self.root.glob("receipts/*/*.json"))
+            if not (self.root / "countersignatures" / path.parent.name / path.name).exists()
+        ]
+
+    def save_countersignature(self, hospital: str, request: str, data: bytes) -> None:
+        """Keep what was sent back for a receipt."""
+        self.write(f"countersignatures/{hospital}/{request}.json", data)
 
     def save_keys(self, keys: Mapping[str, str]) -> None:
         """Keep the hospitals' ledger keys."""

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     from privacy.chain import first_entry as first_entry
     from privacy.chainreader import ChainSummary as ChainSummary
     from privacy.chainreader import verify_chain as verify_chain
+    from privacy.countersignatures import Countersignature as Countersignature
+    from privacy.countersignatures import countersign as countersign
+    from privacy.countersignatures import countersignature_entry as countersignature_entry
+    from privacy.countersignatures import countersignature_from_json as countersignature_from_json
+    from privacy.countersignatures import countersignature_to_json as countersignature_to_json
+    from privacy.countersignatures import verify_countersignature as verify_countersignature
     from privacy.counts import counts_event as counts_event
     from privacy.counts import noised_counts as noised_counts
     from privacy.counts import shown_counts as shown_counts
@@ -96,7 +102,8 @@ if TYPE_CHECKING:
     from privacy.keyfile import create_key as create_key
     from privacy.keyfile import load_key as load_key
     from privacy.ledger import Ledger as Ledger
-    from privacy.ledger import read_file as read_file
+    from privacy.ledgerreading import entries_of_kind as entries_of_kind
+    from privacy.ledgerreading import read_file as read_file
     from privacy.mechanisms import Mechanism as Mechanism
     from privacy.mechanisms import Sampler as Sampler
     from privacy.mechanisms import describe as describe
@@ -140,6 +147,14 @@ _NAMES = {
     "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
     "chain": ("Checkpoint", "SealedEntry", "first_entry"),
     "chainreader": ("ChainSummary", "verify_chain"),
+    "countersignatures": (
+        "Countersignature",
+        "countersign",
+        "countersignature_entry",
+        "countersignature_from_json",
+        "countersignature_to_json",
+        "verify_countersignature",
+    ),
     "counts": ("counts_event", "noised_counts", "shown_counts", "unit_counts"),
     "details": ("Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
@@ -185,7 +200,8 @@ _NAMES = {
     "gradient_check": ("check_gradients",),
     "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
     "keyfile": ("create_key", "load_key"),
-    "ledger": ("Ledger", "read_file"),
+    "ledger": ("Ledger",),
+    "ledgerreading": ("entries_of_kind", "read_file"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "randomness": ("os_generator", "os_rng"),

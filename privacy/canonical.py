@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import rfc8785
 
@@ -101,7 +101,7 @@ def parse_json(data: bytes) -> JsonValue:
         CanonicalError: the bytes are not JSON, or hold an integer beyond 2**53.
     """
     try:
-        return cast("JsonValue", json.loads(data, parse_int=_whole))
+        return cast("JsonValue", _decode(data.decode("utf-8")))
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"these {len(data)} bytes are not JSON") from error
 
@@ -110,6 +110,10 @@ def _whole(digits: str) -> int:
     if len(digits) > 15 and abs(int(digits[:18])) > _MAX_INTEGER:
         raise ValueError("an integer beyond 2**53")
     return int(digits)
+
+
+# As with the encoder: json.loads would build a decoder anew for every value.
+_decode = json.JSONDecoder(parse_int=_whole).decode
 
 
 def normalise(value: JsonValue) -> JsonValue:
@@ -133,18 +137,22 @@ def normalise(value: JsonValue) -> JsonValue:
         raise CanonicalError("this value is nested too deeply") from error
 
 
-def _normalise(value: object) -> JsonValue:
-    if isinstance(value, str):
-        return _text(value)
+def _normalise(value: Any) -> JsonValue:
+    kind = type(value)  # asked first: an entry's detail has a hundred values, nearly all exact
+    if kind is str or isinstance(value, str):
+        return value if kind is str and value.isascii() else _text(value)
+    if kind is dict or isinstance(value, Mapping):
+        return {
+            key if type(key) is str and key.isascii() else _key(key): _normalise(item)
+            for key, item in value.items()
+        }
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
         return _number(value)
-    if isinstance(value, Mapping):
-        return {_key(key): _normalise(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_normalise(item) for item in value]
-    raise CanonicalError(f"a {type(value).__name__} has no JSON form; convert it first")
+    raise CanonicalError(f"a {kind.__name__} has no JSON form; convert it first")
 
 
 def _key(key: object) -> str:

@@ -2,8 +2,8 @@
 
 Found, and named by the index of the entry: any flipped, added or missing byte (whitespace, key
 order and number format included), a dropped, doubled or reordered line, a seal by another key or
-with a wrong signature, entries without a seal, and against a checkpoint a truncated or forked
-ledger. Memory stays flat.
+with a wrong signature, entries without a seal, and against checkpoints a truncated, rewritten or
+forked ledger. Memory stays flat.
 
 Which signatures are checked. A seal's bytes are part of what the next entry names, so the last
 seal's signature covers all others; `finish` checks it. Where a line does not continue the one
@@ -11,7 +11,7 @@ before it and that one is a seal, its signature is checked too, to name the righ
 reader that gives entries out before the end (`strict`) checks every seal as it comes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from privacy.chain import (
@@ -168,14 +168,14 @@ class ChainReader:
 
 
 def verify_chain(
-    lines: Iterable[bytes], *, public_hex: str, checkpoint: Checkpoint | None = None
+    lines: Iterable[bytes], *, public_hex: str, checkpoints: Iterable[Checkpoint] = ()
 ) -> ChainSummary:
     """Verify a whole ledger, streaming.
 
     Args:
         lines: its lines in order, newlines included.
         public_hex: the key the ledger must be sealed by, known from elsewhere (pairing).
-        checkpoint: the last state somebody saw, if any.
+        checkpoints: states that somebody saw.
 
     Returns:
         A summary of the intact ledger.
@@ -183,6 +183,7 @@ def verify_chain(
     Raises:
         LedgerTamperedError: names the first entry that is wrong, and why.
     """
+    wanted = seen_hashes(checkpoints)
     reader = ChainReader(public_hex=public_hex)
     first_time = last_time = ""
     for line in lines:
@@ -191,13 +192,13 @@ def verify_chain(
             continue
         last_time = found.value["time"]
         first_time = first_time or last_time
-        if checkpoint and found.sequence == checkpoint.sequence:
-            check_against(checkpoint, found.entry_hash)
+        check_against(wanted, found)
     reader.finish()
-    if checkpoint and checkpoint.sequence >= reader.next_sequence:
+    furthest = max(wanted, default=-1)
+    if furthest >= reader.next_sequence:
         raise LedgerTamperedError(
             reader.next_sequence,
-            f"missing; entry {checkpoint.sequence} was seen earlier, so the ledger was truncated",
+            f"missing; entry {furthest} was seen earlier, so the ledger was truncated",
         )
     return ChainSummary(
         entries=reader.next_sequence,
@@ -209,16 +210,33 @@ def verify_chain(
     )
 
 
-def check_against(checkpoint: Checkpoint, entry_hash: str) -> None:
-    """Refuse a ledger whose entry is not the one that was seen.
+def seen_hashes(checkpoints: Iterable[Checkpoint]) -> dict[int, str]:
+    """Number to hash of every entry that somebody saw.
 
     Raises:
-        LedgerTamperedError: it is another one.
+        LedgerTamperedError: two of them say different things of one entry.
     """
-    if entry_hash != checkpoint.entry_hash:
+    wanted: dict[int, str] = {}
+    for point in checkpoints:
+        if wanted.setdefault(point.sequence, point.entry_hash) != point.entry_hash:
+            raise LedgerTamperedError(
+                point.sequence, "was shown to people with different contents; the ledger was forked"
+            )
+    return wanted
+
+
+def check_against(wanted: Mapping[int, str], found: EntryLine) -> bool:
+    """Whether the entry was seen by somebody, as it is now.
+
+    Raises:
+        LedgerTamperedError: it was seen, and is another one now.
+    """
+    seen = wanted.get(found.sequence)
+    if seen is not None and seen != found.entry_hash:
         raise LedgerTamperedError(
-            checkpoint.sequence, "differs from what was seen earlier; the ledger was rewritten"
+            found.sequence, "differs from what was seen earlier; the ledger was rewritten"
         )
+    return seen is not None
 
 
 def sealed_entries(lines: Iterable[bytes], *, public_hex: str) -> Iterator[SealedEntry]:

@@ -97,9 +97,7 @@ class Reservation:
             LedgerError: the detail is malformed.
         """
         detail = cast("dict[str, str]", dict(_exactly(entry, tuple(cls.__dataclass_fields__))))
-        told = detail.pop("event")
-        event = _event(entry, told)
-        mechanisms = _mechanisms(entry, detail.pop("mechanisms"), told)
+        event, mechanisms = _spent(entry, detail.pop("event"), detail.pop("mechanisms"))
         return cls(event=event, mechanisms=mechanisms, **detail)
 
 
@@ -143,11 +141,11 @@ class Commit:
             LedgerError: the detail is malformed.
         """
         detail = _exactly(entry, tuple(cls.__dataclass_fields__))
-        event = _event(entry, detail["event"])
+        event, mechanisms = _spent(entry, detail["event"], detail["mechanisms"])
         return cls(
             reservation=check_identifier(detail["reservation"], "a reservation id"),
             event=event,
-            mechanisms=_mechanisms(entry, detail["mechanisms"], detail["event"]),
+            mechanisms=mechanisms,
             dataset_version=check_identifier(detail["dataset_version"], "a dataset version"),
             code_sha256=check_identifier(detail["code_sha256"], "a code hash"),
         )
@@ -318,30 +316,28 @@ def _exactly(entry: Entry, names: tuple[str, ...]) -> Mapping[str, JsonValue]:
 
 def _event(entry: Entry, value: JsonValue) -> DpEvent:
     try:
-        return _parsed_event(plain_bytes(value))
-    except (EventError, CanonicalError) as error:
+        return event_from_json(cast("Mapping[str, JsonValue]", value))
+    except EventError as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
 
 
 @lru_cache(maxsize=1024)
-def _parsed_event(text: bytes) -> DpEvent:
-    """The event in canonical JSON; a ledger holds few different ones, very often."""
-    return event_from_json(parse_json(text))
-
-
-@lru_cache(maxsize=1024)
-def _parsed_mechanisms(mechanisms: bytes, event: bytes) -> tuple[Mechanism, ...]:
-    value = parse_json(mechanisms)
-    if not isinstance(value, list):
+def _parsed(text: bytes) -> tuple[DpEvent, tuple[Mechanism, ...]]:
+    """Event and mechanisms in canonical JSON; a ledger holds few different ones, very often."""
+    told, listed = cast("list[JsonValue]", parse_json(text))
+    event = event_from_json(told)
+    if not isinstance(listed, list):
         raise EventError("mechanisms are a list")
-    parsed = tuple(mechanism_from_json(each) for each in value)
-    check_mechanisms(parsed, _parsed_event(event))
-    return parsed
+    mechanisms = tuple(mechanism_from_json(each) for each in listed)
+    check_mechanisms(mechanisms, event)
+    return event, mechanisms
 
 
-def _mechanisms(entry: Entry, value: JsonValue, event: JsonValue) -> tuple[Mechanism, ...]:
+def _spent(
+    entry: Entry, event: JsonValue, mechanisms: JsonValue
+) -> tuple[DpEvent, tuple[Mechanism, ...]]:
     try:
-        return _parsed_mechanisms(plain_bytes(value), plain_bytes(event))
+        return _parsed(plain_bytes([event, mechanisms]))
     except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
 

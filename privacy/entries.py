@@ -49,6 +49,7 @@ class EntryKind(StrEnum):
     OUTPUT_WITHHELD = "output_withheld"
     RELEASE_RULE_SET = "release_rule_set"
     RELEASE_RULE_REVOKED = "release_rule_revoked"
+    RECEIPT_COUNTERSIGNED = "receipt_countersigned"
     DISCLOSURE = "disclosure"
     UNSAFE_OPTION_USED = "unsafe_option_used"
 

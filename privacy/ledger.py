@@ -39,7 +39,7 @@ from privacy.chain import (
     entry_of,
     seal_line,
 )
-from privacy.chainreader import ChainReader, sealed_entries
+from privacy.chainreader import ChainReader
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError, LedgerTamperedError
 from privacy.fold import AccountFold
@@ -49,8 +49,8 @@ from privacy.ledgerfile import (
     classify_tail,
     create_whole,
     locked_file,
-    read_lines,
 )
+from privacy.ledgerreading import read_file
 from privacy.signing import SigningKey
 
 LOCK_TIMEOUT_S = 30.0
@@ -370,28 +370,3 @@ class Ledger:
             detail={"cut_bytes": len(tail), "cut_sha256": sha256_hex(tail)},
         )
         self._append(file, [repaired])
-
-
-def read_file(path: Path, *, public_hex: str) -> Iterator[SealedEntry]:
-    """Read a ledger without its private key, each entry given out once its seal was checked.
-
-    Args:
-        path: the ledger file.
-        public_hex: the key it must be sealed by.
-
-    Yields:
-        Sealed entries, oldest first.
-
-    Raises:
-        LedgerError: the file cannot be read.
-        LedgerTamperedError: a line is not what this key sealed, in this order.
-    """
-    yield from sealed_entries(_lines(path), public_hex=public_hex)
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            yield from read_lines(file)
-    except OSError as error:
-        raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error

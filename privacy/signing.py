@@ -33,6 +33,20 @@ class SigningKey:
         """Make a new key from the operating system's randomness."""
         return cls(Ed25519PrivateKey.generate())
 
+    @classmethod
+    def from_seed(cls, seed: bytes) -> "SigningKey":
+        """The key with this private part.
+
+        Args:
+            seed: 32 secret bytes (RFC 8032, section 5.1.5).
+
+        Raises:
+            SignatureError: another number of bytes.
+        """
+        if len(seed) != 32:
+            raise SignatureError(f"an Ed25519 key is made from 32 bytes, got {len(seed)}")
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
     @property
     def public_hex(self) -> str:
         """The public key: 32 bytes as 64 lower-case hex digits."""

@@ -6,7 +6,7 @@ That is a fast way to say that all is well. Whatever is wrong, the file is then 
 its start by one reader, which names the first entry that cannot be right.
 
 The other processes run this module (``python -m privacy.verification``): they import nothing heavy,
-and take a path, two offsets and a key.
+and take a path, two offsets and a key, and on their standard input what was seen earlier.
 """
 
 import itertools
@@ -14,13 +14,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from privacy.chain import ENTRY_START, GENESIS_HASH, Checkpoint, EntryLine, SealLine, read_line
-from privacy.chainreader import ChainReader, ChainSummary, verify_chain
+from privacy.chainreader import (
+    ChainReader,
+    ChainSummary,
+    check_against,
+    seen_hashes,
+    verify_chain,
+)
 from privacy.errors import LedgerError, LedgerTamperedError
 from privacy.ledgerfile import read_lines
 
@@ -42,14 +48,14 @@ class _Part:
     seals: int
     first_time: str
     last_time: str
-    seen: str
+    matched: int
 
 
 def verify_file(
     path: Path,
     *,
     public_hex: str,
-    checkpoint: Checkpoint | None = None,
+    checkpoints: Iterable[Checkpoint] = (),
     part_bytes: int = PART_BYTES,
 ) -> ChainSummary:
     """Verify a ledger file offline; see `privacy.chainreader`.
@@ -57,7 +63,7 @@ def verify_file(
     Args:
         path: the ledger file.
         public_hex: the key it must be sealed by, known from elsewhere.
-        checkpoint: the last state somebody saw, if any.
+        checkpoints: states that somebody saw.
         part_bytes: a file is cut into parts not smaller than this.
 
     Returns:
@@ -67,53 +73,51 @@ def verify_file(
         LedgerError: the file cannot be read.
         LedgerTamperedError: names the first entry that is wrong, and why.
     """
+    seen = tuple(checkpoints)
     try:
         count = min(MAX_PARTS, os.cpu_count() or 1, path.stat().st_size // max(part_bytes, 1))
         if count > 1:
-            summary = _in_parts(path, count, public_hex, checkpoint)
+            summary = _in_parts(path, count, public_hex, seen_hashes(seen))
             if summary is not None:
                 return summary
         with path.open("rb") as file:
-            return verify_chain(read_lines(file), public_hex=public_hex, checkpoint=checkpoint)
+            return verify_chain(read_lines(file), public_hex=public_hex, checkpoints=seen)
     except OSError as error:
         raise LedgerError(f"cannot read the ledger {path}: {error.strerror}") from error
 
 
 def _in_parts(
-    path: Path, count: int, public_hex: str, checkpoint: Checkpoint | None
+    path: Path, count: int, public_hex: str, wanted: Mapping[int, str]
 ) -> ChainSummary | None:
     """A summary if every part holds and they fit together; None if anything is wrong."""
     cuts = _cuts(path, count)
     ranges = list(itertools.pairwise(cuts))
-    seen = checkpoint.sequence if checkpoint else -1
     with ExitStack() as stack:
         others = [
-            stack.enter_context(_start(path, start, end, public_hex, seen))
-            for start, end in ranges[1:]
+            stack.enter_context(_start(path, start, end, public_hex)) for start, end in ranges[1:]
         ]
         for process in others:
             stack.callback(process.kill)
         try:
-            parts = [verify_part(path, *ranges[0], public_hex=public_hex, seen=seen)]
+            for process in others:
+                _tell(process, wanted)
+            parts = [verify_part(path, *ranges[0], public_hex=public_hex, wanted=wanted)]
             for process in others:
                 output, _ = process.communicate()
                 parts.append(_Part(**json.loads(output)))
-        except (LedgerTamperedError, ValueError, TypeError):
+        except (LedgerTamperedError, BrokenPipeError, ValueError, TypeError):
             return None  # a process that found something wrong wrote nothing
-    return _joined(parts, public_hex, checkpoint)
+    return _joined(parts, public_hex, len(wanted))
 
 
-def _joined(
-    parts: list[_Part], public_hex: str, checkpoint: Checkpoint | None
-) -> ChainSummary | None:
+def _joined(parts: list[_Part], public_hex: str, wanted: int) -> ChainSummary | None:
     sequence, link = 0, GENESIS_HASH
     for part in parts:
         if (part.first_sequence, part.first_previous) != (sequence, link):
             return None
         sequence, link = part.next_sequence, part.link
     last = parts[-1]
-    found = "".join(part.seen for part in parts)
-    if not last.sealed or (checkpoint is not None and found != checkpoint.entry_hash):
+    if not last.sealed or sum(part.matched for part in parts) != wanted:
         return None
     return ChainSummary(
         entries=sequence,
@@ -125,7 +129,9 @@ def _joined(
     )
 
 
-def verify_part(path: Path, start: int, end: int, *, public_hex: str, seen: int) -> _Part:
+def verify_part(
+    path: Path, start: int, end: int, *, public_hex: str, wanted: Mapping[int, str]
+) -> _Part:
     """Verify the lines from one offset to another, whatever came before.
 
     Args:
@@ -133,17 +139,17 @@ def verify_part(path: Path, start: int, end: int, *, public_hex: str, seen: int)
         start: offset of an entry's line.
         end: offset of a later entry's line, or the end of the file.
         public_hex: the key it must be sealed by.
-        seen: number of the entry whose hash is wanted, or -1.
+        wanted: number to hash of entries that were seen earlier.
 
     Returns:
-        Where the part begins and ends, and the wanted hash if the entry is in it.
+        Where the part begins and ends, and how many of the wanted entries are in it.
 
     Raises:
-        LedgerTamperedError: the lines do not continue each other.
+        LedgerTamperedError: the lines do not continue each other, or were others earlier.
     """
     reader: ChainReader | None = None
     first: EntryLine | None = None
-    found_hash, last_time = "", ""
+    matched, last_time = 0, ""
     for line in _lines_between(path, start, end):
         if reader is None or first is None:
             first = _first(line)
@@ -154,8 +160,7 @@ def verify_part(path: Path, start: int, end: int, *, public_hex: str, seen: int)
         if isinstance(found, SealLine):
             continue
         last_time = found.value["time"]
-        if found.sequence == seen:
-            found_hash = found.entry_hash
+        matched += check_against(wanted, found)
     if reader is None or first is None:
         raise LedgerTamperedError(0, "missing")
     sealed = not reader.unsealed
@@ -171,7 +176,7 @@ def verify_part(path: Path, start: int, end: int, *, public_hex: str, seen: int)
         seals=reader.seals,
         first_time=first.value["time"],
         last_time=last_time,
-        seen=found_hash,
+        matched=matched,
     )
 
 
@@ -209,20 +214,27 @@ def _lines_between(path: Path, start: int, end: int) -> Iterator[bytes]:
             yield line
 
 
-def _start(
-    path: Path, start: int, end: int, public_hex: str, seen: int
-) -> "subprocess.Popen[bytes]":
-    words = [str(path.absolute()), str(start), str(end), public_hex, str(seen)]
+def _start(path: Path, start: int, end: int, public_hex: str) -> "subprocess.Popen[bytes]":
+    words = [str(path.absolute()), str(start), str(end), public_hex]
     return subprocess.Popen(
         [sys.executable, "-m", "privacy.verification", *words],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
 
 
-def _main(path: str, start: str, end: str, public_hex: str, seen: str) -> int:
+def _tell(process: "subprocess.Popen[bytes]", wanted: Mapping[int, str]) -> None:
+    if process.stdin is not None:
+        process.stdin.write(json.dumps(list(wanted.items())).encode())
+        process.stdin.close()
+        process.stdin = None  # or `communicate` would flush it
+
+
+def _main(path: str, start: str, end: str, public_hex: str) -> int:
+    wanted = dict(json.load(sys.stdin))
     try:
-        part = verify_part(Path(path), int(start), int(end), public_hex=public_hex, seen=int(seen))
+        part = verify_part(Path(path), int(start), int(end), public_hex=public_hex, wanted=wanted)
     except (LedgerError, OSError):
         return 1
     sys.stdout.write(json.dumps(asdict(part)))

@@ -29,6 +29,7 @@ from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
+from datasites.answers import COUNTERSIGNATURE_FILE
 from datasites.desk import Desk, RuleBook
 from datasites.errors import (
     DatasitesError,
@@ -173,6 +174,7 @@ class Agent:
                     job=inbound.name,
                     files={"answer.json": refusal.model_dump_json().encode()},
                 )
+            if refusal is not None or COUNTERSIGNATURE_FILE in inbound.files:
                 self._link.discard_inputs(sender=inbound.sender, job=inbound.name)
 
     def close(self) -> None:

@@ -1,23 +1,34 @@
-"""What arrives at a site: plans to be reviewed and tasks to be served.
+"""What arrives at a site: plans to be reviewed, tasks to be served, countersigned receipts.
 
-A job that holds neither, or something malformed, is refused with a coded answer; it is never
+A job that holds none of them, or something malformed, is refused with a coded answer; it is never
 kept half. Nothing is decided here beyond form: approval and budget come when a task starts. How
 much of one researcher's may wait is bounded, so that nobody fills the hospital's disk.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
-from datasites.answers import Answer, Status
+from datasites.answers import COUNTERSIGNATURE_FILE, Answer, Status
 from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.plans import TASK_FILE, WEIGHTS_FILE, open_bundle, parse_task
 from datasites.plans.store import PlanStore, Submission
 from datasites.site import Site, now_utc, stamp, write_file
 from datasites.syftnet import InboundJob
-from privacy import EntryKind, sha256_hex
+from privacy import (
+    Countersignature,
+    EntryKind,
+    SignatureError,
+    countersignature_entry,
+    countersignature_from_json,
+    fingerprint,
+    sha256_hex,
+    signed_receipt_from_json,
+    verify_countersignature,
+)
 
 MAIN = "main.py"
 MAX_OPEN_REQUESTS = 16
@@ -41,6 +52,9 @@ class Inbox:
         try:
             if TASK_FILE in files:
                 return self._take_task(job, files)
+            if set(files) == {COUNTERSIGNATURE_FILE}:
+                self._take_countersignature(job, files[COUNTERSIGNATURE_FILE], sender_key)
+                return None
             self._take_plan(job, files, sender_key)
         except DatasitesError as error:
             code = error.code if isinstance(error, RefusedError) else Reason.MALFORMED_REQUEST
@@ -122,6 +136,31 @@ class Inbox:
         )
         return None
 
+    def _take_countersignature(self, job: InboundJob, data: bytes, sender_key: str) -> None:
+        """Keep a researcher's signature for a receipt in the ledger, once.
+
+        Raises:
+            DatasitesError: it is not by the paired key, or not for a receipt that was sent to them.
+        """
+        signed = _countersignature(data, sender_key=sender_key)
+        if not self._book.has(signed.request):
+            raise DatasitesError(f"no request {signed.request!r} was answered here"[:200])
+        request = self._book.get(signed.request)
+        answer = Answer.model_validate_json(request.answer) if request.answer else None
+        if request.sender != job.sender or answer is None or answer.receipt is None:
+            raise DatasitesError(f"{job.sender} was sent no receipt for {request.id}")
+        receipt = signed_receipt_from_json(json.loads(answer.receipt)).receipt
+        told = (receipt.site, sha256_hex(answer.receipt.encode()), receipt.checkpoint)
+        if told != (signed.site, signed.receipt_sha256, signed.checkpoint):
+            raise DatasitesError(f"what was countersigned is not the receipt of {request.id}")
+        if request.countersigned:
+            return
+        self._site.ledger.append(
+            countersignature_entry(signed, actor=job.sender, time=stamp(now_utc()))
+        )
+        # A death in between writes the same signature once more, which says nothing else.
+        self._book.change(request, countersigned=True)
+
     def _must_have_room(self, sender: str) -> None:
         states = (RequestState.QUEUED, RequestState.RUNNING)
         waiting = [one for one in self._book.all() if one.sender == sender and one.state in states]
@@ -129,3 +168,15 @@ class Inbox:
             raise RefusedError(
                 Reason.TOO_MANY_REQUESTS, f"{len(waiting)} requests of {sender} wait already"
             )
+
+
+def _countersignature(data: bytes, *, sender_key: str) -> Countersignature:
+    try:
+        signed = countersignature_from_json(json.loads(data))
+        verify_countersignature(signed)
+        same = fingerprint(signed.public_hex).replace(" ", "-") == sender_key
+    except (ValueError, RecursionError, SignatureError) as error:
+        raise DatasitesError(f"{COUNTERSIGNATURE_FILE} does not hold: {error}"[:300]) from error
+    if not same:
+        raise DatasitesError("a receipt is countersigned with the key that was paired")
+    return signed

@@ -47,6 +47,7 @@ class Request:
         state: see the module's docstring. reason: coded, when failed or refused.
         answer: the answer document once there is one, JSON.
         answered: whether the answer reached the relay.
+        countersigned: whether the researcher's signature for its receipt is in the ledger.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Request:
     reason: Reason | None = None
     answer: str = ""
     answered: bool = False
+    countersigned: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -8,6 +8,7 @@ number of messages of each is taken at a time.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import shutil
@@ -27,6 +28,7 @@ from datasites.syftnet.client import Participant, connect, connection_of, quiet
 from datasites.syftnet.deliveries import Deliveries, Delivery, Refused
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
 from datasites.syftnet.words import fingerprint_words, same_code
+from privacy import SigningKey
 
 MAX_REFUSED = 1000
 MESSAGES_AT_ONCE = 64
@@ -60,6 +62,12 @@ class ResearcherLink:
     def fingerprint(self) -> str:
         """The fingerprint of our own key, to be told to data owners."""
         return bundle_fingerprint(self._peers.peer_store.get_public_bundle())
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """Our own identity key, whose fingerprint data owners compared; for countersignatures."""
+        jwks = self._peers.peer_store._ensure_private_keys().to_jwks()
+        return SigningKey.from_seed(base64.urlsafe_b64decode(jwks["identity_key"]["d"] + "="))
 
     def request(self, site: str) -> None:
         """Ask a site to be paired; asking again is harmless, also when it is paired already."""

@@ -22,7 +22,7 @@ def verify(
         str | None, typer.Option(help="Public key (hex) to verify one ledger with.")
     ] = None,
 ) -> None:
-    """Verify every ledger in a run: chain, signatures, order, and reach against receipts."""
+    """Verify every ledger in a run: chain, signatures, and against receipts on both sides."""
     from orchestrator.audit import verify_run
     from orchestrator.errors import VerificationError
 
@@ -31,7 +31,10 @@ def verify(
         where = f" ({finding.path})" if finding.path else ""
         if finding.verified:
             head = finding.head[:12]
-            typer.echo(f"{finding.hospital}{where}: {finding.entries} entries hold, head {head}")
+            typer.echo(
+                f"{finding.hospital}{where}: {finding.entries} entries hold, head {head}; "
+                f"{finding.receipts} receipts and {finding.countersigned} countersignatures agree"
+            )
         else:
             typer.echo(f"{finding.hospital}{where}: DOES NOT HOLD: {finding.problem}")
     broken = [finding for finding in findings if not finding.verified]

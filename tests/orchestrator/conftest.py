@@ -5,6 +5,7 @@ up to a test. `SimulatedLink` stands in for the network alone: the researcher on
 checks receipts, hashes and signatures, is the real one.
 """
 
+import json
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ with warnings.catch_warnings():
 
 from datasites import (
     ANSWER_FILE,
+    COUNTERSIGNATURE_FILE,
     DECISION_FILE,
     TASK_FILE,
     Answer,
@@ -41,6 +43,7 @@ from privacy import (
     SigningKey,
     Unit,
     canonical_bytes,
+    countersignature_from_json,
     event_to_json,
     gaussian,
     sha256_hex,
@@ -99,6 +102,7 @@ class SimulatedHospital:
     answers: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
     files: dict = field(default_factory=dict)
+    countersigned: list = field(default_factory=list)
     spent: float = 1.0
 
     def card(self):
@@ -117,6 +121,11 @@ class SimulatedHospital:
         )
 
     def take(self, job, files):
+        if COUNTERSIGNATURE_FILE in files:
+            self.countersigned.append(
+                countersignature_from_json(json.loads(files[COUNTERSIGNATURE_FILE]))
+            )
+            return
         if job in self.asked:
             return
         self.asked.append(job)
@@ -181,6 +190,7 @@ class SimulatedLink:
     def __init__(self, hospitals):
         self.hospitals = hospitals
         self.interrupt_on = ""
+        self.signing_key = SigningKey.generate()
 
     def collect(self):
         return []

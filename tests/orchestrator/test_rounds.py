@@ -20,7 +20,7 @@ from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.rounds import covered_s
 from orchestrator.runstate import RunState
-from privacy import Checkpoint, SigningKey, Unit
+from privacy import Checkpoint, SigningKey, Unit, verify_countersignature
 
 A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"
 WEIGHTS = "weights.safetensors"
@@ -58,6 +58,12 @@ def test_a_study_of_honest_hospitals(world):
     torch.testing.assert_close(weights[name], start[name] + 0.02)
     # Receipts of the generator and of each round are kept.
     assert len(list(world.folder.root.glob("receipts/*/*.json"))) == 9
+    # Each went back signed by the researcher, once.
+    for hospital in world.hospitals.values():
+        assert [one.site for one in hospital.countersigned] == [hospital.email] * 3
+        assert len({one.request for one in hospital.countersigned}) == 3
+        for one in hospital.countersigned:
+            verify_countersignature(one)
     assert ("begin", "round 2", 3) in world.told.events
 
 

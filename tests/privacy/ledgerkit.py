@@ -8,7 +8,8 @@ from privacy.chain import entry_line, seal_line
 from privacy.details import Reservation
 from privacy.entries import Entry
 from privacy.events import poisson_gaussian
-from privacy.ledger import Ledger, read_file
+from privacy.ledger import Ledger
+from privacy.ledgerreading import read_file
 from privacy.mechanisms import describe
 from privacy.signing import SigningKey
 from privacy.spend import reserve

@@ -78,7 +78,9 @@ def found(
     lines: list[bytes], key: SigningKey, checkpoint: Checkpoint | None = None
 ) -> tuple[int, str]:
     with pytest.raises(LedgerTamperedError) as caught:
-        verify_chain(lines, public_hex=key.public_hex, checkpoint=checkpoint)
+        verify_chain(
+            lines, public_hex=key.public_hex, checkpoints=[checkpoint] if checkpoint else []
+        )
     assert f"ledger entry {caught.value.index}: {caught.value.reason}" in str(caught.value)
     if checkpoint is None:
         with pytest.raises(LedgerTamperedError):
@@ -92,7 +94,7 @@ def test_an_intact_chain(chain: Chain, key: SigningKey) -> None:
     assert summary.head == chain.checkpoint(LENGTH - 1)
     assert (summary.first_time, summary.last_time) == (numbered(0).time, numbered(LENGTH - 1).time)
     for i in range(LENGTH):
-        verify_chain(chain.lines, public_hex=key.public_hex, checkpoint=chain.checkpoint(i))
+        verify_chain(chain.lines, public_hex=key.public_hex, checkpoints=[chain.checkpoint(i)])
     read = list(sealed_entries(chain.lines, public_hex=key.public_hex))
     assert [one.entry for one in read] == [numbered(i) for i in range(LENGTH)]
     assert [one.checkpoint for one in read] == [chain.checkpoint(i) for i in range(LENGTH)]
@@ -167,7 +169,7 @@ def test_any_dropped_line_is_found_at_its_place(chain: Chain, which: int) -> Non
 def test_truncation_needs_a_checkpoint(chain: Chain, key: SigningKey) -> None:
     shorter = chain.lines[:6]  # two whole batches: alone it looks like a ledger
     summary = verify_chain(shorter, public_hex=key.public_hex)
-    verify_chain(shorter, public_hex=key.public_hex, checkpoint=chain.checkpoint(3))
+    verify_chain(shorter, public_hex=key.public_hex, checkpoints=[chain.checkpoint(3)])
     index, reason = found(shorter, key, chain.checkpoint(4))
     assert index == summary.entries == 4
     assert "truncated" in reason

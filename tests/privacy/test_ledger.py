@@ -21,7 +21,8 @@ from privacy.errors import (
     LedgerWriteError,
 )
 from privacy.keyfile import create_key, load_key
-from privacy.ledger import Ledger, read_file
+from privacy.ledger import Ledger
+from privacy.ledgerreading import read_file
 from privacy.signing import SigningKey
 from privacy.spend import commit
 from privacy.verification import verify_file
@@ -39,7 +40,7 @@ def test_create_append_reopen_verify(ledger: Ledger, key: SigningKey, note: Note
         EntryKind.BUDGET_SET,
         EntryKind.PLAN_RECEIVED,
     ]
-    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoint=sealed.checkpoint)
+    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[sealed.checkpoint])
     assert summary.head == sealed.checkpoint
     assert ledger.public_hex == key.public_hex
     assert list(read_file(ledger.path, public_hex=key.public_hex))[-1] == sealed
@@ -140,7 +141,7 @@ def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> Non
     assert account.entries == 2 + 2 * 12
     assert account.epsilon() <= 6.0
     assert len(account.states) == 3
-    verify_file(ledger.path, public_hex=key.public_hex, checkpoint=ledger.head())
+    verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[ledger.head()])
 
 
 APPENDER = """
@@ -202,7 +203,7 @@ def test_head_of_a_new_ledger(tmp_path: Path, key: SigningKey) -> None:
 def test_many_entries_are_sealed_in_batches(ledger: Ledger, key: SigningKey, note: Note) -> None:
     head = ledger.append_many((note(detail={"n": n}) for n in range(25)), batch_entries=10)
     assert head == ledger.head()
-    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoint=head)
+    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[head])
     assert (summary.entries, summary.seals) == (27, 2 + 3)
     assert Ledger.open(ledger.path, key).account() == ledger.account()
     assert ledger.append_many([]) == head
@@ -242,7 +243,7 @@ def test_parts_verified_side_by_side_say_the_same(
         ledger.append_many([note() for _ in range(3)])
     whole, head = ledger.path.read_bytes(), ledger.head()
     known = {"public_hex": key.public_hex, "part_bytes": part_bytes}
-    summary = verify_file(ledger.path, checkpoint=head, **known)  # type: ignore[arg-type]
+    summary = verify_file(ledger.path, checkpoints=[head], **known)  # type: ignore[arg-type]
     assert summary == verify_file(ledger.path, public_hex=key.public_hex)
     for place in (0.1, 0.5, 0.9, 0.999):
         spoilt = bytearray(whole)
@@ -256,7 +257,7 @@ def test_parts_verified_side_by_side_say_the_same(
         assert told[0] == told[1]
     ledger.path.write_bytes(b"".join(whole.splitlines(keepends=True)[:-4]))
     with pytest.raises(LedgerTamperedError, match="truncated"):
-        verify_file(ledger.path, checkpoint=head, **known)  # type: ignore[arg-type]
+        verify_file(ledger.path, checkpoints=[head], **known)  # type: ignore[arg-type]
 
 
 def test_the_bench_measures_what_it_says(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from privacy.errors import (
     LedgerWriteError,
 )
 from privacy.keyfile import create_key
-from privacy.ledger import Ledger, read_file
+from privacy.ledger import Ledger
+from privacy.ledgerreading import read_file
 from privacy.signing import SigningKey
 from privacy.verification import verify_file
 from tests.privacy.ledgerkit import NOON, Note, asking, batch
@@ -48,7 +49,7 @@ def test_a_torn_tail_is_cut_and_the_cut_recorded(
     assert repaired.detail == {"cut_bytes": len(tail), "cut_sha256": sha256_hex(tail)}
     assert path.read_bytes().startswith(whole)
     again.append(note())
-    verify_file(path, public_hex=key.public_hex, checkpoint=head)
+    verify_file(path, public_hex=key.public_hex, checkpoints=[head])
 
 
 def test_a_whole_seal_without_its_newline_is_kept(
@@ -201,7 +202,7 @@ def test_truncation_shows_against_a_receipt(ledger: Ledger, key: SigningKey, not
     ledger.path.write_bytes(b"".join(lines[:-2]))
     Ledger.open(ledger.path, key)  # by itself it looks intact
     with pytest.raises(LedgerTamperedError, match="truncated"):
-        verify_file(ledger.path, public_hex=key.public_hex, checkpoint=seen)
+        verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[seen])
 
 
 def test_not_a_ledger(tmp_path: Path, key: SigningKey) -> None:
