@@ -1,4 +1,4 @@
-"""What may stand in the repository: text of bounded length, and the two shipped models.
+"""What may stand in the repository: text of bounded length, and the three shipped models.
 
 An MRI can be committed by mistake in many shapes: as an image or array file, under another name,
 packed, or as base64 inside a page or a notebook. So every tracked file is text, except those named
@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BINARY = {
     "models/assets/encoder/encoder.safetensors",
+    "models/assets/generator/generator.safetensors",
     "models/assets/report_llama/model.safetensors",
 }
 LARGE = {"uv.lock", "models/assets/report_llama/tokenizer.json"}
