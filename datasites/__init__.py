@@ -42,9 +42,11 @@ if TYPE_CHECKING:
         GlobalScores,
         ModelPart,
         Plan,
+        PoolTask,
         Range,
         ReportPart,
         ReportTask,
+        Source,
         Task,
         TrainPart,
         TrainTask,
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
     from datasites.syftnet.words import fingerprint_words
-    from datasites.worker.protocol import REPORTS_FILE
+    from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
 
 _HOMES = {
     "datasites.answers": (
@@ -99,9 +101,11 @@ _HOMES = {
         "GlobalScores",
         "ModelPart",
         "Plan",
+        "PoolTask",
         "Range",
         "ReportPart",
         "ReportTask",
+        "Source",
         "Task",
         "TrainPart",
         "TrainTask",
@@ -121,7 +125,7 @@ _HOMES = {
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
-    "datasites.worker.protocol": ("REPORTS_FILE",),
+    "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -130,6 +134,7 @@ __all__ = [
     "COUNTERSIGNATURE_FILE",
     "DECISION_FILE",
     "EVALUATION_FILE",
+    "GENERATOR_FILE",
     "REPORTS_FILE",
     "TASK_FILE",
     "WEIGHTS_FILE",
@@ -153,6 +158,7 @@ __all__ = [
     "Plan",
     "PlanDecision",
     "PlanError",
+    "PoolTask",
     "Range",
     "Rehearsal",
     "RelayError",
@@ -160,6 +166,7 @@ __all__ = [
     "ReportPart",
     "ReportTask",
     "ResearcherLink",
+    "Source",
     "Status",
     "Task",
     "Timing",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         noised_evaluation,
     )
     from models.phantoms import PhantomSet, draw_phantom, draw_phantoms
+    from models.pooling import pack_generators, unpack_generators
     from models.prediction import predict
     from models.report_errors import FactsError, Finding, ReportCheckError, ReportError
     from models.report_layout import DISCLAIMER, sections_of
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from models.settings import AugmentSettings, GeneratorSettings
     from models.small_generator import SmallGenerator, fresh_generator, pretrained_generator
     from models.verify import check_report, verify_report
-    from models.weightrules import check_weights
+    from models.weightrules import check_plain_weights, check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
     from models.writer import Report, ReportWriter
 
@@ -90,6 +91,7 @@ _HOMES = {
         "noised_evaluation",
     ),
     "models.phantoms": ("PhantomSet", "draw_phantom", "draw_phantoms"),
+    "models.pooling": ("pack_generators", "unpack_generators"),
     "models.prediction": ("predict",),
     "models.report_errors": ("FactsError", "Finding", "ReportCheckError", "ReportError"),
     "models.report_layout": ("DISCLAIMER", "sections_of"),
@@ -97,7 +99,7 @@ _HOMES = {
     "models.settings": ("AugmentSettings", "GeneratorSettings"),
     "models.small_generator": ("SmallGenerator", "fresh_generator", "pretrained_generator"),
     "models.verify": ("check_report", "verify_report"),
-    "models.weightrules": ("check_weights",),
+    "models.weightrules": ("check_plain_weights", "check_weights"),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
     "models.writer": ("Report", "ReportWriter"),
 }
@@ -143,6 +145,7 @@ __all__ = [
     "build_generator",
     "build_model",
     "calibrated_from",
+    "check_plain_weights",
     "check_report",
     "check_weights",
     "class_figures",
@@ -162,6 +165,7 @@ __all__ = [
     "noised_accuracy",
     "noised_evaluation",
     "normalise",
+    "pack_generators",
     "predict",
     "pretrained_generator",
     "read_generator_card",
@@ -170,6 +174,7 @@ __all__ = [
     "sample_images",
     "save_model_file",
     "sections_of",
+    "unpack_generators",
     "verify_report",
     "weights_from_bytes",
     "weights_sha256",

@@ -97,6 +97,10 @@ def check_weights(data: bytes, *, like: bytes, max_bytes: int) -> None:
     found = read_header(data, max_bytes=max_bytes, metadata=False)
     wanted = read_header(like, max_bytes=len(like))
     check_same(found, wanted)
+    _check_finite(data)
+
+
+def _check_finite(data: bytes) -> None:
     try:
         arrays = load(data)
     except SafetensorError as error:  # a rule of the library that the header's check lacks
@@ -104,6 +108,25 @@ def check_weights(data: bytes, *, like: bytes, max_bytes: int) -> None:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WeightsError(f"tensor {name!r} holds NaN or infinity")
+
+
+def check_plain_weights(data: bytes, *, max_bytes: int) -> None:
+    """Let a weights file through that holds finite float32 tensors and nothing else.
+
+    Args:
+        data: the file to be judged.
+        max_bytes: size allowed.
+
+    Raises:
+        WeightsError: names the tensor and what is wrong with it.
+    """
+    found = read_header(data, max_bytes=max_bytes, metadata=False)
+    if not found:
+        raise WeightsError("the weights hold no tensor")
+    for name, info in found.items():
+        if info.dtype != "F32":
+            raise WeightsError(f"tensor {name!r} is {info.dtype}; expected is F32")
+    _check_finite(data)
 
 
 def check_same(found: dict[str, TensorInfo], wanted: dict[str, TensorInfo]) -> None:

@@ -96,6 +96,7 @@ class UpdateReason(StrEnum):
     SHAPE_DIFFERS = "shape_differs"
     DTYPE_DIFFERS = "dtype_differs"
     BUFFER_CHANGED = "buffer_changed"
+    NO_GENERATOR = "no_generator"
     NOT_FINITE = "not_finite"
     NORM_TOO_LARGE = "norm_too_large"
 

@@ -35,6 +35,7 @@ from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
 from orchestrator.errors import QuorumError, UpdateRefusedError, VerificationError
+from orchestrator.pools import pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
@@ -112,6 +113,7 @@ class StudyRun:
             QuorumError: too few hospitals delivered a usable update.
         """
         self._generators()
+        self._pools()
         aggregator = Aggregator(self._study.strategy.settings())
         if self._state.rounds_done == 0 and not self._state.scores:
             self._keep(0, initial, aggregator)
@@ -144,7 +146,7 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        self._step("reports", tasks, data)
+        self._step("reports", tasks, dict.fromkeys(tasks, data))
         self._state.report_requests = {site: task.request for site, task in tasks.items()}
         self._state.reports_asked = True
         self._folder.save(self._state)
@@ -170,11 +172,45 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        outcome = self._step("generator", tasks, None)
+        outcome = self._step("generator", tasks, {})
         self._state.timings.append(outcome.timing)
         # Those that failed are asked again by `resume`; the others have answered already.
         self._state.generators_done = len(outcome.replies) == len(self._hospitals)
         self._folder.save(self._state)
+
+    def _pools(self) -> None:
+        """Have each hospital draw from the generators that the others' owners released."""
+        if not self._bundle.plan.pools or self._state.pools_done:
+            return
+        released = self._released()
+        made = {
+            site: pool_task(
+                site,
+                released,
+                request=self.request_id("pool", site),
+                plan_sha256=self._bundle.sha256,
+            )
+            for site in self._hospitals
+        }
+        asked = {site: pair for site, pair in made.items() if pair is not None}
+        if asked:
+            tasks: dict[str, Task] = {site: task for site, (task, _) in asked.items()}
+            packed = {site: data for site, (_, data) in asked.items()}
+            self._state.timings.append(self._step("images of others", tasks, packed).timing)
+        self._state.pools_done = True
+        self._folder.save(self._state)
+
+    def _released(self) -> dict[str, bytes]:
+        """The generators that left, by hospital."""
+        found = {}
+        for site in self._hospitals:
+            request = self.request_id("generator", site)
+            try:
+                reply = self._researcher.reply(site, request, bundle=self._bundle)
+                found[site] = released_generator(site, reply)
+            except UpdateRefusedError as error:
+                self._give_up(site, error.reason_code)
+        return found
 
     def _round(
         self, number: int, weights: dict[str, torch.Tensor], aggregator: Aggregator
@@ -192,7 +228,7 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        outcome = self._step(f"round {number}", tasks, data)
+        outcome = self._step(f"round {number}", tasks, dict.fromkeys(tasks, data))
         updates = self._updates(outcome, weights)
         if len(updates) < self._study.quorum:
             raise QuorumError(
@@ -261,8 +297,8 @@ class StudyRun:
 
     # --- asking and waiting -----------------------------------------------------------------
 
-    def _step(self, what: str, tasks: Mapping[str, Task], weights: bytes | None) -> Outcome:
-        """Ask each hospital, then wait until all have answered or the time is over.
+    def _step(self, what: str, tasks: Mapping[str, Task], weights: Mapping[str, bytes]) -> Outcome:
+        """Ask each hospital, with its weights, then wait until all answered or the time is over.
 
         A relay that is away is tried again until then. Waiting is measured by the machine's
         running time: a clock that is set neither ends a round early nor keeps it open.
@@ -301,12 +337,12 @@ class StudyRun:
         work_s = covered_s(spans, started=started, ended=started + wall_s)
         return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
 
-    def _talk(self, unasked: dict[str, Task], weights: bytes | None) -> None:
+    def _talk(self, unasked: dict[str, Task], weights: Mapping[str, bytes]) -> None:
         """Ask those who were not asked yet, and take what arrived, if the relay is there."""
         try:
             for site, task in list(unasked.items()):
                 if not self._researcher.answered(site, task.request):
-                    self._researcher.ask(site, task, weights)
+                    self._researcher.ask(site, task, weights.get(site))
                 del unasked[site]
             self._researcher.collect()
         except RelayError as error:

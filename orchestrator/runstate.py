@@ -43,7 +43,7 @@ class RoundTiming(BaseModel):
     """One round on the clock.
 
     Attributes:
-        round: 0 for the generators. wall_s: from the first request to the aggregate.
+        round: 0 for generators and their pools. wall_s: from the first request to the aggregate.
         work_s: seconds of it in which at least one hospital was training.
     """
 
@@ -64,7 +64,7 @@ class RunState(BaseModel):
     Attributes:
         study, plan_sha256: what is run. test: the researcher's test folder.
         nonce: makes this run's request ids its own.
-        generators_done, rounds_done, reports_asked: how far it is.
+        generators_done, pools_done, rounds_done, reports_asked: how far it is.
         report_requests: per hospital, the request id its reports answer.
         refusals: per hospital, the coded reasons it gave, in order.
         unsandboxed: per hospital, requests whose jobs it ran without a sandbox, as it says.
@@ -80,6 +80,7 @@ class RunState(BaseModel):
     test: str
     nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     generators_done: bool = False
+    pools_done: bool = False
     rounds_done: int = 0
     reports_asked: bool = False
     report_requests: dict[str, str] = {}

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datasites import (
     EVALUATION_FILE,
+    GENERATOR_FILE,
     REPORTS_FILE,
     AugmentPart,
     DeclaredOutput,
@@ -78,7 +79,11 @@ class PrivacySpec(_Part):
 
 
 class GeneratorSpec(_Part):
-    """DP adaptation of the diffusion generator at each hospital; see `datasites.plans`."""
+    """DP adaptation of the diffusion generator at each hospital; see `datasites.plans`.
+
+    Attributes:
+        pooled: whether hospitals mix in images of each other's generators, once released.
+    """
 
     start: Literal["scratch", "phantoms"] = "phantoms"
     trains: Literal["all", "norms", "lora"] = "lora"
@@ -91,6 +96,7 @@ class GeneratorSpec(_Part):
     image_size: Annotated[int, Field(ge=16, le=128)] = 32
     images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 16
     sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 10
+    pooled: bool = False
 
 
 class ReportSpec(_Part):
@@ -216,7 +222,7 @@ def study_plan(study: Study) -> Plan:
             ),
             generator=generator,
             reports=reports,
-            outputs=_outputs(reports),
+            outputs=_outputs(study, reports),
         )
 
     try:
@@ -253,7 +259,9 @@ def _generator(study: Study) -> GeneratorPart | None:
                 "'scratch' and train 'all'"
             )
     try:
-        return GeneratorPart(noise_multiplier=noise, start_sha256=sha256, **spec.model_dump())
+        return GeneratorPart(
+            noise_multiplier=noise, start_sha256=sha256, **spec.model_dump(exclude={"pooled"})
+        )
     except pydantic.ValidationError as error:
         raise StudyError(f"{STUDY_FILE}, generator: {explain(error)}") from error
 
@@ -269,12 +277,15 @@ def _reports(study: Study) -> ReportPart | None:
     return ReportPart(metrics_noise_multiplier=noise, **study.reports.model_dump())
 
 
-def _outputs(reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:
-    weights = DeclaredOutput(name=WEIGHTS_OUTPUT, kind="weights", max_bytes=64 * 1024 * 1024)
-    if reports is None:
-        return (weights,)
-    return (
-        weights,
-        DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=8 * 1024 * 1024),
-        DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=1024 * 1024),
-    )
+def _outputs(study: Study, reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:
+    outputs = [DeclaredOutput(name=WEIGHTS_OUTPUT, kind="weights", max_bytes=64 * 1024 * 1024)]
+    if study.generator is not None and study.generator.pooled:
+        outputs.append(
+            DeclaredOutput(name=GENERATOR_FILE, kind="generator", max_bytes=64 * 1024 * 1024)
+        )
+    if reports is not None:
+        outputs += [
+            DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=8 * 1024 * 1024),
+            DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=1024 * 1024),
+        ]
+    return tuple(outputs)

@@ -60,6 +60,8 @@ draws = 2                   # timesteps of an image that one step averages; cost
 image_size = 32             # of the generator that starts from phantoms
 images_per_class = 16
 sampling_steps = 10
+pooled = false              # true: owners may release their generators, and every hospital draws
+                            # from the others' as well: no further epsilon; each waits for its owner
 """
 
 

@@ -47,6 +47,7 @@ class EntryKind(StrEnum):
     OUTPUT_REDACTED = "output_redacted"
     OUTPUT_RELEASED = "output_released"
     OUTPUT_WITHHELD = "output_withheld"
+    IMAGES_POOLED = "images_pooled"
     RELEASE_RULE_SET = "release_rule_set"
     RELEASE_RULE_REVOKED = "release_rule_revoked"
     RECEIPT_COUNTERSIGNED = "receipt_countersigned"

@@ -128,7 +128,7 @@ def reserve(account: Account, reservation: Reservation, *, time: str, actor: str
         actor=actor,
         action="reserve",
         resource=reservation.dataset_version,
-        reason=f"a run of {reservation.request}",
+        reason=f"a run of {reservation.request}{_at_no_cost(reservation.event)}",
         time=time,
         detail=detail,
     )
@@ -232,6 +232,11 @@ def _used(mechanisms: tuple[Mechanism, ...], event: DpEvent) -> tuple[Mechanism,
     """Those of a reservation's mechanisms that the committed event holds."""
     noises = {leaf.noise_multiplier for leaf, _ in leaves(event) if leaf is not None}
     return tuple(each for each in mechanisms if each.noise_multiplier in noises)
+
+
+def _at_no_cost(event: DpEvent) -> str:
+    """Said where a run is logged although it reads nothing private."""
+    return "" if list(leaves(event)) else ", at no cost: post-processing of what was released"
 
 
 def _required(reason: str, question: str) -> str:

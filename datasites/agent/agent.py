@@ -47,6 +47,7 @@ from datasites.site import Site, now_utc, stamp
 from datasites.syftnet import OwnerLink
 from datasites.syftnet.client import Participant
 from datasites.unsafe import log_unsafe_run
+from datasites.worker.protocol import Profile
 from models import WeightsError
 from privacy import LedgerBusyError, LedgerWriteError, PrivacyError
 
@@ -310,11 +311,12 @@ class Agent:
             profile = None
             if approval is not None and self._usable(approval):
                 at = self._starter.circumstances(submission.bundle, sender="", sender_key="")
-                busy = self._running is not None and self._running.job.profile == "generate"
+                busy = self._running.job.profile if self._running is not None else None
                 profile = next_profile(
                     submission.bundle.plan,
                     rounds_started=len(at.rounds_started),
-                    has_generator=at.has_generator or busy,
+                    has_generator=at.has_generator or busy is Profile.GENERATE,
+                    has_pool=at.has_pool or busy is Profile.POOL,
                 )
             try:
                 self._warm.keep(sha, profile)

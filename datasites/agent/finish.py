@@ -18,6 +18,7 @@ import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -25,13 +26,25 @@ import pydantic
 from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
 from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status, Timing
-from datasites.desk import Desk, Item, ItemKind, ItemState
+from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
 from datasites.errors import OutputError, ReleaseRefusedError
-from datasites.plans import GenerateTask, ReportTask, TrainTask, task_event, train_event
+from datasites.plans import (
+    GenerateTask,
+    PoolTask,
+    ReportTask,
+    TrainTask,
+    task_event,
+    train_event,
+)
 from datasites.sandbox import JobFolder, take_output
-from datasites.site import Site, now_utc, stamp, write_file
+from datasites.site import Site, now_utc, stamp, write_file, write_json
 from datasites.unsafe import UNSAFE_NOTE, ran_unsafe
 from datasites.worker.protocol import (
+    GENERATOR_FILE,
+    POOLED_ABOUT,
+    POOLED_IMAGES,
+    POOLED_LABELS,
+    POOLED_SOURCES,
     REPORTS_FILE,
     RESULT_FILE,
     SYNTHETIC_IMAGES,
@@ -40,9 +53,10 @@ from datasites.worker.protocol import (
     DraftReports,
     Result,
 )
-from models import check_weights
+from models import check_plain_weights, check_weights
 from privacy import (
     DpEvent,
+    EntryKind,
     Receipt,
     SpendState,
     Unit,
@@ -58,6 +72,10 @@ log = logging.getLogger("dura.agent")
 
 _RESULT_BYTES = 65_536
 _IMAGES_BYTES = 64 * 1024 * 1024
+_STAYING = frozenset(
+    {SYNTHETIC_IMAGES, SYNTHETIC_LABELS, POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES}
+)
+_Arrays = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 STANDING = "standing leave for DP outputs"
 
 
@@ -79,7 +97,9 @@ class Finisher:
         self._event(job, result)
         match job.task:
             case GenerateTask():
-                files = _synthetic(folder.outputs, job)
+                files = _synthetic(folder.outputs, job) | _generator(folder.outputs, job)
+            case PoolTask():
+                files = _pooled(folder.outputs, job, job.task)
             case TrainTask():
                 files = _weights(folder.outputs, job)
             case ReportTask():
@@ -99,7 +119,7 @@ class Finisher:
         event = self._event(job, result)
         self._commit(job, event)
         items = self._place(job, files)
-        left = {} if isinstance(job.task, GenerateTask) else files
+        left = {name: data for name, data in files.items() if name not in _STAYING}
         receipt = self._receipt(job, event, left)
         held = any(item.is_open for item in items)
         return Answer(
@@ -137,6 +157,12 @@ class Finisher:
                 target = self._site.synthetic(job.bundle.sha256)
                 write_file(target / SYNTHETIC_LABELS, files[SYNTHETIC_LABELS])
                 write_file(target / SYNTHETIC_IMAGES, files[SYNTHETIC_IMAGES])
+                if GENERATOR_FILE not in files:
+                    return []
+                adapted = {GENERATOR_FILE: files[GENERATOR_FILE]}
+                return [self._place_noised(job, ItemKind.GENERATOR, adapted)]
+            case PoolTask():
+                self._place_pool(job, job.task, files)
                 return []
             case TrainTask():
                 return [self._place_noised(job, ItemKind.WEIGHTS, files)]
@@ -151,13 +177,42 @@ class Finisher:
                     placed.append(self._place_noised(job, ItemKind.EVALUATION, counts))
                 return placed
 
+    def _place_pool(self, job: ReadyJob, task: PoolTask, files: dict[str, bytes]) -> None:
+        """Keep images of others' generators beside one's own, and say in the ledger whose."""
+        target = self._site.synthetic(job.bundle.sha256)
+        if (target / POOLED_IMAGES).exists():
+            return  # before a crash
+        sources = [source.model_dump() for source in task.sources]
+        if not self._pool_logged(job):
+            self._site.log(
+                EntryKind.IMAGES_POOLED,
+                actor="agent",
+                action="draw images",
+                resource=job.bundle.sha256,
+                reason="post-processing of generators that others adapted with DP and released; "
+                "no shard was read, so it costs no epsilon",
+                detail={"request": job.request.id, "sources": sources},
+            )
+        about = {"version": 1, "synthetic": True, "sources": sources}
+        write_json(target / POOLED_ABOUT, about)
+        for name in (POOLED_SOURCES, POOLED_LABELS, POOLED_IMAGES):  # the images make it complete
+            write_file(target / name, files[name])
+
+    def _pool_logged(self, job: ReadyJob) -> bool:
+        entries = (sealed.entry for sealed in self._site.ledger.entries())
+        return any(
+            entry.kind is EntryKind.IMAGES_POOLED and entry.detail.get("request") == job.request.id
+            for entry in entries
+        )
+
     def _place_noised(self, job: ReadyJob, kind: ItemKind, files: dict[str, bytes]) -> Item:
         """Hold what noise protects; it goes at once where the approval says so."""
         name = f"{job.request.id}-{kind.value}"
         item = _item(job, name, kind, tuple(files), note=self._note(job))
         self._desk.hold(item, files)
         item = self._desk.get(item.id)
-        if job.approval.standing_release and item.state is ItemState.HELD:
+        standing = job.approval.standing_release and kind not in NEEDS_A_PERSON
+        if standing and item.state is ItemState.HELD:
             by = ", ".join(job.approval.reviewers)
             try:
                 return self._desk.release_standing(item.id, actor=by, reason=STANDING)
@@ -268,14 +323,46 @@ def _reports(folder: Path, job: ReadyJob) -> dict[str, bytes]:
 
 
 def _synthetic(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    count, size = _drawn(job)
+    wanted: _Arrays = {
+        SYNTHETIC_IMAGES: (np.dtype(np.uint8), (count, size, size)),
+        SYNTHETIC_LABELS: (np.dtype(np.int64), (count,)),
+    }
+    return _arrays(folder, wanted)
+
+
+def _pooled(folder: Path, job: ReadyJob, task: PoolTask) -> dict[str, bytes]:
+    count, size = _drawn(job)
+    count *= len(task.sources)
+    wanted: _Arrays = {
+        POOLED_IMAGES: (np.dtype(np.uint8), (count, size, size)),
+        POOLED_LABELS: (np.dtype(np.int64), (count,)),
+        POOLED_SOURCES: (np.dtype(np.int64), (count,)),
+    }
+    return _arrays(folder, wanted)
+
+
+def _generator(folder: Path, job: ReadyJob) -> dict[str, bytes]:
+    """What training changed, where the plan declares that it may leave."""
+    declared = [output for output in job.bundle.plan.outputs if output.kind == "generator"]
+    if not declared:
+        return {}
+    if [output.name for output in declared] != [GENERATOR_FILE]:
+        raise OutputError(f"the plan does not declare {GENERATOR_FILE!r} as its generator")
+    data = take_output(folder, GENERATOR_FILE, max_bytes=declared[0].max_bytes)
+    check_plain_weights(data, max_bytes=declared[0].max_bytes)
+    return {GENERATOR_FILE: data}
+
+
+def _drawn(job: ReadyJob) -> tuple[int, int]:
+    """How many images the plan's generator draws, and their side in pixels."""
     part = job.bundle.plan.generator
     if part is None:
         raise OutputError("the plan has no generator")
-    count = part.images_per_class * len(job.bundle.plan.classes)
-    wanted = {
-        SYNTHETIC_IMAGES: (np.dtype(np.uint8), (count, part.image_size, part.image_size)),
-        SYNTHETIC_LABELS: (np.dtype(np.int64), (count,)),
-    }
+    return part.images_per_class * len(job.bundle.plan.classes), part.image_size
+
+
+def _arrays(folder: Path, wanted: _Arrays) -> dict[str, bytes]:
     files = {}
     for name, (dtype, shape) in wanted.items():
         files[name] = take_output(folder, name, max_bytes=_IMAGES_BYTES)

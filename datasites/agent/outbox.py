@@ -21,7 +21,7 @@ from datasites.answers import (
     Status,
     WithheldNotice,
 )
-from datasites.desk import Desk, Item, ItemKind, ItemState
+from datasites.desk import WITH_ANSWER, Desk, Item, ItemKind, ItemState
 from datasites.errors import DeskError, MailboxError, Reason
 from datasites.plans import APPROVED, Approval, plan_events
 from datasites.plans.store import PlanStore, Submission
@@ -86,8 +86,9 @@ class Outbox:
             write_file(mark, b"")
 
     def send_answer(self, request: Request, book: RequestBook, paired: Mapping[str, str]) -> None:
-        """Send the answer to a request, unless it waits for the owner's decision on weights.
+        """Send the answer to a request, unless it waits for a decision on what travels with it.
 
+        A generator that is withheld is a generator less, not a request that failed.
         Nothing that was released goes to a researcher who was unpaired since, only the code.
         """
         answer = Answer.model_validate_json(request.answer)
@@ -101,13 +102,13 @@ class Outbox:
             if item.kind is ItemKind.EVALUATION and item.state is ItemState.RELEASED:
                 files |= self._desk.outgoing(item)
                 decided.append(item)
-            if item.kind is not ItemKind.WEIGHTS:
+            if item.kind not in WITH_ANSWER:
                 continue
             if item.is_open:
                 return
             if item.state is ItemState.RELEASED:
                 files |= self._desk.outgoing(item)
-            else:
+            elif item.kind is ItemKind.WEIGHTS:
                 told = Reason(item.code or Reason.WITHHELD_BY_OWNER)
                 answer = answer.model_copy(update={"status": Status.REFUSED, "reason": told})
             decided.append(item)
@@ -128,7 +129,7 @@ class Outbox:
 
     def _send_report(self, item: Item) -> None:
         """Send a released report or evaluation, or a notice, once; one that was altered stays."""
-        if item.kind is ItemKind.WEIGHTS or item.sent or item.is_open:
+        if item.kind in WITH_ANSWER or item.sent or item.is_open:
             return
         try:
             name, document = self._document(item)

@@ -31,7 +31,14 @@ from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
 from datasites.sandbox import INSIDE
 from datasites.site import Site, now_utc, stamp
-from datasites.worker.protocol import JOB_FILE, SYNTHETIC_IMAGES, Claim, Job, Profile
+from datasites.worker.protocol import (
+    JOB_FILE,
+    POOLED_IMAGES,
+    SYNTHETIC_IMAGES,
+    Claim,
+    Job,
+    Profile,
+)
 from privacy import BudgetExceededError, Reservation, reserve, sha256_hex
 
 TRAIN_REQUEST = "train/"
@@ -121,13 +128,15 @@ class Starter:
 
     def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
         """What is true here and now for a task under `bundle`."""
+        synthetic = self._site.synthetic(bundle.sha256)
         return Circumstances(
             sender=sender,
             sender_key=sender_key,
             runtime_sha256=runtime_sha256(),
             dataset_version=self._site.card().dataset_version,
             rounds_started=self.rounds_started(bundle.sha256),
-            has_generator=(self._site.synthetic(bundle.sha256) / SYNTHETIC_IMAGES).exists(),
+            has_generator=(synthetic / SYNTHETIC_IMAGES).exists(),
+            has_pool=(synthetic / POOLED_IMAGES).exists(),
             quorum=self._site.settings.quorum,
             now=now_utc(),
             others_started=[

@@ -25,10 +25,18 @@ from datasites.worker.protocol import Profile
 from models import find_model
 
 
-def next_profile(plan: Plan, *, rounds_started: int, has_generator: bool) -> Profile | None:
-    """The sandbox that the plan's next task will need, None when it has none left."""
+def next_profile(
+    plan: Plan, *, rounds_started: int, has_generator: bool, has_pool: bool = False
+) -> Profile | None:
+    """The sandbox that the plan's next task will need, None when it has none left.
+
+    Images of others may never come (nobody released a generator): no longer than until the first
+    round are they waited for.
+    """
     if plan.generator is not None and not has_generator:
         return Profile.GENERATE
+    if plan.pools and not has_pool and rounds_started == 0:
+        return Profile.POOL
     if rounds_started < plan.rounds:
         return Profile.TRAIN
     return Profile.REPORT if plan.reports is not None else None
@@ -93,6 +101,8 @@ class WarmSandboxes:
             if self._site.settings.report_model:
                 # From the Hub it is fetched here, outside: a sandbox has no network.
                 mounts["llama"] = find_model(self._site.settings.report_model).folder
+        elif profile is Profile.POOL:
+            mounts = {}  # it draws from what others released, and is shown nothing of this site's
         else:
             mounts = {TRAIN: self._site.shard(TRAIN)}
         if profile is Profile.TRAIN:

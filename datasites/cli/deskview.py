@@ -28,6 +28,7 @@ from models import ReportError, references
 
 _TITLES = {
     ItemKind.WEIGHTS: "model weights",
+    ItemKind.GENERATOR: "generator, adapted here with DP; the study's other hospitals draw from it",
     ItemKind.EVALUATION: "noised counts of this hospital's test cases",
     ItemKind.CASE_REPORT: "case report (one patient)",
     ItemKind.HOSPITAL_REPORT: "cohort report (this hospital's test cases)",
@@ -129,7 +130,7 @@ def checked_text(assessment: Assessment, item: Item) -> str:
 
 def cost_text(item: Item, *, disclosed: int = 0) -> str:
     """What releasing an item costs in privacy."""
-    if item.kind is ItemKind.WEIGHTS:
+    if item.kind in (ItemKind.WEIGHTS, ItemKind.GENERATOR):
         return "no further privacy: paid in full when its job ran"
     if item.kind in (ItemKind.HOSPITAL_REPORT, ItemKind.EVALUATION):
         return "no further privacy: its figures were noised, and paid for when its job ran"

@@ -3,7 +3,14 @@
 from datasites.desk.assessment import Assessment, assess
 from datasites.desk.content import BLOCK, HeldReport, Span, occurrences
 from datasites.desk.identifiers import NOT_SCANNED, SCANNED, Mark, MarkKind, scan
-from datasites.desk.items import Item, ItemKind, ItemState, decide
+from datasites.desk.items import (
+    NEEDS_A_PERSON,
+    WITH_ANSWER,
+    Item,
+    ItemKind,
+    ItemState,
+    decide,
+)
 from datasites.desk.links import Link, Linked, link
 from datasites.desk.lock import desk_lock
 from datasites.desk.release_rule import RULE_KINDS, ReleaseRule, listed_kinds
@@ -12,9 +19,11 @@ from datasites.desk.store import Desk
 
 __all__ = [
     "BLOCK",
+    "NEEDS_A_PERSON",
     "NOT_SCANNED",
     "RULE_KINDS",
     "SCANNED",
+    "WITH_ANSWER",
     "Assessment",
     "Desk",
     "HeldReport",

@@ -41,8 +41,13 @@ class ItemKind(StrEnum):
     HOSPITAL_REPORT = "hospital"
     GLOBAL_REPORT = "global"
     EVALUATION = "evaluation"
+    GENERATOR = "generator"
 
 
+WITH_ANSWER = frozenset({ItemKind.WEIGHTS, ItemKind.GENERATOR})
+"""Kinds that travel with the answer to their request, which waits for the decision on them."""
+NEEDS_A_PERSON = frozenset({ItemKind.GENERATOR})
+"""Kinds for which no standing leave holds."""
 _REPORTS = frozenset({ItemKind.CASE_REPORT, ItemKind.HOSPITAL_REPORT, ItemKind.GLOBAL_REPORT})
 ENTRY_OF = {
     ItemState.RELEASED: EntryKind.OUTPUT_RELEASED,

@@ -25,6 +25,7 @@ from datasites.desk.assessment import Assessment, assess, problems_of
 from datasites.desk.content import HeldReport, Span, redact
 from datasites.desk.items import (
     ENTRY_OF,
+    NEEDS_A_PERSON,
     Item,
     ItemState,
     changed,
@@ -182,7 +183,8 @@ class Desk:
         with desk_lock(self._site.root):
             item = self._settled(item_id)
             approval = self.approval(item)
-            if item.is_report or approval is None or not approval.standing_release:
+            standing = approval is not None and approval.standing_release
+            if item.is_report or item.kind in NEEDS_A_PERSON or not standing:
                 raise ReleaseRefusedError(
                     Obstacle.NOT_COVERED, f"{item.id} has no standing release; it waits"
                 )

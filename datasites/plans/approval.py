@@ -20,7 +20,7 @@ from datetime import datetime
 
 from datasites.errors import Reason, RefusedError
 from datasites.plans.plan import Plan
-from datasites.plans.tasks import GenerateTask, ReportTask, Task, TrainTask
+from datasites.plans.tasks import GenerateTask, PoolTask, ReportTask, Task, TrainTask
 from privacy import SigningKey, canonical_bytes, verify
 
 APPROVED = "approved"
@@ -72,8 +72,9 @@ class Circumstances:
         runtime_sha256: the installed code now.
         dataset_version: the shard now.
         rounds_started: round numbers of training runs that were started under this plan.
-        others_started: kinds (`generate`, `report`) of all other runs that were started.
+        others_started: kinds (`generate`, `pool`, `report`) of all other runs that were started.
         has_generator: whether the plan's synthetic images lie ready.
+        has_pool: whether images of the others' generators do.
         quorum: reviewers this hospital wants.
         now: UTC time.
     """
@@ -87,6 +88,7 @@ class Circumstances:
     quorum: int
     now: datetime
     others_started: Sequence[str] = ()
+    has_pool: bool = False
 
 
 def sign_approval(approval: Approval, key: SigningKey) -> str:
@@ -168,14 +170,28 @@ def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: Circumstance
             if at.has_generator:
                 raise RefusedError(Reason.DUPLICATE_REQUEST, "the generator was trained already")
             _has_leave(task, plan=plan, approval=approval, at=at)
+        case PoolTask():
+            _within_pool(plan, at)
+            _has_leave(task, plan=plan, approval=approval, at=at)
         case ReportTask():
             if plan.reports is None:
                 raise RefusedError(Reason.MALFORMED_REQUEST, "the plan has no reports")
             _has_leave(task, plan=plan, approval=approval, at=at)
 
 
+def _within_pool(plan: Plan, at: Circumstances) -> None:
+    if not plan.pools:
+        raise RefusedError(Reason.MALFORMED_REQUEST, "the plan mixes in no images of others")
+    if not at.has_generator:
+        raise RefusedError(
+            Reason.GENERATOR_MISSING, "images of others are mixed in with one's own, not instead"
+        )
+    if at.has_pool:
+        raise RefusedError(Reason.DUPLICATE_REQUEST, "images of the others were drawn already")
+
+
 def _has_leave(
-    task: GenerateTask | ReportTask, *, plan: Plan, approval: Approval, at: Circumstances
+    task: GenerateTask | PoolTask | ReportTask, *, plan: Plan, approval: Approval, at: Circumstances
 ) -> None:
     """One run of its kind was approved; more only where more training runs than rounds were."""
     allowed = 1 + max(0, approval.max_rounds - plan.rounds)

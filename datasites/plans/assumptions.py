@@ -24,7 +24,7 @@ from datasites.plans.plan import MODEL_FILE, Plan
 
 FEWEST_UNITS = 8
 LEAST_NOISE = 0.5
-_NOISED_OR_HELD = ("weights", "evaluation", "report")
+_NOISED_OR_HELD = ("weights", "evaluation", "report", "generator")
 
 
 class Severity(StrEnum):
@@ -263,6 +263,11 @@ def _public(plan: Plan) -> Iterator[Finding]:
             "a plan has no word for public data: losses without noise see the global weights and "
             "the hospital's own DP-synthetic images only"
         )
+        if plan.pools:
+            text += (
+                ", and images drawn from generators that other hospitals adapted with DP and "
+                "released: they cost nobody here anything who is not a patient there as well"
+            )
         yield Finding(Assumption.PUBLIC_DATA, Severity.HOLDS, text)
 
 

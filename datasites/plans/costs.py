@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datasites.plans.plan import Plan
-from datasites.plans.tasks import GenerateTask, ReportTask, Task, TrainTask
+from datasites.plans.tasks import GenerateTask, PoolTask, ReportTask, Task, TrainTask
 
 UNIT_WEIGHT = 1.0
 """What one unit adds to a vector of counts, in L2 norm."""
@@ -25,6 +25,8 @@ def task_event(plan: Plan, task: Task) -> DpEvent:
             return train_event(plan, steps=task.steps)
         case GenerateTask():
             return generator_event(plan)
+        case PoolTask():
+            return pool_event()
         case ReportTask():
             return metrics_event(plan)
 
@@ -53,6 +55,13 @@ def generator_event(plan: Plan) -> DpEvent:
     )
 
 
+def pool_event() -> DpEvent:
+    """No cost: images are drawn from what others released, and no shard is read."""
+    from privacy import compose
+
+    return compose([])
+
+
 def metrics_event(plan: Plan) -> DpEvent:
     """The test figures, in one release: confusion matrix and score histograms together."""
     from privacy import evaluation_event
@@ -78,6 +87,8 @@ def task_mechanisms(plan: Plan, task: Task, *, published_units: float) -> tuple[
             clip_norm = plan.train.clipping_norm
         case GenerateTask():
             clip_norm = plan.generator.clipping_norm if plan.generator else 0.0
+        case PoolTask():
+            return ()
         case ReportTask():
             clip_norm = EVALUATION_SENSITIVITY
     return describe(event, clip_norm=clip_norm, published_units=published_units)

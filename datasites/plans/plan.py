@@ -117,7 +117,7 @@ class DeclaredOutput(_Part):
     """One file that may leave, with what it may contain."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
-    kind: Literal["weights", "report", "evaluation"]
+    kind: Literal["weights", "report", "evaluation", "generator"]
     max_bytes: Annotated[int, Field(ge=1, le=512 * 1024 * 1024)]
 
 
@@ -139,10 +139,17 @@ class Plan(_Part):
     def _consistent(self) -> Plan:
         if self.train.synthetic_weight > 0 and self.generator is None:
             raise ValueError("train.synthetic_weight is above 0 but the plan has no generator")
+        if self.pools and self.generator is None:
+            raise ValueError("a generator is declared as an output, but the plan has none")
         names = [output.name for output in self.outputs]
         if len(set(names)) != len(names):
             raise ValueError(f"outputs are declared twice: {names}")
         return self
+
+    @property
+    def pools(self) -> bool:
+        """Whether adapted generators may leave, and images of the others' be mixed in."""
+        return any(output.kind == "generator" for output in self.outputs)
 
     @property
     def weights_output(self) -> DeclaredOutput:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datasites.errors import PlanError
 from datasites.plans.generators import Sha256
-from datasites.plans.plan import Name, NotNegative, explain
+from datasites.plans.plan import Email, Name, NotNegative, explain
 
 TASK_FILE = "task.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -31,6 +31,33 @@ class GenerateTask(_Task):
     """Train the plan's generator and keep its synthetic images at the hospital."""
 
     kind: Literal["generate"] = "generate"
+
+
+class Source(BaseModel):
+    """A released generator of another hospital.
+
+    Attributes:
+        hospital: whose it is, as the researcher says.
+        sha256: of the file it released, which its receipt names.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    hospital: Email
+    sha256: Sha256
+
+
+class PoolTask(_Task):
+    """Draw images from other hospitals' released generators, to mix in with one's own.
+
+    Attributes:
+        weights_sha256: of the file that comes along, in which all of them are packed.
+        sources: whose they are, in order.
+    """
+
+    kind: Literal["pool"] = "pool"
+    weights_sha256: Sha256
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, max_length=64, strict=False)]
 
 
 class TrainTask(_Task):
@@ -65,7 +92,7 @@ class ReportTask(_Task):
     scores: GlobalScores | None = None
 
 
-Task = GenerateTask | TrainTask | ReportTask
+Task = GenerateTask | PoolTask | TrainTask | ReportTask
 _ADAPTER: pydantic.TypeAdapter[Task] = pydantic.TypeAdapter(
     Annotated[Task, Field(discriminator="kind")]
 )

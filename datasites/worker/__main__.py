@@ -19,6 +19,7 @@ from datasites.worker.protocol import Profile, Result
 _WORK = {
     Profile.TRAIN: "datasites.worker.train",
     Profile.GENERATE: "datasites.worker.generate",
+    Profile.POOL: "datasites.worker.pool",
     Profile.REPORT: "datasites.worker.report",
 }
 

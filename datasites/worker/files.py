@@ -14,6 +14,8 @@ from datasites.plans import MODEL_FILE, WEIGHTS_FILE
 from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
 from datasites.worker.protocol import (
     JOB_FILE,
+    POOLED_IMAGES,
+    POOLED_LABELS,
     RESULT_FILE,
     SYNTHETIC_IMAGES,
     SYNTHETIC_LABELS,
@@ -51,13 +53,19 @@ class JobFiles:
         return load_shard(self._data / name)
 
     def synthetic(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
-        """The hospital's own DP-synthetic images [N, S, S] and labels [N], if there are any."""
+        """DP-synthetic images [N, S, S] and labels [N], if there are any.
+
+        The hospital's own, then those drawn from other hospitals' released generators.
+        """
         folder = self._data / "synthetic"
         if not (folder / SYNTHETIC_IMAGES).exists():
             return None
-        images = np.load(folder / SYNTHETIC_IMAGES, allow_pickle=False)
-        labels = np.load(folder / SYNTHETIC_LABELS, allow_pickle=False)
-        return images, labels
+        pairs = [(SYNTHETIC_IMAGES, SYNTHETIC_LABELS)]
+        if (folder / POOLED_IMAGES).exists():
+            pairs.append((POOLED_IMAGES, POOLED_LABELS))
+        images = [np.load(folder / name, allow_pickle=False) for name, _ in pairs]
+        labels = [np.load(folder / name, allow_pickle=False) for _, name in pairs]
+        return np.concatenate(images), np.concatenate(labels)
 
     @property
     def report_model(self) -> Path | None:

@@ -1,4 +1,8 @@
-"""DP adaptation of the plan's generator on the shard, and sampling; the images stay here."""
+"""DP adaptation of the plan's generator on the shard, and sampling; the images stay here.
+
+Where the plan declares a generator among its outputs, what training changed is left as well; it
+waits on the release desk for its owner.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from numpy.typing import NDArray
 from datasites.plans import GenerateTask
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import adapt_generator, draw_images, open_generator
-from datasites.worker.protocol import SYNTHETIC_IMAGES, SYNTHETIC_LABELS
-from models import fresh_generator
+from datasites.worker.protocol import GENERATOR_FILE, SYNTHETIC_IMAGES, SYNTHETIC_LABELS
+from models import fresh_generator, weights_to_bytes
 
 
 def warm_up() -> None:
@@ -38,6 +42,8 @@ def run(files: JobFiles) -> int:
     images, labels = draw_images(generator, part, classes=len(job.plan.classes))
     files.write(SYNTHETIC_IMAGES, npy(images))
     files.write(SYNTHETIC_LABELS, npy(labels))
+    if job.plan.pools:
+        files.write(GENERATOR_FILE, weights_to_bytes(generator.adapted()))
     return result.steps_taken
 
 

@@ -21,6 +21,11 @@ RESULT_FILE = "result.json"
 REPORTS_FILE = "reports.json"
 SYNTHETIC_IMAGES = "synthetic_images.npy"
 SYNTHETIC_LABELS = "synthetic_labels.npy"
+GENERATOR_FILE = "generator.safetensors"
+POOLED_IMAGES = "pooled_images.npy"
+POOLED_LABELS = "pooled_labels.npy"
+POOLED_SOURCES = "pooled_sources.npy"
+POOLED_ABOUT = "pooled.json"
 
 
 class Profile(StrEnum):
@@ -28,6 +33,7 @@ class Profile(StrEnum):
 
     TRAIN = "train"
     GENERATE = "generate"
+    POOL = "pool"
     REPORT = "report"
 
 
@@ -78,7 +84,7 @@ class Result(_Message):
     """How a job went.
 
     Attributes:
-        steps_taken: noised steps taken (0 for a report job).
+        steps_taken: noised steps taken (0 for a job that takes none).
         work_s: seconds from the job's start to its end, without start-up.
         started, ended: POSIX times of the same, for the overhead figure.
     """

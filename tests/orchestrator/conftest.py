@@ -290,9 +290,16 @@ def paper(tmp_path_factory):
 
 
 @pytest.fixture
-def world(paper, tmp_path):
-    study, bundle = paper
-    hospitals = {site: SimulatedHospital(site, bundle) for site in SITES}
-    folder = RunFolder(tmp_path / "run")
-    folder.start(study=study.name, plan_sha256=bundle.sha256, test=tmp_path)
-    return World(study, bundle, hospitals, SimulatedResearcher(study, hospitals), folder)
+def make_world(tmp_path):
+    def make(study, bundle):
+        hospitals = {site: SimulatedHospital(site, bundle) for site in SITES}
+        folder = RunFolder(tmp_path / "run")
+        folder.start(study=study.name, plan_sha256=bundle.sha256, test=tmp_path)
+        return World(study, bundle, hospitals, SimulatedResearcher(study, hospitals), folder)
+
+    return make
+
+
+@pytest.fixture
+def world(paper, make_world):
+    return make_world(*paper)

@@ -104,10 +104,10 @@ class World:
         }
         return TrainTask.model_validate({**base, **fields})
 
-    def ask(self, task: Task, job: str | None = None) -> None:
+    def ask(self, task: Task, job: str | None = None, *, weights: bytes = b"") -> None:
         files = {"task.json": task_bytes(task)}
         if hasattr(task, "weights_sha256"):
-            files["weights.safetensors"] = self.weights
+            files["weights.safetensors"] = weights or self.weights
         self.link.submit(site=HOSPITAL, job=job or task.request, files=files)
 
     def answers(self, job: str) -> dict[str, bytes]:
@@ -278,8 +278,8 @@ class ByHand:
     world: World
     agent: Agent
 
-    def begin(self, task: Task) -> None:
-        self.world.ask(task)
+    def begin(self, task: Task, *, weights: bytes = b"") -> None:
+        self.world.ask(task, weights=weights)
         paired = self.agent._link.paired()
         for inbound in self.agent._link.fetch():
             assert self.agent._inbox.take(inbound, sender_key=paired[inbound.sender]) is None

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from datasites.errors import Reason, RefusedError
 from datasites.plans import (
+    DeclaredOutput,
     GenerateTask,
+    PoolTask,
     ReportTask,
+    Source,
     TrainTask,
     add_vote,
     authorise,
@@ -95,6 +98,25 @@ def test_the_generator_is_trained_once_and_before_it_is_needed(plan, approval, a
     )
     missing = replace(at, has_generator=False)
     assert refused(train, mixing, approval, missing) is Reason.GENERATOR_MISSING
+
+
+def test_images_of_others_need_a_plan_that_says_so_and_come_once(plan, approval, at, bundle):
+    task = PoolTask(
+        request="p",
+        plan_sha256=bundle.sha256,
+        weights_sha256="0" * 64,
+        sources=(Source(hospital="b@hospital.example", sha256="1" * 64),),
+    )
+    declared = DeclaredOutput(name="generator.safetensors", kind="generator", max_bytes=9)
+    pooling = plan.model_copy(update={"outputs": (*plan.outputs, declared)})
+    authorise(task, plan=pooling, approval=approval, at=at)
+    assert refused(task, plan, approval, at) is Reason.MALFORMED_REQUEST
+    early = replace(at, has_generator=False)
+    assert refused(task, pooling, approval, early) is Reason.GENERATOR_MISSING
+    late = replace(at, has_pool=True)
+    assert refused(task, pooling, approval, late) is Reason.DUPLICATE_REQUEST
+    used = replace(at, others_started=["pool"])
+    assert refused(task, pooling, approval, used) is Reason.RERUN_NEEDS_LEAVE
 
 
 def test_kinds_that_the_plan_lacks_are_refused(plan, approval, at, bundle):

@@ -67,6 +67,16 @@ def test_synthetic_images_need_a_generator(plan):
         parse_plan(json.dumps(document).encode())
 
 
+def test_a_generator_that_may_leave_is_one_the_plan_has(plan):
+    document = json.loads(plan_bytes(plan))
+    output = {"name": "generator.safetensors", "kind": "generator", "max_bytes": 100}
+    document["outputs"].append(output)
+    assert parse_plan(json.dumps(document).encode()).pools
+    document["generator"] = None
+    with pytest.raises(PlanError, match="generator is declared"):
+        parse_plan(json.dumps(document).encode())
+
+
 def test_outputs_are_declared_once(plan):
     document = json.loads(plan_bytes(plan))
     document["outputs"].append(document["outputs"][0])
