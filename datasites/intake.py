@@ -2,7 +2,11 @@
 
 Order: read and check everything; charge the card's noised counts to the budget (reserve, commit);
 write the shards and the card. A second ingest of the same images changes nothing and costs
-nothing. New images give a new data set version: approvals for the old one no longer hold.
+nothing. New images give a new data set version: approvals for the old one no longer hold. So does
+another unit of privacy; it never becomes weaker unless the owner asks for that unit by name.
+
+Test cases are compared with the training images they are ingested with, so new training images need
+the test folder again; test cases that changed alone are counted on a new card.
 """
 
 from __future__ import annotations
@@ -11,17 +15,32 @@ import secrets
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 
-from datasites.card import NOISE_MULTIPLIER, DataCard
-from datasites.ingest import IngestReport, IngestResult, Shard, ingest, save_shard
+from datasites.card import NOISE_MULTIPLIER, DataCard, SideCounts, UnitKind
+from datasites.ingest import (
+    UNIT_KINDS,
+    IngestError,
+    IngestReport,
+    IngestResult,
+    Shard,
+    UnitRule,
+    UnitRuleError,
+    ingest,
+    ingest_both,
+    save_shard,
+    shard_version,
+)
 from datasites.plans.costs import UNIT_WEIGHT
 from datasites.runtime import runtime_sha256
+from datasites.settings import SiteSettings
 from datasites.site import TEST, TRAIN, Site, now_utc, stamp, write_file
 from datasites.syftnet import OwnerLink
 from models import draw_phantoms
 from privacy import (
+    ADD_OR_REMOVE_ONE,
     EntryKind,
     Reservation,
     commit,
@@ -36,6 +55,18 @@ from privacy import (
 
 MOCK_PER_CLASS = 12
 CARD_REQUEST = "data-card"
+NOTHING_BESIDE = SideCounts()
+_KINDS = {"auto": "", "patient": "patient", "group": "near-duplicate group", "image": "image"}
+"""How settings and the command line call the units."""
+
+
+class _How(TypedDict):
+    """How both folders are read."""
+
+    classes: tuple[str, ...]
+    image_size: int
+    rule: UnitRule
+    key: bytes
 
 
 @dataclass(frozen=True)
@@ -54,33 +85,71 @@ class Intake:
     changed: bool
 
 
-def take_in(site: Site, train: Path, test: Path | None, *, actor: str) -> Intake:
+def take_in(
+    site: Site, train: Path, test: Path | None, *, actor: str, rule: UnitRule | None = None
+) -> Intake:
     """Ingest a training folder and, where there is one, a test folder.
 
+    Args:
+        site: takes them in.
+        train: folder of training images.
+        test: folder of the hospital's own test cases.
+        actor: who does it.
+        rule: what a unit of privacy is; None for what the site's settings say.
+
     Raises:
-        IngestError: a folder holds nothing usable.
+        IngestError: a folder holds nothing usable, the test cases are missing, or the unit would
+            become weaker although nobody asked for that.
         BudgetExceededError: not even the card's counts fit the budget; nothing was changed.
     """
     settings = site.settings
-    read = [
-        ingest(folder, classes=settings.classes, image_size=settings.image_size)
-        for folder in (train, test)
-        if folder is not None
-    ]
+    rule = rule or rule_from(settings)
+    how = _How(
+        classes=settings.classes,
+        image_size=settings.image_size,
+        rule=rule,
+        key=site.patient_key,
+    )
+    read = [ingest(train, **how)] if test is None else [*ingest_both(train, test, **how)]
     held_out = read[1] if test is not None else None
-    version = read[0].shard.version
-    changed = not site.has_data or site.card().dataset_version != version
+    changed = _changed(site, read)
+    if changed:
+        _must_not_weaken(site, read[0].shard, rule)
+        _must_hold_test(site, read)
     (site.root / "private").mkdir(exist_ok=True, mode=0o700)
     if changed:
-        card = _charge_card(site, read[0].shard, actor=actor)
+        card = _charge_card(site, read[0].shard, actor=actor, beside=_beside(read))
     save_shard(read[0].shard, site.shard(TRAIN), replace=True)
     if held_out is not None:
         save_shard(held_out.shard, site.shard(TEST), replace=True)
     if changed:
-        _log(site, read, actor)
+        _log(site, read, actor, rule)
         write_file(site.root / "card.json", card.model_dump_json(indent=2).encode())
     report = held_out.report if held_out is not None else None
     return Intake(read[0].report, report, site.card(), changed)
+
+
+def rule_from(
+    settings: SiteSettings,
+    *,
+    unit: str | None = None,
+    pattern: str | None = None,
+    csv: Path | None = None,
+) -> UnitRule:
+    """What a unit is by a site's settings, or by what is given instead of one of them.
+
+    Raises:
+        UnitRuleError: that contradicts itself.
+    """
+    name = settings.unit if unit is None else unit
+    if name not in _KINDS:
+        raise UnitRuleError(f"{name!r} is no unit; choose one of {', '.join(_KINDS)}")
+    table = csv or (Path(settings.patient_csv) if settings.patient_csv else None)
+    return UnitRule(
+        kind=_KINDS[name],
+        patient_pattern=settings.patient_pattern if pattern is None else pattern,
+        patient_csv=table,
+    )
 
 
 def publish_mock(site: Site, link: OwnerLink) -> None:
@@ -98,8 +167,45 @@ def publish_mock(site: Site, link: OwnerLink) -> None:
         )
 
 
-def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
-    event = counts_event(noise_multiplier=NOISE_MULTIPLIER)
+def _changed(site: Site, read: list[IngestResult]) -> bool:
+    """Whether anything differs from what is stored; a test folder that is not given does not."""
+    if not site.has_data or site.card().dataset_version != read[0].shard.version:
+        return True
+    return any(one.shard.version != shard_version(site.shard(TEST)) for one in read[1:])
+
+
+def _must_not_weaken(site: Site, shard: Shard, rule: UnitRule) -> None:
+    if rule.kind or not site.has_data:
+        return
+    before, now = site.card().unit, shard.unit_kind
+    if UNIT_KINDS.index(now) > UNIT_KINDS.index(before):
+        raise UnitRuleError(
+            f"units here are of the kind {before}, and with these images they would be of the kind "
+            f"{now} only: say where the patients' numbers are (--patient-csv, --patient-pattern), "
+            f"or ask for the weaker unit by name (--unit group); nothing was changed"
+        )
+
+
+def _must_hold_test(site: Site, read: list[IngestResult]) -> None:
+    if len(read) == 1 and site.shard(TEST).exists():
+        raise IngestError(
+            "the test cases here were compared with other training images; give their folder again "
+            f"with --test (or remove {site.shard(TEST)} to go without); nothing was changed"
+        )
+
+
+def _beside(read: list[IngestResult]) -> SideCounts:
+    """What is counted beside the histogram; whether, depends on the owner's choices alone."""
+    return SideCounts(
+        joined=read[0].report.joined_units if read[0].shard.unit_kind == UNIT_KINDS[0] else None,
+        straddling=read[1].report.straddling_units if len(read) > 1 else None,
+    )
+
+
+def _charge_card(
+    site: Site, shard: Shard, *, actor: str, beside: SideCounts = NOTHING_BESIDE
+) -> DataCard:
+    event = counts_event(noise_multiplier=beside.noise_multiplier)
     wanted = Reservation(
         reservation=f"card-{shard.version[:16]}-{secrets.token_hex(4)}",
         event=event,
@@ -115,7 +221,13 @@ def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
     exact = unit_counts(
         np.asarray(shard.labels), np.asarray(shard.units), n_classes=len(shard.classes)
     )
-    noised = noised_counts(exact, noise_multiplier=NOISE_MULTIPLIER, rng=os_rng())
+    noised, joined, straddling = beside.split(
+        noised_counts(
+            beside.with_histogram(exact),
+            noise_multiplier=beside.noise_multiplier,
+            rng=os_rng(),
+        )
+    )
     site.ledger.transact(
         lambda account: commit(
             account,
@@ -133,20 +245,27 @@ def _charge_card(site: Site, shard: Shard, *, actor: str) -> DataCard:
         dataset_version=shard.version,
         classes=shard.classes,
         image_size=settings.image_size,
-        unit=shard.unit_kind,
+        unit=cast("UnitKind", shard.unit_kind),
         units=max(1.0, float(noised.sum())),
         units_per_class=tuple(float(count) for count in shown_counts(noised)),
         noise_multiplier=NOISE_MULTIPLIER,
         mock="mock-mri",
+        joined_units=joined,
+        straddling_units=straddling,
     )
 
 
-def _log(site: Site, read: list[IngestResult], actor: str) -> None:
+def _log(site: Site, read: list[IngestResult], actor: str, rule: UnitRule) -> None:
     for name, result in zip((TRAIN, TEST), read, strict=False):
         site.log(
             EntryKind.DATASET_INGESTED,
             actor=actor,
             action="ingest",
             resource=name,
-            detail={"dataset_version": result.shard.version, "unit": result.shard.unit_kind},
+            detail={
+                "dataset_version": result.shard.version,
+                "unit": result.shard.unit_kind,
+                "unit_asked_by_name": bool(rule.kind),
+                "relation": ADD_OR_REMOVE_ONE,
+            },
         )

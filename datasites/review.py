@@ -28,7 +28,7 @@ from datasites.plans import (
 from datasites.plans.store import PlanStore, Seen, Submission
 from datasites.runtime import runtime_sha256
 from datasites.site import Site, now_utc, stamp
-from privacy import EntryKind
+from privacy import ADD_OR_REMOVE_ONE, EntryKind
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     _must_hold(seen.findings)
     _must_be_another(reviewer, seen.submission.sender)
     _must_fit(site, bundle, seen.cost)
+    account = site.ledger.account()
     moment = now_utc()
     days = terms.days if terms.days is not None else site.settings.approval_days
     fresh = Approval(
@@ -140,6 +141,9 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             "expires": decision.expires,
             "standing_release": decision.standing_release,
             "epsilon_plan": seen.cost.epsilon_alone,
+            "delta": account.required_budget().delta,
+            "unit": site.unit(account),
+            "relation": ADD_OR_REMOVE_ONE,
         },
     )
     PlanStore(site).decide(decision)

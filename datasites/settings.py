@@ -19,6 +19,7 @@ from datasites.plans.plan import Email, Name, explain
 from datasites.relayurl import checked_relay_url
 
 SETTINGS_FILE = "site.toml"
+UnitName = Literal["auto", "patient", "group", "image"]
 ReportDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -39,6 +40,12 @@ class SiteSettings(BaseModel):
         threads: threads a job may use.
         job_timeout_s: seconds a job may take.
         job_memory_gib: address space a job may use.
+        unit: unit of privacy, where the owner asks for it by name: `patient`, `group` (of near-
+            duplicates) or `image`; `auto` is the patient where patients' numbers are known, else
+            the near-duplicate group.
+        patient_pattern: regular expression that finds the patient's number in a file's name, as its
+            group `patient`; empty for none.
+        patient_csv: table with the columns `file` and `patient`; empty for none.
         report_model: folder or Hub id of a LLaMa that replaces the shipped one; empty for that one.
         report_dtype: number type of its weights; `auto` is float32 on a CPU, else the file's own.
         report_device: where it runs: `cpu`, `cuda` (the first GPU) or `cuda:N`. Only a job that
@@ -62,6 +69,9 @@ class SiteSettings(BaseModel):
     threads: Annotated[int, Field(ge=1, le=256)] = 1
     job_timeout_s: Annotated[int, Field(ge=1, le=604_800)] = 3600
     job_memory_gib: Annotated[int, Field(ge=2, le=1024)] = 16
+    unit: UnitName = "auto"
+    patient_pattern: str = ""
+    patient_csv: str = ""
     report_model: str = ""
     report_dtype: ReportDtype = "auto"
     report_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = "cpu"
@@ -71,6 +81,16 @@ class SiteSettings(BaseModel):
     @classmethod
     def _relay_has_no_secret(cls, url: str) -> str:
         return checked_relay_url(url)
+
+    @pydantic.field_validator("patient_pattern")
+    @classmethod
+    def _pattern_names_a_patient(cls, pattern: str) -> str:
+        from datasites.ingest import UnitRule, UnitRuleError
+
+        try:
+            return UnitRule(patient_pattern=pattern).patient_pattern
+        except UnitRuleError as error:
+            raise ValueError(str(error)) from error
 
     @pydantic.model_validator(mode="after")
     def _quorum_possible(self) -> SiteSettings:

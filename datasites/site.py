@@ -2,7 +2,8 @@
 
     SITE/                     mode 700, the owner's only
       site.toml               settings
-      keys/                   signing.key, syft_keys.json, SYFT_peers.json, seen/, quarantine/
+      keys/                   signing.key, patient.key, syft_keys.json, SYFT_peers.json, seen/,
+                              quarantine/
       ledger.jsonl            the privacy ledger
       private/train, test     shards (arrays), never below the SyftBox
       private/synthetic/PLAN  DP-synthetic images of a plan's generator
@@ -39,7 +40,7 @@ from datasites.settings import SiteSettings, read_settings, write_settings
 from privacy import Entry, EntryKind, SigningKey, create_key, load_key
 
 if TYPE_CHECKING:
-    from privacy import Budget, JsonValue, Ledger
+    from privacy import Account, Budget, JsonValue, Ledger
 
 __all__ = ["TEST", "TRAIN", "Site", "now_utc", "stamp", "write_file", "write_json"]
 
@@ -94,6 +95,7 @@ class Site:
         (root / "keys").mkdir(mode=0o700)
         create_key(root / "keys" / "signing.key")
         site = cls(root.absolute(), settings)
+        _ = site.patient_key
         moment = stamp(now_utc())
         ledger = Ledger.create(site.ledger_path, site.key, time=moment, actor=actor)
         ledger.append(set_budget(budget, actor=actor, reason="site created", time=moment))
@@ -162,6 +164,18 @@ class Site:
         if not path.exists():
             write_file(path, secrets.token_hex(32).encode())
         return path.read_text()
+
+    @cached_property
+    def patient_key(self) -> bytes:
+        """Key of patients' pseudonyms at ingest: it never leaves `keys`, and no job gets it."""
+        path = self.keys / "patient.key"
+        if not path.exists():
+            write_file(path, secrets.token_hex(32).encode())
+        return bytes.fromhex(path.read_text())
+
+    def unit(self, account: Account) -> str:
+        """Of what the account's epsilon is, as it is shown: every kind of unit in its history."""
+        return account.unit or (self.card().unit if self.has_data else "privacy unit")
 
     def log(
         self,

@@ -41,6 +41,7 @@ class SpendLine:
         reservation: its id. request: what it was for. state: `reserved`, `committed`, `destroyed`.
         time: of the reservation. actor: who asked.
         dataset_version, code_sha256: what it touched and executed.
+        unit: the unit of privacy of that data; empty where no ingest of it is recorded.
         event: what counts now, in dp-accounting's form. alone: its epsilon by itself.
         running: epsilon of everything up to it; None where it was not computed.
     """
@@ -55,6 +56,7 @@ class SpendLine:
     event: Mapping[str, Any]
     alone: float = 0.0
     running: float | None = None
+    unit: str = ""
 
     @property
     def counts(self) -> bool:
@@ -86,7 +88,8 @@ class SiteAccount:
     Attributes:
         epsilon: of everything that counts, for a unit that no disclosure names, at
         delta, per
-        unit.
+        unit; where the kind of unit changed, every kind in order (the sum bounds only somebody
+        who is one unit of each).
         budget: the epsilon that the owner allows; None if none was set.
         interval: grid of the accountant of record.
         second_opinions: accountant to epsilon. alarms: where they disagree.
@@ -116,7 +119,7 @@ class _Reading:
     everything_shown: bool = False
     epsilon: float | None = None
     delta: float = 1e-5
-    unit: str = ""
+    units: dict[str, str] = field(default_factory=dict)
 
 
 def read_account(entries: Iterable[Entry], *, unit: str = "") -> SiteAccount:
@@ -129,10 +132,16 @@ def read_account(entries: Iterable[Entry], *, unit: str = "") -> SiteAccount:
     Returns:
         The account.
     """
-    reading = _Reading(unit=unit)
+    reading = _Reading()
     for entry in entries:
         _read(reading, entry)
-    spends = _running(list(reading.spends.values()), reading.delta)
+    spends = _running(
+        [
+            replace(line, unit=reading.units.get(line.dataset_version, ""))
+            for line in reading.spends.values()
+        ],
+        reading.delta,
+    )
     events = [_event(line.event) for line in spends if line.counts]
     alarms: tuple[str, ...] = ()
     try:
@@ -143,7 +152,7 @@ def read_account(entries: Iterable[Entry], *, unit: str = "") -> SiteAccount:
     return SiteAccount(
         epsilon=math.inf if reading.everything_shown else total,
         delta=reading.delta,
-        unit=reading.unit or "unit of privacy",
+        unit=", then ".join(dict.fromkeys(reading.units.values())) or unit or "unit of privacy",
         budget=reading.epsilon,
         interval=interval_for(events),
         second_opinions=dict(opinions),
@@ -183,7 +192,7 @@ def _read(reading: _Reading, entry: Entry) -> None:
             reading.notes.append(_note(entry, f"{whose}: {detail.get('scope', '')}"))
         case EntryKind.DATASET_INGESTED:
             if entry.resource == "train" and isinstance(detail.get("unit"), str):
-                reading.unit = str(detail["unit"])
+                reading.units[str(detail.get("dataset_version", ""))] = str(detail["unit"])
         case EntryKind.RUN_REFUSED | EntryKind.JOB_FAILED | EntryKind.UNSAFE_OPTION_USED:
             reading.notes.append(_note(entry, ""))
         case _:

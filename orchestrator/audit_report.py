@@ -35,7 +35,7 @@ from orchestrator.audit_ledger import SiteAccount, read_account
 from orchestrator.empirical_result import EMPIRICAL_FILE, EmpiricalAudit
 from orchestrator.errors import VerificationError
 from orchestrator.receipts import read_receipt
-from privacy import ACCOUNTANT, ADD_OR_REMOVE_ONE, read_file
+from privacy import ACCOUNTANT, RELATION, read_file
 
 DISJOINT = (
     "Each hospital's epsilon is for its own patients. They are not added up, which is right only "
@@ -129,7 +129,7 @@ def make_report(folder: Path, *, now: datetime | None = None) -> AuditReport:
     return AuditReport(
         folder=folder.name,
         created_at=now or datetime.now(UTC),
-        relation=ADD_OR_REMOVE_ONE.replace("_", " ") + " unit",
+        relation=f"{RELATION} unit",
         accountant=ACCOUNTANT,
         sites=sites,
         plans=_plans(folder),
@@ -153,7 +153,7 @@ def _units(folder: Path) -> dict[str, str]:
     for path in sorted(folder.glob("receipts/*/*.json")):
         with suppress(VerificationError):  # a false receipt is found, and named, by `verify_run`
             receipt = read_receipt(path.read_text()).receipt
-            found[receipt.site] = receipt.unit.value.replace("_", " ")
+            found[receipt.site] = receipt.unit.words
     return found
 
 
@@ -216,6 +216,7 @@ def _site_json(site: SiteReport) -> dict[str, Any]:
         "epsilon": _number(account.epsilon),
         "delta": account.delta,
         "unit": account.unit,
+        "relation": f"{RELATION} unit",
         "budget": account.budget,
         "interval": account.interval,
         "second_opinions": {n: _number(v) for n, v in account.second_opinions.items()},

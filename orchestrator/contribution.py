@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import StudyError
-from orchestrator.update_checks import Update, Weights, differences, tensor_norm
+from orchestrator.update_checks import UNKNOWN_UNIT, Update, Weights, differences, tensor_norm
 
 FORMAT_VERSION = 1
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -50,6 +50,7 @@ class Contribution:
         epsilon: the hospital's total after this round; infinite where there is no guarantee.
         delta: the delta that goes with it.
         wall_s: wall-clock seconds of the hospital's part, as seen by the orchestrator.
+        unit: the unit of privacy that epsilon and delta are for, under add or remove one.
     """
 
     round: int
@@ -60,6 +61,7 @@ class Contribution:
     epsilon: float
     delta: float
     wall_s: float
+    unit: str = UNKNOWN_UNIT
 
 
 def contributions(
@@ -96,6 +98,7 @@ def contributions(
                 epsilon=update.epsilon,
                 delta=update.delta,
                 wall_s=update.wall_s,
+                unit=update.unit,
             )
         )
     return tuple(lines)
@@ -109,7 +112,7 @@ def contributions_csv(lines: Sequence[Contribution]) -> str:
     writer.writerow(names)
     for line in lines:
         cells = asdict(line)
-        # A spreadsheet would run a name that starts like a formula.
+        # A spreadsheet would run a name that starts like a formula; the unit is one of three words.
         if line.hospital.startswith(_FORMULA_STARTS):
             cells["hospital"] = "'" + line.hospital
         writer.writerow(["" if cells[name] is None else cells[name] for name in names])
@@ -166,4 +169,5 @@ def _line(row: dict[str, Any]) -> Contribution:
         epsilon=float(row["epsilon"]),
         delta=float(row["delta"]),
         wall_s=float(row["wall_s"]),
+        unit=str(row["unit"]),
     )

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from orchestrator.contribution import Contribution
 from orchestrator.errors import ReportingError
+from orchestrator.update_checks import UNKNOWN_UNIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class EpsilonSeries:
         epsilon: the total after each of them, never falling; infinite means no guarantee.
         delta: the delta that goes with every one of them.
         budget: the epsilon that the hospital's owner allows; None where it is not known.
+        unit: the unit of privacy that all of it is for.
 
     Raises:
         ReportingError: the series is empty, not ascending, falling or NaN.
@@ -66,6 +68,7 @@ class EpsilonSeries:
     epsilon: tuple[float, ...]
     delta: float
     budget: float | None = None
+    unit: str = UNKNOWN_UNIT
 
     def __post_init__(self) -> None:
         if not self.rounds or len(self.rounds) != len(self.epsilon):
@@ -120,6 +123,7 @@ def epsilon_series(
                 epsilon=tuple(line.epsilon for line in own),
                 delta=deltas.pop(),
                 budget=(budgets or {}).get(hospital),
+                unit=own[-1].unit,
             )
         )
     return tuple(result)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from models import draw_phantoms
 from orchestrator.errors import OrchestratorError, StudyError
+from privacy import per_unit
 
 HOSPITALS = ("A", "B", "C", "D", "E")
 RESEARCHER = "researcher@university.example"
@@ -279,7 +280,7 @@ class Demo:
         self._tell("everybody", "what came of it")
         for line in (
             f"accuracy {summary['test_accuracy']:.4f} on {summary['test_images']} test images",
-            f"epsilon at most {worst:.3f} at delta 1e-05 per {', '.join(summary['unit'])}",
+            f"epsilon at most {worst:.3f} at delta 1e-05 {per_unit(' or '.join(summary['unit']))}",
             f"reports: {summary['reports']}",
             f"overhead {summary['overhead_s_per_round']:.2f} s a round (training excluded)",
             f"{summary['wall_s']} s in all; look at {self.out / 'report.html'}",

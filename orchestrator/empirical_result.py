@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from privacy import per_unit
+
 EMPIRICAL_FILE = "empirical-audit.json"
 
 
@@ -104,7 +106,7 @@ class EmpiricalAudit(_Document):
         lines = [
             f"{self.target} {self.model} on {self.data}: {self.steps} steps, "
             f"noise multiplier {self.noise_multiplier}",
-            f"claim: epsilon {self.claim:.3f} at delta {self.delta:g} per {self.unit}",
+            f"claim: epsilon {self.claim:.3f} at delta {self.delta:g} {per_unit(self.unit)}",
         ]
         for bound in self.bounds:
             lines.append(

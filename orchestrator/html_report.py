@@ -28,6 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore, shown_delta, shown_epsilon
 from orchestrator.errors import ReportingError
+from orchestrator.update_checks import UNKNOWN_UNIT
 
 if TYPE_CHECKING:
     from models import Estimate, Evaluation
@@ -108,6 +109,7 @@ class HospitalReport:
         budget: the epsilon its owner allows; None where it is not known.
         approvals: who approved the plan there; empty where nobody did.
         ledger: what verification found; None where it was not looked at.
+        unit: the unit of privacy that epsilon and delta are for.
     """
 
     name: str
@@ -118,6 +120,7 @@ class HospitalReport:
     budget: float | None
     approvals: tuple[Approval, ...]
     ledger: LedgerStatus | None
+    unit: str = UNKNOWN_UNIT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +185,6 @@ class StudyReport:
         model_sha256: hash of the final weights file, hex.
         strategy: the aggregation strategy, as `StrategySettings.describe` says it.
         rounds: rounds that were aggregated.
-        unit_of_privacy: whom the guarantee is for, such as "patient" or "near-duplicate group".
         neighbouring: the neighbouring relation, such as "add or remove one unit".
         hospitals: one entry for each hospital.
         evaluation: the final model's scores; None where it was not evaluated.
@@ -207,7 +209,6 @@ class StudyReport:
     model_sha256: str
     strategy: str
     rounds: int
-    unit_of_privacy: str
     neighbouring: str
     hospitals: tuple[HospitalReport, ...]
     evaluation: Evaluation | None
@@ -235,6 +236,11 @@ class StudyReport:
     def largest(self) -> HospitalReport:
         """The hospital that spent most."""
         return max(self.hospitals, key=lambda hospital: hospital.epsilon)
+
+    @property
+    def units_of_privacy(self) -> str:
+        """Whom the guarantee is for, such as "patient"; every kind that a hospital has."""
+        return " or ".join(sorted({hospital.unit for hospital in self.hospitals}))
 
     @property
     def verified(self) -> int:

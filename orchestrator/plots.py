@@ -41,6 +41,7 @@ from orchestrator.plot_style import (
     name_label,
     start_at_zero,
 )
+from privacy import RELATION, per_unit
 
 if TYPE_CHECKING:
     from models import Evaluation
@@ -213,7 +214,7 @@ def epsilon_png(series: Sequence[EpsilonSeries], *, budget: float | None = None)
             # Like plans cost alike: a wider line below stays in sight under an equal one.
             width = 1.6 + min(0.9, 4.0 / len(series)) * (len(series) - 1 - index)
             draw_curve(left, one.rounds, known, index=index, width=width)
-        left.set(title="Privacy spent, round by round", ylabel="Total ε so far")
+        left.set(title="Privacy spent, round by round", ylabel=f"Total ε so far ({RELATION})")
         start_at_zero(left)
         _bullets(right, series, budget)
         return png()
@@ -249,6 +250,7 @@ def contribution_png(lines: Sequence[Contribution]) -> bytes:
 
 def _bullets(axes: Axes, series: Sequence[EpsilonSeries], budget: float | None) -> None:
     """A bar for what each hospital spent, a tick for its budget, the numbers in words."""
+    mixed = len({one.unit for one in series}) > 1
     limits = [one.budget if one.budget is not None else budget for one in series]
     finite = [x for x in (*limits, *(s.total for s in series)) if x is not None and x < math.inf]
     reach = max(finite, default=1.0) or 1.0
@@ -259,11 +261,13 @@ def _bullets(axes: Axes, series: Sequence[EpsilonSeries], budget: float | None) 
             axes.plot([limit, limit], [row - 0.4, row + 0.4], color=INK, linewidth=2)
         axes.barh(row, spent, height=0.34, color=colour(row))
         draw_key(axes, row)
-        axes.text(reach * 1.04, row, _spent(one, limit), va="center", fontsize=9)
+        words = _spent(one, limit) + (f" per {one.unit}" if mixed else "")
+        axes.text(reach * 1.04, row, words, va="center", fontsize=9)
     name_bars(axes, [one.hospital for one in series])
     axes.set_xlim(0, reach * 1.02)
     limited = any(limit is not None for limit in limits)
-    axes.set(title="In all, beside the budget (black tick)" if limited else "In all", xlabel="ε")
+    axes.set(title="In all, beside the budget (black tick)" if limited else "In all")
+    axes.set_xlabel(f"ε {per_unit('unit' if mixed else series[0].unit)}")
 
 
 def _spent(one: EpsilonSeries, limit: float | None) -> str:

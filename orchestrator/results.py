@@ -32,9 +32,10 @@ from orchestrator.pictures import study_pictures
 from orchestrator.receipts import read_receipt
 from orchestrator.researcher import Researcher
 from orchestrator.runstate import RunFolder, RunState
+from privacy import RELATION
 
 log = logging.getLogger("dura.results")
-NEIGHBOURING = "add or remove one unit"
+NEIGHBOURING = f"{RELATION} unit"
 
 
 def write_results(
@@ -75,7 +76,6 @@ def write_results(
         model_sha256=weights_sha256((folder.root / "model.safetensors").read_bytes()),
         strategy=researcher.study.strategy.settings().describe(),
         rounds=state.rounds_done,
-        unit_of_privacy=next(iter(spends.values()))["unit"] if spends else "",
         neighbouring=NEIGHBOURING,
         hospitals=hospitals,
         evaluation=evaluation,
@@ -116,6 +116,7 @@ def _summary(
         "epsilon": {site: spend["epsilon"] for site, spend in sorted(spends.items())},
         "delta": {site: spend["delta"] for site, spend in sorted(spends.items())},
         "unit": sorted({spend["unit"] for spend in spends.values()}),
+        "unit_by_hospital": {site: spend["unit"] for site, spend in sorted(spends.items())},
         "neighbouring": NEIGHBOURING,
         # Without noise, so that epsilon is infinite for the units they show.
         "disclosed": {site: spend["disclosed"] for site, spend in sorted(spends.items())},
@@ -164,7 +165,7 @@ def _spends(folder: RunFolder) -> dict[str, dict[str, Any]]:
         if receipt.epsilon_total > spend["epsilon"]:
             spend["epsilon"] = receipt.epsilon_total
             spend["delta"] = receipt.delta
-            spend["unit"] = receipt.unit.value
+            spend["unit"] = receipt.unit.words
         for kind, count in receipt.disclosed.items():
             spend["disclosed"][kind] = max(count, spend["disclosed"].get(kind, 0))
     return spends
@@ -223,6 +224,7 @@ def _hospitals(
                 budget=None if decision is None else decision.budget,
                 approvals=approvals,
                 ledger=status,
+                unit=spend["unit"],
             )
         )
     return tuple(shown)

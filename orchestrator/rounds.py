@@ -280,6 +280,7 @@ class StudyRun:
                     delta=receipt.delta,
                     receipt_sha256=sha256_hex(reply.signed_receipt.encode()),
                     wall_s=outcome.waited_s[site],
+                    unit=receipt.unit.words,
                 )
                 check_update(
                     update,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Tensorlike: TypeAlias = "NDArray[Any] | torch.Tensor"
 Weights: TypeAlias = Mapping[str, Tensorlike]
 
+UNKNOWN_UNIT = "privacy unit"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 3
 
@@ -56,6 +57,7 @@ class Update:
         delta: the delta that goes with it.
         receipt_sha256: SHA-256 (hex) of the hospital's signed receipt for these weights.
         wall_s: wall-clock seconds the hospital took, as seen by the orchestrator.
+        unit: the unit of privacy that the receipt names, in words.
     """
 
     hospital: str
@@ -65,6 +67,7 @@ class Update:
     delta: float
     receipt_sha256: str
     wall_s: float = 0.0
+    unit: str = UNKNOWN_UNIT
 
 
 def check_update(update: Update, *, global_weights: Weights, max_norm: float | None) -> None:

@@ -97,8 +97,11 @@ if TYPE_CHECKING:
     from privacy.grad_sample import per_sample as per_sample
     from privacy.gradient_check import check_gradients as check_gradients
     from privacy.guarantee import ADD_OR_REMOVE_ONE as ADD_OR_REMOVE_ONE
+    from privacy.guarantee import RELATION as RELATION
     from privacy.guarantee import Guarantee as Guarantee
     from privacy.guarantee import Unit as Unit
+    from privacy.guarantee import per_unit as per_unit
+    from privacy.guarantee import weakest as weakest
     from privacy.keyfile import create_key as create_key
     from privacy.keyfile import load_key as load_key
     from privacy.ledger import Ledger as Ledger
@@ -198,7 +201,7 @@ _NAMES = {
     "fold": ("AccountFold", "account_from", "spend_history"),
     "grad_sample": ("check_model", "per_sample"),
     "gradient_check": ("check_gradients",),
-    "guarantee": ("ADD_OR_REMOVE_ONE", "Guarantee", "Unit"),
+    "guarantee": ("ADD_OR_REMOVE_ONE", "RELATION", "Guarantee", "Unit", "per_unit", "weakest"),
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger",),
     "ledgerreading": ("entries_of_kind", "read_file"),

@@ -97,6 +97,7 @@ class Account:
         runs: code hash -> request -> reservations ever made for it, destroyed ones included.
         era: number of budget resets so far.
         last_time: time of the last entry.
+        units: kinds of unit of privacy of the training data ingested so far, in order, each once.
     """
 
     entries: int
@@ -109,6 +110,16 @@ class Account:
     runs: Mapping[str, Mapping[str, int]]
     era: int
     last_time: str
+    units: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """Of what epsilon is, in words; empty before anything was ingested.
+
+        Where the kind of unit changed, all are named: the sum of spends of both kinds bounds only
+        somebody who is one unit of each.
+        """
+        return ", then ".join(self.units)
 
     @property
     def disclosed_units(self) -> int:

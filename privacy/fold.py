@@ -20,6 +20,9 @@ from privacy.errors import LedgerError
 from privacy.merging import merge
 from privacy.tally import Line, Tally, day_of
 
+TRAINING_DATA = "train"
+"""Resource of the entries that record an ingest of training data."""
+
 _Change = Callable[[], None]
 
 
@@ -37,12 +40,14 @@ class AccountFold:
         self._runs: dict[str, dict[str, int]] = {}
         self._tally = Tally()
         self._disclosures: list[Disclosed] = []
+        self._units: tuple[str, ...] = ()
         self._checks: dict[EntryKind, Callable[[Entry], _Change]] = {
             EntryKind.BUDGET_SET: self._budget_set,
             EntryKind.SPEND_RESERVED: self._reserved,
             EntryKind.SPEND_COMMITTED: self._committed,
             EntryKind.SPEND_DESTROYED: self._destroyed,
             EntryKind.DISCLOSURE: self._disclosed,
+            EntryKind.DATASET_INGESTED: self._ingested,
         }
 
     def add(self, entry: Entry) -> None:
@@ -92,6 +97,7 @@ class AccountFold:
             runs=MappingProxyType(self._runs),
             era=self._era,
             last_time=self._last_time,
+            units=self._units,
         )
 
     def _budget_set(self, entry: Entry) -> _Change:
@@ -157,6 +163,16 @@ class AccountFold:
             time=entry.time,
         )
         return lambda: self._disclosures.append(shown)
+
+    def _ingested(self, entry: Entry) -> _Change:
+        # Only training data names the unit: a test folder is grouped by the same kind.
+        named = entry.detail.get("unit") if entry.resource == TRAINING_DATA else None
+        new = (named,) if isinstance(named, str) and named not in self._units else ()
+
+        def apply() -> None:
+            self._units += new
+
+        return apply
 
     def _settle(self, name: str, state: SpendState) -> None:
         del self._open[name]

@@ -59,13 +59,13 @@ from privacy import (
     EntryKind,
     Receipt,
     SpendState,
-    Unit,
     canonical_bytes,
     commit,
     event_to_json,
     sha256_hex,
     sign_receipt,
     signed_receipt_to_json,
+    weakest,
 )
 
 log = logging.getLogger("dura.agent")
@@ -253,7 +253,7 @@ class Finisher:
             event=event_to_json(event),
             epsilon_total=account.epsilon(),
             delta=account.required_budget().delta,
-            unit=Unit(card.unit.replace("-", "_").replace(" ", "_")),
+            unit=weakest(account.units or (card.unit,)),
             disclosed=account.disclosed_by_kind(),
             outputs={name: sha256_hex(data) for name, data in files.items()},
             checkpoint=head,

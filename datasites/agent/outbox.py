@@ -169,7 +169,8 @@ class Outbox:
             plan_sha256=approval.plan_sha256, approved=approved, decided=approval.decided
         )
         if approved:
-            budget = self._site.ledger.account().required_budget()
+            account = self._site.ledger.account()
+            budget = account.required_budget()
             delta = budget.delta
             decision = replace_model(
                 decision,
@@ -179,7 +180,7 @@ class Outbox:
                 standing_release=approval.standing_release,
                 epsilon_plan=epsilon(plan_events(submission.bundle.plan), delta=delta),
                 delta=delta,
-                unit=self._site.card().unit,
+                unit=self._site.unit(account),
             )
         else:
             reason = Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER

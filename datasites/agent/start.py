@@ -39,7 +39,7 @@ from datasites.worker.protocol import (
     Job,
     Profile,
 )
-from privacy import BudgetExceededError, Reservation, reserve, sha256_hex
+from privacy import BudgetExceededError, Reservation, reserve, sha256_hex, weakest
 
 TRAIN_REQUEST = "train/"
 
@@ -192,7 +192,9 @@ class Starter:
             hospital=self._site.settings.name,
             pseudonym_key=self._site.pseudonym_key,
             claim=Claim(
-                epsilon=account.epsilon(), delta=account.required_budget().delta, unit=card.unit
+                epsilon=account.epsilon(),
+                delta=account.required_budget().delta,
+                unit=weakest(account.units or (card.unit,)).words,
             ),
             report_dtype=self._site.settings.report_dtype,
             report_device="cpu" if self._site.settings.report_device == "cpu" else INSIDE,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from datasites.site import Site
     from privacy import Account, Scope
 
-RELATION = "add or remove one"
-
 
 @app.command()
 def budget(
@@ -47,7 +45,7 @@ def budget(
 ) -> None:
     """Set, top up or reset the privacy budget, or cap a researcher or a study within it."""
     from datasites.site import Site, now_utc, stamp
-    from privacy import Budget, set_budget
+    from privacy import Budget, per_unit, set_budget
 
     scope, name = _whose(researcher, study)
     new = Budget(epsilon=epsilon, delta=delta, window_days=window_days)
@@ -56,7 +54,8 @@ def budget(
     )
     opened = Site.open(site)
     opened.ledger.append(entry)
-    say(f"{scope} {name}".strip() + f": {new} per privacy unit, {RELATION}")
+    unit = opened.unit(opened.ledger.account())
+    say(f"{scope} {name}".strip() + f": {new} {per_unit(unit)}")
     if reset:
         say("older spends no longer count against budgets and caps; nothing that left came back:")
     for line in privacy_lines(opened):
@@ -65,19 +64,25 @@ def budget(
 
 def privacy_lines(site: Site) -> list[str]:
     """What a site has spent: over all time, against its budget and caps, and without noise."""
+    from privacy import per_unit
+
     account = site.ledger.account()
     current = account.required_budget()
-    unit = site.card().unit if site.has_data else "privacy unit"
+    whose = per_unit(site.unit(account))
     lines = [
         f"privacy: epsilon {amount(account.epsilon())} over all time at delta {current.delta:g} "
-        f"per {unit}, {RELATION} (every study, researcher and version of the data composed)"
+        f"{whose} (every study, researcher and version of the data composed)"
     ]
-    lines += _limit_lines(account)
+    if len(account.units) > 1:
+        lines.append(
+            "the unit changed over time: the sum bounds only somebody who is one unit of each kind"
+        )
+    lines += _limit_lines(account, whose)
     lines += [str(shown) for shown in account.disclosures]
     return lines
 
 
-def _limit_lines(account: Account) -> list[str]:
+def _limit_lines(account: Account, whose: str) -> list[str]:
     from datasites.site import now_utc, stamp
     from privacy import Limit, Scope, epsilon
 
@@ -87,7 +92,7 @@ def _limit_lines(account: Account) -> list[str]:
     return [
         f"budget of the {limit}: epsilon "
         f"{amount(epsilon(account.counting(limit, time=moment), delta=limit.budget.delta))} spent "
-        f"or reserved of {limit.budget}"
+        f"or reserved of {limit.budget} {whose}"
         for limit in (whole, *caps)
     ]
 

@@ -46,11 +46,13 @@ def show(site: SiteArg, plan: PlanArg) -> None:
     from datasites.review import review
     from datasites.runtime import runtime_sha256
     from datasites.site import Site
+    from privacy import per_unit
 
     opened = Site.open(site)
     seen = review(opened, plan)
     bundle = seen.submission.bundle
-    budget = opened.ledger.account().required_budget()
+    account = opened.ledger.account()
+    budget = account.required_budget()
     say(f"plan {bundle.sha256}")
     say(f"study {bundle.plan.study} by {seen.submission.sender} (key {seen.submission.sender_key})")
     say(f"runs on this hospital's own code {runtime_sha256()[:12]}; no code of theirs is executed")
@@ -63,8 +65,8 @@ def show(site: SiteArg, plan: PlanArg) -> None:
     for line in findings_text(seen.findings):
         say(line)
     say("\n--- privacy, computed here")
-    unit = opened.card().unit
-    say(f"every epsilon at delta {budget.delta:g} per {unit}, add or remove one")
+    whose = per_unit(opened.unit(account))
+    say(f"every epsilon at delta {budget.delta:g} {whose}")
     say(f"this plan alone: epsilon {amount(seen.cost.epsilon_alone)}")
     say(f"with everything that ever left: epsilon {amount(seen.cost.epsilon_ever)}")
     if seen.cost.decision is None:

@@ -42,7 +42,7 @@ def init(
     """Create a site: keys, settings, an empty ledger with its budget."""
     from datasites.settings import make_settings
     from datasites.site import Site
-    from privacy import Budget
+    from privacy import Budget, per_unit
 
     settings = make_settings(
         name=name,
@@ -59,7 +59,7 @@ def init(
         site, settings, budget=Budget(epsilon=epsilon, delta=delta), actor=getpass.getuser()
     )
     say(f"site {name} ({email}) created in {site}")
-    say(f"budget: epsilon {epsilon} at delta {delta} per privacy unit, add or remove one")
+    say(f"budget: epsilon {epsilon} at delta {delta} {per_unit('privacy unit')}")
     say(f"ledger key: {made.key.public_hex}")
 
 
@@ -70,20 +70,40 @@ def ingest(
     test: Annotated[
         Path | None, typer.Option(help="Folder of the hospital's own test cases.")
     ] = None,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="(?P<patient>...) is the number in a file's name."),
+    ] = None,
+    patient_csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table with the columns file and patient.")
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="auto, patient, group (of near-duplicates) or image, by name only."),
+    ] = None,
 ) -> None:
     """Read images into the private store; publish a mock set and a card with noised counts."""
-    from datasites.intake import publish_mock, take_in
+    from datasites.intake import publish_mock, rule_from, take_in
     from datasites.peers import open_link
     from datasites.site import Site
+    from privacy import per_unit
 
     opened = Site.open(site)
-    intake = take_in(opened, folder, test, actor=getpass.getuser())
+    rule = rule_from(opened.settings, unit=unit, pattern=patient_pattern, csv=patient_csv)
+    intake = take_in(opened, folder, test, actor=getpass.getuser(), rule=rule)
     say(intake.train.to_text())
     if intake.test is not None:
         say(intake.test.to_text())
     publish_mock(opened, open_link(opened))
     card = intake.card
     say(f"data set {card.dataset_version[:12]}: about {card.units:.0f} units ({card.unit}), noised")
+    for count, what in (
+        (card.joined_units, "hold several patients' numbers"),
+        (card.straddling_units, "had images in both folders"),
+    ):
+        if count is not None:
+            say(f"  about {count:.0f} of them {what}, noised by {card.side_noise:g}")
+    say(f"every epsilon of this data is {per_unit(card.unit)}")
     if not intake.changed:
         say("the same images were here already: nothing changed, nothing was spent")
 

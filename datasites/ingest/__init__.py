@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     from datasites.ingest.errors import ShardError as ShardError
     from datasites.ingest.errors import ShardExistsError as ShardExistsError
     from datasites.ingest.errors import SplitError as SplitError
+    from datasites.ingest.errors import UnitRuleError as UnitRuleError
     from datasites.ingest.groups import near_duplicate_units as near_duplicate_units
     from datasites.ingest.ingester import IngestResult as IngestResult
     from datasites.ingest.ingester import ingest as ingest
+    from datasites.ingest.ingester import ingest_both as ingest_both
+    from datasites.ingest.patients import UnitRule as UnitRule
     from datasites.ingest.pixels import read_grey as read_grey
     from datasites.ingest.report import IngestReport as IngestReport
     from datasites.ingest.scan import ClientFolders as ClientFolders
     from datasites.ingest.scan import Refusal as Refusal
     from datasites.ingest.scan import find_client_folders as find_client_folders
+    from datasites.ingest.shard import UNIT_KINDS as UNIT_KINDS
     from datasites.ingest.shard import Shard as Shard
     from datasites.ingest.shard import make_shard as make_shard
     from datasites.ingest.shardstore import load_shard as load_shard
     from datasites.ingest.shardstore import save_shard as save_shard
+    from datasites.ingest.shardstore import shard_version as shard_version
     from datasites.ingest.split import SplitPlan as SplitPlan
     from datasites.ingest.split import SplitSettings as SplitSettings
     from datasites.ingest.split import plan_split as plan_split
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CLASSES",
+    "UNIT_KINDS",
     "ClassListError",
     "ClassNames",
     "ClientFolders",
@@ -62,14 +68,18 @@ __all__ = [
     "SplitPlan",
     "SplitReport",
     "SplitSettings",
+    "UnitRule",
+    "UnitRuleError",
     "find_client_folders",
     "ingest",
+    "ingest_both",
     "load_shard",
     "make_shard",
     "near_duplicate_units",
     "plan_split",
     "read_grey",
     "save_shard",
+    "shard_version",
     "split_dataset",
 ]
 
@@ -94,14 +104,19 @@ _HOME = {
     "SplitPlan": "split",
     "SplitReport": "splitter",
     "SplitSettings": "split",
+    "UNIT_KINDS": "shard",
+    "UnitRule": "patients",
+    "UnitRuleError": "errors",
     "find_client_folders": "scan",
     "ingest": "ingester",
+    "ingest_both": "ingester",
     "load_shard": "shardstore",
     "make_shard": "shard",
     "near_duplicate_units": "groups",
     "plan_split": "split",
     "read_grey": "pixels",
     "save_shard": "shardstore",
+    "shard_version": "shardstore",
     "split_dataset": "splitter",
 }
 """Module of each public name: loaded when first asked for, so that importing this is quick."""

@@ -3,6 +3,7 @@
     IngestError
     ├── FolderError           a folder is missing, is no folder, or holds nothing to ingest
     ├── ClassListError        the list of classes contradicts itself or cannot name folders
+    ├── UnitRuleError         patients' numbers cannot be found as said, or the unit would weaken
     ├── ImageError            one image cannot be used; carries a `RefusalReason`
     ├── EmptyDatasetError     no usable image is left
     ├── SplitError            a data set cannot be divided as asked
@@ -35,7 +36,11 @@ class RefusalReason(StrEnum):
     ABSURD_SIZE = "absurd_size"
     DAMAGED = "damaged"
     BLANK = "blank"
+    MULTI_FRAME = "multi_frame"
+    BURNED_IN = "burned_in"
+    NO_PATIENT = "no_patient"
     CONFLICTING_LABEL = "conflicting_label"
+    STRADDLES = "straddles"
 
 
 class IngestError(Exception):
@@ -50,6 +55,10 @@ class FolderError(IngestError):
 
 class ClassListError(IngestError):
     """The list of classes contradicts itself or cannot name folders."""
+
+
+class UnitRuleError(IngestError):
+    """Where the patients' numbers are is said wrongly, or the unit would weaken silently."""
 
 
 class ImageError(IngestError):

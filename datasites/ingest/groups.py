@@ -38,7 +38,7 @@ Everything here is a pure function of its arguments. Time is quadratic in the nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,13 +109,44 @@ def near_duplicate_units(
         int64 [N], unit of each image: 0..U-1 in order of first appearance.
     """
     hashes = perceptual_hashes(thumbs)
-    count = len(thumbs)
-    group = np.arange(count)
-    for start in range(0, count, _BLOCK):
-        rows, columns = np.nonzero(_linked(hashes, slice(start, start + _BLOCK), max_bits))
+    return in_order(join_alike(hashes, np.arange(len(thumbs)), max_bits=max_bits))
+
+
+def join_alike(
+    hashes: NDArray[np.uint64], group: NDArray[np.int64], *, max_bits: int
+) -> NDArray[np.int64]:
+    """Join the groups of images that resemble each other.
+
+    Args:
+        hashes: of N images, see `perceptual_hashes`.
+        group: int64 [N], group of each image, 0..N-1.
+        max_bits: Hamming distance up to which two images are linked.
+
+    Returns:
+        int64 [N], the groups after joining.
+    """
+    for rows, columns in links(hashes, hashes, max_bits=max_bits):
         # Merging block by block keeps memory flat even if every image is linked to every other.
-        group = _merged(group, rows + start, columns)
-    return _in_order_of_appearance(group)
+        group = join(group, rows, columns)
+    return group
+
+
+def links(
+    first: NDArray[np.uint64], second: NDArray[np.uint64], *, max_bits: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Which images of one set resemble which of another, block by block.
+
+    Args:
+        first: hashes of N images.
+        second: hashes of M images.
+        max_bits: Hamming distance up to which two images are linked.
+
+    Yields:
+        Indices into the first and into the second set, equally many.
+    """
+    for start in range(0, first.shape[1], _BLOCK):
+        rows, columns = np.nonzero(_linked(first[0, start : start + _BLOCK], second, max_bits))
+        yield rows + start, columns
 
 
 def perceptual_hashes(thumbs: NDArray[np.uint8]) -> NDArray[np.uint64]:
@@ -156,9 +187,10 @@ def _bits(coefficients: NDArray[np.float64]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(np.packbits(above, axis=1)).view(np.uint64)
 
 
-def _linked(hashes: NDArray[np.uint64], rows: slice, max_bits: int) -> NDArray[np.bool_]:
-    """Which images are linked to those of a block, bool [B, N]."""
-    here = hashes[0, rows]
+def _linked(
+    here: NDArray[np.uint64], hashes: NDArray[np.uint64], max_bits: int
+) -> NDArray[np.bool_]:
+    """Which of N images are linked to which of B, bool [B, N]."""
     linked = np.zeros((len(here), hashes.shape[1]), np.bool_)
     for turned in hashes:
         distance = np.zeros(linked.shape, np.uint16)
@@ -168,10 +200,10 @@ def _linked(hashes: NDArray[np.uint64], rows: slice, max_bits: int) -> NDArray[n
     return linked
 
 
-def _merged(
+def join(
     group: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The groups after linking `first[i]` with `second[i]`."""
+    """The groups after linking image `first[i]` with image `second[i]`; numbers below N."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -185,7 +217,8 @@ def _merged(
     return np.asarray(component[group], np.int64)
 
 
-def _in_order_of_appearance(group: NDArray[np.int64]) -> NDArray[np.int64]:
+def in_order(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same groups, numbered 0..U-1 in order of first appearance."""
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

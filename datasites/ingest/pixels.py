@@ -3,11 +3,13 @@
 The order of checks, each with its own refusal, and each before the next costs anything:
 
 1. the file can be opened and is not empty;
-2. its first bytes are those of a JPEG or PNG file, whatever its name says;
+2. its first bytes are those of a JPEG, PNG or DICOM file, whatever its name says;
 3. the size in its header is sane: no side under 16 pixels, at most 50 million pixels, no side more
    than 8 times the other (decompression bombs end here);
 4. it decodes completely: a truncated or damaged file is refused, never half used;
 5. it shows something: fewer than 8 grey levels between darkest and brightest is blank.
+
+DICOM files pass further checks and become grey by their own rules, see `datasites.ingest.dicom`.
 
 Then: turned upright by its EXIF orientation; laid over black where transparent; colour to luminance
 (ITU-R 601); 16-bit and float grey stretched linearly from its darkest to its brightest value to
@@ -15,26 +17,29 @@ Then: turned upright by its EXIF orientation; laid over black where transparent;
 Padding rather than cropping: nothing of the head is cut away, and black is what surrounds it in an
 MRI slice.
 
-No metadata survives: what comes out is pixels.
+No metadata survives: what comes out is pixels, and of a DICOM file the patient's number, in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
+from pydicom import Dataset
 
+from datasites.ingest.dicom import brightness, is_dicom, patient_of, read_header, size_of
 from datasites.ingest.errors import ImageError, RefusalReason
 
 PIXEL_RULES = "grey601+pad+lanczos/1"
@@ -70,18 +75,22 @@ class ReadImage:
         thumb: uint8 [64, 64], the same at `THUMB_SIDE`.
         digest: SHA-256 of the upright grey image at its own size: equal for equal pixels, however
             the file encodes them.
+        is_dicom: whether it is a DICOM file.
+        patient: the number of the patient in a DICOM file; never shown, never stored.
     """
 
     pixels: NDArray[np.uint8]
     thumb: NDArray[np.uint8]
     digest: str
+    is_dicom: bool = False
+    patient: str | None = field(default=None, repr=False)
 
 
 def read_grey(path: Path, size: int) -> NDArray[np.uint8]:
     """Read one file as a grey square.
 
     Args:
-        path: a JPEG or PNG file.
+        path: a JPEG, PNG or DICOM file.
         size: S, the side in pixels.
 
     Returns:
@@ -97,7 +106,7 @@ def read_image(path: Path, size: int) -> ReadImage:
     """Read one file as grey square, thumbnail and digest.
 
     Args:
-        path: a JPEG or PNG file.
+        path: a JPEG, PNG or DICOM file.
         size: S, the side in pixels.
 
     Raises:
@@ -105,7 +114,7 @@ def read_image(path: Path, size: int) -> ReadImage:
     """
     try:
         with path.open("rb") as file:
-            grey = _to_grey(_open_checked(file))
+            grey, dicom = _grey_of(file)
     except ImageError:
         raise
     except FileNotFoundError:
@@ -122,7 +131,8 @@ def read_image(path: Path, size: int) -> ReadImage:
     digest = hashlib.sha256(np.array(plane.shape, "<i8").tobytes() + plane.tobytes()).hexdigest()
     pixels = _square(grey, size)
     thumb = pixels if size == THUMB_SIDE else _square(grey, THUMB_SIDE)
-    return ReadImage(pixels, thumb, digest)
+    patient = None if dicom is None else patient_of(dicom)
+    return ReadImage(pixels, thumb, digest, is_dicom=dicom is not None, patient=patient)
 
 
 def read_all(
@@ -138,10 +148,22 @@ def read_all(
     Yields:
         For each file what `read_image` returns, or the error it raises.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
-        # Pillow warns about odd metadata, all of which is thrown away anyway.
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    with _quiet(), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(lambda path: _read_or_error(path, size), paths)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Say nothing about odd metadata, all of which is thrown away: it may name a patient."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"(PIL|pydicom)\.")
+            yield
+    finally:
+        logger.disabled = before
 
 
 def _read_or_error(path: Path, size: int) -> ReadImage | ImageError:
@@ -149,6 +171,19 @@ def _read_or_error(path: Path, size: int) -> ReadImage | ImageError:
         return read_image(path, size)
     except ImageError as error:
         return error
+
+
+def _grey_of(file: BinaryIO) -> tuple[Image.Image, Dataset | None]:
+    """The grey image at its own size; with the header of a DICOM file."""
+    head = file.read(132)
+    file.seek(0)
+    if not is_dicom(head):
+        return _to_grey(_open_checked(file)), None
+    header = read_header(file)
+    _check_size(*size_of(header))
+    grey = Image.fromarray(brightness(header))
+    _check_levels(grey)
+    return grey, header
 
 
 def _open_checked(file: BinaryIO) -> ImageFile.ImageFile:
@@ -167,9 +202,14 @@ def _open_checked(file: BinaryIO) -> ImageFile.ImageFile:
         image = JpegImagePlugin.JpegImageFile(file)
     else:
         raise ImageError(
-            RefusalReason.WRONG_FORMAT, "neither JPEG nor PNG inside; convert it to PNG"
+            RefusalReason.WRONG_FORMAT, "neither JPEG, PNG nor DICOM inside; convert it to PNG"
         )
-    width, height = image.size
+    _check_size(*image.size)
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    """Check 3."""
     short, long = min(width, height), max(width, height)
     if short < MIN_SIDE or width * height > MAX_PIXELS or long > MAX_ASPECT * short:
         raise ImageError(
@@ -177,7 +217,6 @@ def _open_checked(file: BinaryIO) -> ImageFile.ImageFile:
             f"{width} x {height} pixels; no side may be under {MIN_SIDE} or {MAX_ASPECT} times the "
             f"other, and {MAX_PIXELS:,} pixels are the most",
         )
-    return image
 
 
 def _to_grey(image: ImageFile.ImageFile) -> Image.Image:
@@ -191,8 +230,7 @@ def _to_grey(image: ImageFile.ImageFile) -> Image.Image:
         black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
         upright = Image.alpha_composite(black, upright)
     grey = upright.convert("L")
-    darkest, brightest = grey.getextrema()
-    _check_contrast(float(brightest) - float(darkest))  # type: ignore[arg-type]
+    _check_levels(grey)
     return grey
 
 
@@ -207,6 +245,11 @@ def _stretched(plane: NDArray[np.float64]) -> Image.Image:
     low, high = plane.min(), plane.max()
     _check_contrast(float(high - low))
     return Image.fromarray(np.rint((plane - low) * (255.0 / (high - low))).astype(np.uint8))
+
+
+def _check_levels(grey: Image.Image) -> None:
+    darkest, brightest = grey.getextrema()
+    _check_contrast(float(brightest) - float(darkest))  # type: ignore[arg-type]
 
 
 def _check_contrast(levels: float) -> None:

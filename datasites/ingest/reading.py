@@ -6,13 +6,15 @@ split both start here, so they agree on what counts as an image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasites.ingest.classes import ClassNames
+from datasites.ingest.dicom import DICOM_RULES
 from datasites.ingest.errors import EmptyDatasetError, IngestError, RefusalReason
 from datasites.ingest.groups import GROUP_RULES, ExactDuplicates
 from datasites.ingest.pixels import PIXEL_RULES, THUMB_SIDE, WORKERS, ReadImage, read_all
@@ -35,6 +37,8 @@ class Reading:
         thumbs: uint8 [N, 64, 64].
         digests: of the pixels at their own size, one per image.
         refused: everything else, scan first.
+        dicom: bool [N], which are DICOM files.
+        patients: the number in each DICOM file, None where there is none; in memory only.
     """
 
     paths: tuple[Path, ...]
@@ -43,6 +47,13 @@ class Reading:
     thumbs: NDArray[np.uint8]
     digests: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    dicom: NDArray[np.bool_]
+    patients: tuple[str | None, ...] = field(repr=False)
+
+    @property
+    def rules(self) -> str:
+        """How pixels and units were made; DICOM's part only where it took part."""
+        return f"{INGEST_RULES};{DICOM_RULES}" if self.dicom.any() else INGEST_RULES
 
 
 def read_folder(
@@ -70,6 +81,8 @@ def read_folder(
     paths: list[Path] = []
     labels: list[int] = []
     digests: list[str] = []
+    dicom: list[bool] = []
+    patients: list[str | None] = []
     refused = list(listing.refused)
     results = read_all([folder / each.path for each in listing.found], image_size, workers=workers)
     for found, result in zip(listing.found, results, strict=True):
@@ -78,6 +91,8 @@ def read_folder(
             paths.append(found.path)
             labels.append(classnames.label(found.class_name))
             digests.append(result.digest)
+            dicom.append(result.is_dicom)
+            patients.append(result.patient)
         else:
             refused.append(Refusal(found.path, result.reason, str(result)))
     if not paths:
@@ -89,6 +104,30 @@ def read_folder(
         thumbs=thumbs[: len(paths)],
         digests=tuple(digests),
         refused=tuple(refused),
+        dicom=np.array(dicom, np.bool_),
+        patients=tuple(patients),
+    )
+
+
+def without(reading: Reading, refused: Sequence[Refusal | None]) -> Reading:
+    """A reading without some images, which are named among what was refused.
+
+    Args:
+        reading: of N images.
+        refused: for each image why it is left out; None where it stays.
+    """
+    stays = np.array([each is None for each in refused], np.bool_)
+    kept = np.flatnonzero(stays).tolist()
+    return replace(
+        reading,
+        paths=tuple(reading.paths[index] for index in kept),
+        labels=reading.labels[stays],
+        images=reading.images[stays],
+        thumbs=reading.thumbs[stays],
+        digests=tuple(reading.digests[index] for index in kept),
+        refused=reading.refused + tuple(each for each in refused if each is not None),
+        dicom=reading.dicom[stays],
+        patients=tuple(reading.patients[index] for index in kept),
     )
 
 
@@ -115,7 +154,7 @@ def _other(reading: Reading, index: int, alike: list[int]) -> Path:
 
 def _nothing_usable(folder: Path, refused: list[Refusal]) -> str:
     if not refused:
-        return f"every class folder in {folder} is empty; put JPEG or PNG images into them"
+        return f"every class folder in {folder} is empty; put JPEG, PNG or DICOM images into them"
     first = refused[0]
     return (
         f"no image in {folder} can be used: {len(refused)} files or folders were refused, "

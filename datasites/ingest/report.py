@@ -55,6 +55,10 @@ class IngestReport:
         accepted: per class, in label order.
         unit_sizes: distribution of the units' sizes, ascending.
         mixed_units: units with images of more than one class: look-alikes, or wrong labels.
+        joined_units: patients' units that hold several numbers, for nearly identical images.
+        alike_units: pairs of patients left apart although images resemble each other.
+        straddling_images: of a test folder, images left out because their unit is in training.
+        straddling_units: units with images on both sides; None where that is not counted.
         duplicates: dropped for equal pixels.
         refused: left out, with reasons.
         warnings: what the data owner should know about the whole.
@@ -66,6 +70,10 @@ class IngestReport:
     accepted: tuple[ClassCount, ...]
     unit_sizes: tuple[UnitSize, ...]
     mixed_units: int
+    joined_units: int = 0
+    alike_units: int = 0
+    straddling_images: int = 0
+    straddling_units: int | None = None
     duplicates: tuple[Duplicate, ...]
     refused: tuple[Refusal, ...]
     warnings: tuple[str, ...]
@@ -92,6 +100,10 @@ class IngestReport:
             "units": self.units,
             "unit_sizes": [[each.images, each.units] for each in self.unit_sizes],
             "mixed_units": self.mixed_units,
+            "joined_units": self.joined_units,
+            "alike_units": self.alike_units,
+            "straddling_images": self.straddling_images,
+            "straddling_units": self.straddling_units,
             "duplicates": [
                 {"path": shown(each.path), "same_as": shown(each.same_as)}
                 for each in self.duplicates
@@ -114,12 +126,33 @@ class IngestReport:
         ]
         if self.mixed_units:
             lines.append(f"  {self.mixed_units} of them hold more than one class; check the labels")
+        lines += self._unit_lines()
         if self.duplicates:
             lines.append(f"dropped {len(self.duplicates):,} images with the pixels of another")
         lines += _refused_lines(self.refused)
         lines += [f"warning: {text}" for text in self.warnings]
         lines.append(f"version {self.version}")
         return "\n".join(lines)
+
+    def _unit_lines(self) -> list[str]:
+        lines = []
+        if self.joined_units:
+            lines.append(
+                f"  {self.joined_units:,} of them hold several patients' numbers, joined because "
+                "images are nearly identical; are they one person each?"
+            )
+        if self.alike_units:
+            lines.append(
+                f"  {self.alike_units:,} pairs of patients have images that look alike; they were "
+                "left apart, as their numbers say"
+            )
+        if self.straddling_images:
+            whose = "" if self.straddling_units is None else f" of {self.straddling_units:,} units"
+            lines.append(
+                f"  {self.straddling_images:,} test images{whose} were left out: their "
+                f"{self.unit_kind} is in training, and none may stand on both sides"
+            )
+        return lines
 
 
 def shown(path: Path) -> str:

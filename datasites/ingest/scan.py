@@ -20,7 +20,7 @@ from pathlib import Path
 from datasites.ingest.classes import ClassNames
 from datasites.ingest.errors import FolderError, RefusalReason
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".dcm"})
 _CLIENT = re.compile(r"client[_-](?P<name>\w+)[_-](?P<part>train|test)", re.IGNORECASE)
 _SHOWN = 8
 """Names listed in an error message before it says "and so on"."""

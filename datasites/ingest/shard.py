@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 
 from datasites.ingest.errors import ShardError
 
+PATIENT = "patient"
 UNIT_KIND = "near-duplicate group"
+IMAGE = "image"
+UNIT_KINDS = (PATIENT, UNIT_KIND, IMAGE)
+"""What a unit of privacy can be, the strongest first."""
 FORMAT = "dura-shard/1"
 
 

@@ -66,6 +66,14 @@ def save_shard(shard: Shard, folder: Path, *, replace: bool = False) -> None:
         ) from error
 
 
+def shard_version(folder: Path) -> str | None:
+    """The version of the shard in a folder as its header states it; None where there is none."""
+    try:
+        return _read_header(folder).version
+    except ShardError:
+        return None
+
+
 def load_shard(folder: Path) -> Shard:
     """Read and verify a shard; its arrays stay on disk (memory-mapped) until they are used.
 

@@ -6,8 +6,8 @@ for each part the SHA-256 over its list of files (lines `<sha256 of the file>  <
 sorted, as sha256sum prints them). The files are plain copies of the originals, unchanged. Files
 that ingest would refuse are left out and reported.
 
-Near-duplicates are found exactly as in ingest, so that no group straddles clients, or train and
-test.
+Near-duplicates are found exactly as in ingest, and what DICOM files say of their patient is kept
+together as well, so that no group and no patient straddles clients, or train and test.
 
 Everything is written to a folder beside OUT and renamed at the end: OUT is complete or absent. An
 OUT that exists and is not empty is refused, and so is one inside the source.
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -29,11 +30,14 @@ from numpy.typing import NDArray
 
 from datasites.ingest.classes import DEFAULT_CLASSES, ClassNames
 from datasites.ingest.errors import SplitError
-from datasites.ingest.groups import exact_duplicates, near_duplicate_units
+from datasites.ingest.groups import exact_duplicates
+from datasites.ingest.patients import UnitRule, pseudonyms
 from datasites.ingest.pixels import THUMB_SIDE
 from datasites.ingest.reading import INGEST_RULES, Reading, conflict_refusals, read_folder
 from datasites.ingest.scan import Refusal
+from datasites.ingest.shard import UNIT_KIND
 from datasites.ingest.split import SPLIT_RULES, SplitPlan, SplitSettings, plan_split
+from datasites.ingest.units import units_of
 
 FORMAT = "dura-split/1"
 
@@ -147,11 +151,11 @@ def _group(
     same = exact_duplicates(reading.digests, reading.labels.tolist())
     if not same.kept:
         raise SplitError("every image lies in two class folders at once; sort them again")
-    kept = np.array(same.kept)
-    unit_of = dict(zip(same.kept, near_duplicate_units(reading.thumbs[kept]).tolist(), strict=True))
-    unit_of |= {copy: unit_of[first] for copy, first in same.dropped}
-    used = np.array(sorted(unit_of))
-    units = np.array([unit_of[index] for index in used.tolist()])
+    used = np.array(sorted((*same.kept, *(copy for copy, _ in same.dropped))))
+    # Only equality counts here, so the pseudonyms' key is thrown away at once.
+    known = pseudonyms(reading.paths, reading.patients, UnitRule(), key=secrets.token_bytes(32))
+    numbers = [known[index] for index in used.tolist()]
+    units = units_of(reading.thumbs[used], numbers, kind=UNIT_KIND).units
     return used, units, reading.refused + conflict_refusals(reading, same)
 
 

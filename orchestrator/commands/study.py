@@ -24,7 +24,7 @@ def init(
     email: Annotated[str, typer.Option(help="Your syft identity.")],
     relay: Annotated[str, typer.Option(help="URL or folder of the relay.")],
     hospitals: Annotated[str, typer.Option(help="Comma-separated e-mails of the hospitals.")],
-    epsilon: Annotated[float, typer.Option(help="What the whole study may cost a unit.")] = 7.8,
+    epsilon: Annotated[float, typer.Option(help="What the study may cost a privacy unit.")] = 7.8,
     delta: Annotated[float, typer.Option(help="Delta at which epsilon is computed.")] = 1e-5,
     rounds: Annotated[int, typer.Option(help="Rounds.")] = 4,
     model: Annotated[str, typer.Option(help="Registered classifier, or model.py.")] = "small_cnn",
@@ -101,7 +101,7 @@ def check(study: StudyArg) -> None:
     from models import initial_weights, weights_to_bytes
     from orchestrator.office import draft_bundle
     from orchestrator.study import read_study
-    from privacy import epsilon
+    from privacy import epsilon, per_unit
 
     spec = read_study(study)
     bundle = draft_bundle(study, spec)
@@ -109,7 +109,10 @@ def check(study: StudyArg) -> None:
     cost = epsilon(plan_events(plan), delta=spec.privacy.delta)
     typer.echo(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
     typer.echo(f"noise multiplier {plan.train.noise_multiplier} (training)")
-    typer.echo(f"costs epsilon {cost:.3f} at delta {spec.privacy.delta} per privacy unit")
+    typer.echo(
+        f"costs epsilon {cost:.3f} at delta {spec.privacy.delta} {per_unit('privacy unit')} "
+        "(patient, near-duplicate group or image: each hospital's approval says which)"
+    )
     # Hospitals publish their own counts; here the smallest one that is no warning is assumed.
     findings = check_assumptions(
         plan, units_published=8 / plan.train.sampling_rate, model=bundle_facts(bundle)
@@ -146,6 +149,7 @@ def submit(study: StudyArg) -> None:
 def status(study: StudyArg) -> None:
     """Show where every hospital stands."""
     from orchestrator.office import Office
+    from privacy import per_unit
 
     for standing in Office(study).standings():
         decision = standing.decision
@@ -156,7 +160,8 @@ def status(study: StudyArg) -> None:
         elif decision.approved:
             text = (
                 f"approved: {decision.max_rounds} rounds until {decision.expires}, "
-                f"epsilon {decision.epsilon_plan:.3f} at delta {decision.delta} per {decision.unit}"
+                f"epsilon {decision.epsilon_plan:.3f} at delta {decision.delta} "
+                f"{per_unit(decision.unit)}"
             )
         else:
             text = f"refused [{decision.reason}]"
@@ -204,7 +209,7 @@ def report(
 ) -> None:
     """Ask approved hospitals for reports, outside a run; each pays for one more noised matrix."""
     from orchestrator.conduct import Conductor
-    from privacy import epsilon, gaussian
+    from privacy import epsilon, gaussian, per_unit
 
     named = [part.strip() for part in hospitals.split(",") if part.strip()]
     conductor = Conductor(study)
@@ -212,7 +217,10 @@ def report(
     if part is not None:
         delta = conductor.study.privacy.delta
         cost = epsilon([gaussian(noise_multiplier=part.metrics_noise_multiplier)], delta=delta)
-        typer.echo(f"each hospital spends epsilon {cost:.3f} at delta {delta} (alone) for it")
+        typer.echo(
+            f"each hospital spends epsilon {cost:.3f} at delta {delta} (alone) for it, "
+            f"{per_unit('privacy unit')}"
+        )
     rows = conductor.ask_for_reports(model=model, hospitals=named, wait_s=wait_s)
     for row in rows:
         typer.echo(_inbox_line(row))

@@ -237,3 +237,34 @@ def kinds(site):
     return lambda resource: [
         one.entry.kind for one in site.ledger.entries() if one.entry.resource == resource
     ]
+
+
+@pytest.fixture(scope="session")
+def dicom():
+    """Write a DICOM file: stored values uint16 [H, W] or int16, and any further tags by keyword."""
+    import numpy as np
+    from pydicom import Dataset, dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    def write(path, stored, **tags):
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, generate_uid()
+        data.PatientName, data.PatientID, data.InstitutionName = "Doe^Jane", "P-1", "St Mary"
+        data.Rows, data.Columns = stored.shape[-2:]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, int(stored.dtype == np.int16)
+        data.PixelData = stored.tobytes()
+        for name, value in tags.items():
+            if value is None:
+                del data[name]
+            else:
+                setattr(data, name, value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dcmwrite(path, data, enforce_file_format=True)
+        return path
+
+    return write

@@ -76,6 +76,7 @@ def hospital(name: str = "north", **changed: object) -> HospitalReport:
         budget=8.0,
         approvals=(approval(),),
         ledger=LedgerStatus(verified=True, entries=41, head_sha256="ab" * 32),
+        unit="near-duplicate group",
     )
     return replace(plain, **changed)  # type: ignore[arg-type]
 
@@ -115,7 +116,6 @@ def report(**changed: object) -> StudyReport:
         model_sha256="9c" * 32,
         strategy="krum (byzantine = 1)",
         rounds=12,
-        unit_of_privacy="near-duplicate group",
         neighbouring="add or remove one unit",
         hospitals=(hospital(), hospital("south", epsilon=1.0)),
         evaluation=evaluation(),
@@ -188,12 +188,11 @@ def test_hostile_text_stays_text() -> None:
         plan_sha256=HOSTILE,
         model_sha256=HOSTILE,
         strategy=HOSTILE,
-        unit_of_privacy=HOSTILE,
         neighbouring=HOSTILE,
         evaluation_data=HOSTILE,
         evaluation=evaluation(HOSTILE),
         hospitals=(
-            hospital(HOSTILE, approvals=(approval(HOSTILE),)),
+            hospital(HOSTILE, unit=HOSTILE, approvals=(approval(HOSTILE),)),
             hospital(
                 HOSTILE,
                 epsilon=math.inf,

@@ -12,7 +12,7 @@ def test_it_reads_as_a_complete_statement() -> None:
     stated = Guarantee(epsilon=3.25, delta=1e-5, unit=Unit.NEAR_DUPLICATE_GROUP)
     assert stated.relation == ADD_OR_REMOVE_ONE
     assert str(stated) == (
-        "epsilon 3.25 at delta 1e-05 per near duplicate group (add or remove one)"
+        "epsilon 3.25 at delta 1e-05 per near-duplicate group (add or remove one)"
     )
 
 

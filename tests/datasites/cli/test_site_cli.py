@@ -65,16 +65,19 @@ def fail(*arguments: object) -> DatasitesError:
     return result.exception
 
 
+def _phantoms(folder: Path, *, seed: int) -> Path:
+    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, 14), size=48, seed=seed)
+    for index, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        target = folder / CLASSES[int(label)]
+        target.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(np.asarray(image)).save(target / f"{index:03}.png")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of phantoms, one a class."""
-    folder = tmp_path_factory.mktemp("images")
-    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, 14), size=48, seed=5)
-    for index, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
-        target = folder / CLASSES[int(label)]
-        target.mkdir(exist_ok=True)
-        Image.fromarray(np.asarray(image)).save(target / f"{index:03}.png")
-    return folder
+    return _phantoms(tmp_path_factory.mktemp("images"), seed=5)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     """A site made and filled from the command line, with one plan waiting."""
     root = tmp_path_factory.mktemp("cli")
     (root / "relay").mkdir()
-    site = root / "site"
+    site, held_out = root / "site", _phantoms(root / "held_out", seed=6)
     said = run(
         "init", site, "--name", "A", "--email", "a@hospital.example", "--relay", root / "relay",
         "--classes", "glioma, notumor", "--image-size", "32", "--reviewers", "ann,bob",
@@ -90,9 +93,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
     )  # fmt: skip
     assert "epsilon 20.0 at delta 1e-05 per privacy unit" in said
     assert "data: none yet" in run("status", site)
-    said = run("ingest", site, images, "--test", images)
+    said = run("ingest", site, images, "--test", held_out)
     assert "noised" in said
-    assert "nothing was spent" in run("ingest", site, images, "--test", images)
+    assert "nothing was spent" in run("ingest", site, images, "--test", held_out)
     return root
 
 
@@ -273,7 +276,7 @@ def test_an_unknown_plan_is_named(site, command, plan):
 def test_the_budget_is_changed_in_the_open(site):
     whose = ("--as", "ann", "--reason", "less")
     said = run("budget", site, "--epsilon", "3", *whose)
-    assert "hospital: epsilon 3 at delta 1e-05 per privacy unit, add or remove one" in said
+    assert "hospital: epsilon 3 at delta 1e-05 per near-duplicate group, add or remove one" in said
     assert "spent or reserved of epsilon 3 at delta 1e-05" in run("status", site)
     assert amount(float("inf")) == "infinite"
 

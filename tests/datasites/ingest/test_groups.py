@@ -116,11 +116,11 @@ def test_all_different_bits_are_not_mistaken_for_none() -> None:
     thumbs = np.stack([plane, 254 - plane]).astype(np.uint8)
     hashes = perceptual_hashes(thumbs)
     opposite = np.stack([hashes, ~hashes], axis=1)[:, :, 0]
-    assert not groups._linked(opposite, slice(0, 1), 40)[0, 1]
+    assert not groups._linked(opposite[0, :1], opposite, 40)[0, 1]
 
 
 def test_units_are_numbered_by_first_appearance() -> None:
-    assert groups._in_order_of_appearance(np.array([7, 2, 7, 0, 2])).tolist() == [0, 1, 0, 2, 1]
+    assert groups.in_order(np.array([7, 2, 7, 0, 2])).tolist() == [0, 1, 0, 2, 1]
 
 
 @settings(max_examples=25, deadline=None)
