@@ -24,7 +24,7 @@ import hashlib
 from models.facts_case import CaseFacts
 from models.facts_cohort import CohortFacts
 from models.facts_json import canonical_json, parse_object
-from models.facts_parts import Calibration, HospitalShare, OutlierCheck, TrendPoint
+from models.facts_parts import OTHERS, Calibration, HospitalShare, OutlierCheck, TrendPoint
 from models.facts_scores import ClassScores
 from models.report_errors import FactsError
 from models.report_references import Reference, references
@@ -32,6 +32,7 @@ from models.report_references import Reference, references
 Facts = CaseFacts | CohortFacts
 
 __all__ = [
+    "OTHERS",
     "Calibration",
     "CaseFacts",
     "ClassScores",

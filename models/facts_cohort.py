@@ -58,9 +58,12 @@ class CohortFacts:
         per_class: class name to its figures.
         confusion: true class to predicted class to count; None where it was not released.
         hospitals: names of the hospitals that took part; empty where it is not said.
+        n_hospitals: how many took part; None where it is not said. Follows from `hospitals`.
         rounds: rounds of training, or None.
         trend: accuracy after some of the rounds, in their order; empty where it is not known.
-        shares: each hospital's weight in the aggregate; empty where it is not known.
+            Always on the study's own test cases, also in the facts of a hospital.
+        shares: each hospital's weight in the aggregate, or one's and `OTHERS`'; empty where it is
+            not known.
         epsilon: privacy loss at `delta`; None for no guarantee.
         delta: probability bound that belongs to `epsilon`.
         privacy_unit: what one unit of `epsilon` protects.
@@ -87,6 +90,7 @@ class CohortFacts:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     confusion: Mapping[str, Mapping[str, float]] | None = None
     hospitals: tuple[str, ...] = ()
+    n_hospitals: int | None = None
     rounds: int | None = None
     trend: tuple[TrendPoint, ...] = ()
     shares: tuple[HospitalShare, ...] = ()
@@ -99,6 +103,8 @@ class CohortFacts:
         check_whole("n_cases", self.n_cases, least=1)
         if self.rounds is not None:
             check_whole("rounds", self.rounds, least=0)
+        if self.n_hospitals is not None:
+            check_whole("n_hospitals", self.n_hospitals, least=1)
         check_number("accuracy", self.accuracy)
         check_number("macro_f1", self.macro_f1)
         if self.macro_auc is not None:
@@ -128,6 +134,10 @@ class CohortFacts:
             check_name(f"hospitals[{index}]", hospital)
         if len(set(self.hospitals)) != len(self.hospitals):
             raise FactsError("hospitals names one hospital twice; name each once")
+        if self.hospitals and self.n_hospitals not in (None, len(self.hospitals)):
+            raise FactsError(
+                f"n_hospitals is {self.n_hospitals}, and {len(self.hospitals)} are named"
+            )
         labels = {f"hospitals[{i}]": name for i, name in enumerate(self.hospitals)}
         labels |= {"name": self.name, "privacy_unit": self.privacy_unit}
         check_labels(labels, classes=tuple(self.per_class))

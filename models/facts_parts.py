@@ -10,7 +10,8 @@ says or leaves out, never guesses at:
     region          where in the image the prediction was most sensitive, in image coordinates;
                     never an anatomical side, because images may be mirrored
     trend           the accuracy after some of the rounds
-    shares          how much each hospital's update weighed in the aggregate
+    shares          how much each hospital's updates weighed in the aggregate; or one hospital's and
+                    all others' together, where no more may be known of them
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ QUALITY_FLAGS: Final[tuple[str, ...]] = get_args(QualityFlag)
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
 BASES: Final[tuple[str, ...]] = get_args(Basis)
 SCORE_LIMIT: Final = 1e6
+OTHERS: Final = "all others"
+"""Who has the rest of the shares, where hospitals are not named to each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +150,17 @@ def check_trend(trend: object, *, rounds: int | None) -> None:
 
 
 def check_shares(shares: object, *, hospitals: tuple[str, ...]) -> None:
-    """Refuse what is not one share for each hospital, together 1 +- 0.001."""
+    """Refuse what is not one share for each hospital, together 1 +- 0.001.
+
+    Where no hospital is named, it may be one hospital's and the rest, `OTHERS`.
+    """
     if not isinstance(shares, tuple) or not all(isinstance(s, HospitalShare) for s in shares):
         raise FactsError("shares must be a tuple of HospitalShare; empty where they are not known")
     if not shares:
         return
     named = [share.hospital for share in shares]
-    if sorted(named) != sorted(hospitals):
+    one_and_rest = not hospitals and len(named) == 2 and named[1] == OTHERS != named[0]
+    if not one_and_rest and sorted(named) != sorted(hospitals):
         raise FactsError(f"shares names {sorted(named)}, hospitals {sorted(hospitals)}; match them")
     total = sum(share.share for share in shares)
     if abs(total - 1.0) > 1e-3:

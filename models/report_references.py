@@ -216,9 +216,11 @@ def _cohort_extras(facts: CohortFacts) -> Iterator[Reference]:
         yield Reference("top_confusion", number, text, "figure")
     if facts.rounds is not None:
         yield Reference("rounds", facts.rounds, count(facts.rounds, "round"), "figure")
+    taking_part = len(facts.hospitals) or facts.n_hospitals
+    if taking_part:
+        text = count(taking_part, "hospital")
+        yield Reference("hospital_count", taking_part, text, "figure")
     if facts.hospitals:
-        number = len(facts.hospitals)
-        yield Reference("hospital_count", number, count(number, "hospital"), "figure")
         listed = ", ".join(facts.hospitals[:-1])
         last = facts.hospitals[-1]
         yield _name("hospital_names", f"{listed} and {last}" if listed else last)
@@ -228,6 +230,8 @@ def _cohort_extras(facts: CohortFacts) -> Iterator[Reference]:
             f"{percent(first.accuracy)} after round {first.round} to "
             f"{percent(latest.accuracy)} after round {latest.round}"
         )
+        # The hospital's own accuracy is of other cases: the two may not be taken for one.
+        text += "" if facts.kind == "global" else " on the test cases of the study"
         yield Reference("trend", latest.accuracy, text, "figure", "accuracy")
         yield _word("trend_word", facts.trend_word)
     if facts.shares:

@@ -28,6 +28,7 @@ from orchestrator.results import write_results
 from orchestrator.rounds import StudyRun, Watcher
 from orchestrator.runstate import RunFolder, RunState
 from orchestrator.scoring import TestSet, bundle_model, model_metadata
+from orchestrator.told import Told
 
 LAST_RUN = "last_run.json"
 
@@ -130,9 +131,9 @@ class Conductor:
             raise StudyError(
                 f"{', '.join(strangers)} did not approve the plan; approved: {approved}"
             )
-        weights, rounds = self._weights_to_report_on(model)
+        weights, rounds, told = self._weights_to_report_on(model, approved=len(approved))
         requests = self.report_requests()
-        asked = requests.ask(weights, sites=tuple(hospitals) or approved, rounds=rounds)
+        asked = requests.ask(weights, sites=tuple(hospitals) or approved, rounds=rounds, told=told)
         requests.wait(asked, wait_s=wait_s)
         return inbox(self.researcher, asked, bundle=bundle)
 
@@ -172,15 +173,23 @@ class Conductor:
         decision = self.researcher.decision(site, bundle)
         return decision is not None and decision.approved
 
-    def _weights_to_report_on(self, model: Path | None) -> tuple[bytes, int]:
-        """Weights as they travel, and the rounds they were trained for."""
+    def _weights_to_report_on(
+        self, model: Path | None, *, approved: int
+    ) -> tuple[bytes, int, Told]:
+        """Weights as they travel, the rounds they were trained for, and what is known of those."""
         if model is not None:
-            return weights_to_bytes(load_model_file(model)[0]), self.study.rounds
+            return (
+                weights_to_bytes(load_model_file(model)[0]),
+                self.study.rounds,
+                Told(took_part=approved),
+            )
         folder = RunFolder(self.last_run())
-        rounds = folder.load().rounds_done
+        state = folder.load()
+        rounds = state.rounds_done
         if rounds == 0:
             raise StudyError("the last run has no finished round yet; give --model FILE")
-        return weights_to_bytes(folder.checkpoint(rounds)[0]), rounds
+        weights = weights_to_bytes(folder.checkpoint(rounds)[0])
+        return weights, rounds, Told.of(state, self.study)
 
     def _approved(self, bundle: Bundle) -> tuple[str, ...]:
         self.researcher.collect()

@@ -104,6 +104,22 @@ def contributions(
     return tuple(lines)
 
 
+def mean_shares(lines: Sequence[Contribution]) -> dict[str, float]:
+    """Each hospital's weight in the aggregate, by units, as the mean over the rounds.
+
+    A hospital that was out of a round weighed nothing in it. Empty for no lines.
+    """
+    rounds: dict[int, dict[str, float]] = {}
+    for line in lines:
+        rounds.setdefault(line.round, {})[line.hospital] = line.units
+    shares = dict.fromkeys(sorted({line.hospital for line in lines}), 0.0)
+    for units in rounds.values():
+        total = math.fsum(units.values())
+        for hospital, own in units.items():
+            shares[hospital] += own / total / len(rounds)
+    return {hospital: min(1.0, share) for hospital, share in shares.items()}
+
+
 def contributions_csv(lines: Sequence[Contribution]) -> str:
     """The log as CSV with a header; an undefined cosine is an empty cell, no guarantee is `inf`."""
     text = io.StringIO()

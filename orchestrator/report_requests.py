@@ -25,6 +25,7 @@ from datasites import (
 )
 from orchestrator.errors import StudyError, VerificationError
 from orchestrator.researcher import Researcher
+from orchestrator.told import Told
 from privacy import sha256_hex
 
 ASKED_FILE = "asked_reports.json"
@@ -66,8 +67,16 @@ class ReportRequests:
         """Hospital and request id of every request under this plan, oldest first."""
         return [(site, request) for site, request, plan in self._read() if plan == self._plan]
 
-    def ask(self, weights: bytes, *, sites: Sequence[str], rounds: int) -> list[tuple[str, str]]:
+    def ask(
+        self, weights: bytes, *, sites: Sequence[str], rounds: int, told: Told
+    ) -> list[tuple[str, str]]:
         """Send one report task to each hospital; returns hospital and request id.
+
+        Args:
+            weights: to report on.
+            sites: whom to ask.
+            rounds: that the weights were trained for.
+            told: what the run that made the weights has to tell.
 
         Raises:
             StudyError: the plan has no reports, or no hospital to ask.
@@ -85,7 +94,9 @@ class ReportRequests:
                 plan_sha256=self._plan,
                 weights_sha256=sha256_hex(weights),
                 rounds=rounds,
-                hospitals=len(sites),
+                hospitals=told.took_part or len(sites),
+                trend=told.trend,
+                share=told.share(site),
             )
             self._researcher.ask(site, task, weights)
         return asked

@@ -39,6 +39,7 @@ from orchestrator.pools import pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
+from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
 
@@ -134,15 +135,19 @@ class StudyRun:
             macro_f1=scores.macro_f1,
             confusion=scores.confusion,
         )
+        told = Told.of(self._state, self._study)
         tasks: dict[str, Task] = {
             site: ReportTask(
                 request=self.request_id("reports", site),
                 plan_sha256=self._bundle.sha256,
                 weights_sha256=sha256_hex(data),
                 rounds=self._study.rounds,
-                hospitals=len(self._hospitals),
+                hospitals=told.took_part or len(self._hospitals),
                 # One hospital writes about the global model; five would write the same.
                 scores=shared if site == self._hospitals[0] else None,
+                trend=told.trend,
+                share=told.share(site),
+                shares=told.named if site == self._hospitals[0] else (),
             )
             for site in self._hospitals
         }

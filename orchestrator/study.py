@@ -100,10 +100,17 @@ class GeneratorSpec(_Part):
 
 
 class ReportSpec(_Part):
-    """Evaluation on each hospital's own test cases, in noised counts, and reports about it."""
+    """Evaluation on each hospital's own test cases, in noised counts, and reports about it.
+
+    Attributes:
+        cases: case reports each hospital drafts. score_bins: steps of the score histograms.
+        hospitals: a name for each hospital, in the study's order, that the plan tells all of them;
+            then the report on the global model names them with their shares. Empty for not told.
+    """
 
     cases: Annotated[int, Field(ge=0, le=1_000)] = 2
     score_bins: Annotated[int, Field(ge=2, le=100)] = 8
+    hospitals: Annotated[tuple[Name, ...], Field(max_length=1_000, strict=False)] = ()
 
 
 class StrategySpec(_Part):
@@ -159,6 +166,12 @@ class Study(_Part):
     def _consistent(self) -> Study:
         if len(set(self.hospitals)) != len(self.hospitals):
             raise ValueError("a hospital is named twice")
+        names = self.reports.hospitals if self.reports is not None else ()
+        if names and (len(set(names)) != len(names) or len(names) != len(self.hospitals)):
+            raise ValueError(
+                f"reports.hospitals gives {len(set(names))} different names for "
+                f"{len(self.hospitals)} hospitals; give one for each, or none"
+            )
         if self.quorum > len(self.hospitals):
             raise ValueError(f"quorum {self.quorum} of {len(self.hospitals)} hospitals")
         if not self.train.learning_rate_range.holds(self.train.learning_rate):

@@ -42,6 +42,8 @@ metrics_share = 0.2         # of epsilon, what the noised test figures alone may
 [reports]
 score_bins = 8              # steps of the noised score histograms, from which ROC and AUC come
 cases = 2                   # case reports each hospital drafts; its owner decides on each
+hospitals = []              # a name for each hospital: tells every hospital who takes part, and
+                            # the report on the global model then gives each one's share
 
 [strategy]
 name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan

@@ -176,6 +176,12 @@ def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: Circumstance
         case ReportTask():
             if plan.reports is None:
                 raise RefusedError(Reason.MALFORMED_REQUEST, "the plan has no reports")
+            if task.shares and len(task.shares) != len(plan.reports.hospitals):
+                raise RefusedError(
+                    Reason.MALFORMED_REQUEST,
+                    f"shares of {len(task.shares)} hospitals came along; the plan names "
+                    f"{len(plan.reports.hospitals)}",
+                )
             _has_leave(task, plan=plan, approval=approval, at=at)
 
 

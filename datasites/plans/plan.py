@@ -105,12 +105,15 @@ class ReportPart(_Part):
             joint L2 sensitivity for one unit.
         score_bins: steps of the score histograms.
         write_global: whether this plan asks for a report on the global evaluation as well.
+        hospitals: names of the hospitals, which this plan tells all of them; only then may the
+            global report, which one of them writes, give each one's share. Empty for not told.
     """
 
     cases: Annotated[int, Field(ge=0, le=1_000)]
     metrics_noise_multiplier: Positive
     score_bins: Annotated[int, Field(ge=2, le=100)] = 8
     write_global: bool = True
+    hospitals: Annotated[tuple[Name, ...], Field(max_length=1_000, strict=False)] = ()
 
 
 class DeclaredOutput(_Part):

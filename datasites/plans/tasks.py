@@ -18,6 +18,8 @@ from datasites.plans.plan import Email, Name, NotNegative, explain
 TASK_FILE = "task.json"
 WEIGHTS_FILE = "weights.safetensors"
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
 
 class _Task(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -82,14 +84,46 @@ class GlobalScores(BaseModel):
     confusion: Annotated[tuple[tuple[int, ...], ...], Field(strict=False)]
 
 
+class RoundAccuracy(BaseModel):
+    """The global model's accuracy on the researcher's own test cases after one round."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    round: Annotated[int, Field(ge=1, le=1_000)]
+    accuracy: Fraction
+
+
 class ReportTask(_Task):
-    """Write reports on the hospital's own test cases with the weights that come along."""
+    """Write reports on the hospital's own test cases with the weights that come along.
+
+    What it tells a hospital of the study is the researcher's own, and of other hospitals no more
+    than the plan tells: their number; their shares one by one only where the plan names them.
+
+    Attributes:
+        rounds: of training. hospitals: how many approved.
+        scores: for the report on the global model; None for no such report.
+        trend: over the rounds, on the researcher's own test cases.
+        share: this hospital's mean weight in the aggregates; None where hospitals are not weighed.
+        shares: every hospital's, in the order of the plan's names; empty where it names none.
+    """
 
     kind: Literal["report"] = "report"
     weights_sha256: Sha256
     rounds: Annotated[int, Field(ge=1, le=1_000)]
     hospitals: Annotated[int, Field(ge=1, le=1_000)]
     scores: GlobalScores | None = None
+    trend: Annotated[tuple[RoundAccuracy, ...], Field(max_length=1_000, strict=False)] = ()
+    share: Fraction | None = None
+    shares: Annotated[tuple[Fraction, ...], Field(max_length=1_000, strict=False)] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> ReportTask:
+        numbers = [point.round for point in self.trend]
+        if numbers != sorted(set(numbers)) or (numbers and numbers[-1] > self.rounds):
+            raise ValueError(f"trend gives the rounds {numbers} of {self.rounds}; each once")
+        if self.shares and abs(sum(self.shares) - 1.0) > 1e-6:
+            raise ValueError(f"shares sum to {sum(self.shares):g}, not to 1")
+        return self
 
 
 Task = GenerateTask | PoolTask | TrainTask | ReportTask

@@ -16,6 +16,7 @@ import hmac
 import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,15 @@ from datasites.worker.files import JobFiles
 from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job
 from datasites.worker.train import load_classifier
 from models import (
+    OTHERS,
     CaseFacts,
     CaseLook,
     ClassScores,
     CohortFacts,
     Facts,
+    HospitalShare,
     ReportWriter,
+    TrendPoint,
     calibrated_from,
     noised_evaluation,
     predict,
@@ -163,13 +167,19 @@ def _hospital(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts) 
     areas = [each.auc for each in figures.per_class]
     scores = class_scores(counts.confusion, noise=noise, areas=areas)
     cohort = cohort_from(counts.confusion, noise=noise)
-    return _cohort_facts(job, task, cohort, scores, kind="hospital", name=job.hospital, noised=True)
+    facts = _cohort_facts(
+        job, task, cohort, scores, kind="hospital", name=job.hospital, noised=True
+    )
+    if task.share is None or task.hospitals < 2:
+        return facts
+    own = HospitalShare(hospital=job.hospital, share=task.share)
+    return replace(facts, shares=(own, HospitalShare(hospital=OTHERS, share=1.0 - task.share)))
 
 
 def _global(job: Job, task: ReportTask, scores: GlobalScores) -> Facts:
     """The researcher's own evaluation, as it was sent along."""
     confusion = np.array(scores.confusion, float)
-    return _cohort_facts(
+    facts = _cohort_facts(
         job,
         task,
         cohort_from(confusion, noise=0.0),
@@ -178,6 +188,17 @@ def _global(job: Job, task: ReportTask, scores: GlobalScores) -> Facts:
         name=job.plan.study,
         noised=False,
     )
+    named = job.plan.reports.hospitals if job.plan.reports is not None else ()
+    # Who was named and delivered nothing did not take part.
+    took_part = [
+        HospitalShare(hospital=name, share=share)
+        for name, share in zip(named, task.shares, strict=bool(task.shares))
+        if share > 0
+    ]
+    if not took_part:
+        return facts
+    hospitals = tuple(share.hospital for share in took_part)
+    return replace(facts, hospitals=hospitals, n_hospitals=None, shares=tuple(took_part))
 
 
 def _cohort_facts(
@@ -205,13 +226,22 @@ def _cohort_facts(
             label: {other: float(cell) for other, cell in zip(classes, row, strict=True)}
             for label, row in zip(classes, cohort.confusion, strict=True)
         },
+        n_hospitals=task.hospitals,
         rounds=task.rounds,
+        trend=_trend(task),
         epsilon=_claimed(job),
         delta=job.claim.delta,
         privacy_unit=job.claim.unit,
         noised=noised,
         model_sha256=task.weights_sha256,
     )
+
+
+def _trend(task: ReportTask) -> tuple[TrendPoint, ...]:
+    """The accuracy over the rounds; a single round has no trend."""
+    if len(task.trend) < 2:
+        return ()
+    return tuple(TrendPoint(round=p.round, accuracy=p.accuracy) for p in task.trend)
 
 
 def _claimed(job: Job) -> float | None:

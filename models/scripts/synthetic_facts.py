@@ -91,6 +91,7 @@ def sample_cohort(rng: random.Random) -> CohortFacts:
         per_class={name: _scores(rng, detailed=detailed) for name in classes},
         confusion=_confusion(classes, noised, rng) if rng.random() < 0.5 else None,
         hospitals=tuple(taking_part),
+        n_hospitals=rng.choice((None, len(taking_part) or rng.randrange(1, 9))),
         rounds=rounds,
         trend=_trend(rounds, rng),
         shares=_shares(taking_part, rng),

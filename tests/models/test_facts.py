@@ -8,9 +8,11 @@ import math
 import pytest
 
 from models.facts import (
+    OTHERS,
     Calibration,
     ClassScores,
     OutlierCheck,
+    facts_from_json,
     references,
 )
 from models.facts_case import degree, family_of
@@ -212,7 +214,31 @@ def test_a_trend_in_a_word() -> None:
         facts = cohort(rounds=9, trend=(point(1), point(9, last)))
         assert facts.trend_word == word
     table = references(cohort(rounds=9, trend=(point(1), point(9, 0.75))))
-    assert table["trend"].text == "50.0 % after round 1 to 75.0 % after round 9"
+    text = "50.0 % after round 1 to 75.0 % after round 9"
+    assert table["trend"].text == f"{text} on the test cases of the study"
+    study = cohort(kind="global", rounds=9, trend=(point(1), point(9, 0.75)))
+    assert references(study)["trend"].text == text
+
+
+def test_hospitals_may_be_counted_and_weighed_without_being_named() -> None:
+    facts = cohort(hospitals=(), n_hospitals=3, shares=(share("A", 0.25), share(OTHERS, 0.75)))
+    table = references(facts)
+    assert table["hospital_count"].text == "3 hospitals"
+    assert "hospital_names" not in table
+    assert table["shares"].text == "A 25.0 %, all others 75.0 %"
+    assert facts_from_json(facts.to_json()) == facts
+    for shares in (
+        (share(OTHERS, 0.75), share("A", 0.25)),
+        (share(OTHERS, 0.5), share(OTHERS, 0.5)),
+    ):
+        with pytest.raises(FactsError, match="match them"):
+            cohort(hospitals=(), shares=shares)
+    with pytest.raises(FactsError, match="match them"):
+        cohort(hospitals=("A", "B"), shares=(share("A", 0.25), share(OTHERS, 0.75)))
+    with pytest.raises(FactsError, match="n_hospitals is 3, and 2 are named"):
+        cohort(hospitals=("A", "B"), n_hospitals=3)
+    with pytest.raises(FactsError, match="n_hospitals"):
+        cohort(n_hospitals=0)
     assert cohort().trend_word is None
 
 

@@ -20,6 +20,7 @@ from orchestrator.contribution import (
     contributions_csv,
     contributions_from_json,
     contributions_json,
+    mean_shares,
 )
 from orchestrator.curves import EpsilonSeries, RoundScore, epsilon_series, scores_csv
 from orchestrator.errors import ReportingError, StudyError
@@ -52,6 +53,23 @@ def line(**changed: object) -> Contribution:
         wall_s=2.5,
     )
     return replace(plain, **changed)  # type: ignore[arg-type]
+
+
+def test_shares_are_the_mean_over_rounds_and_who_was_out_weighed_nothing() -> None:
+    lines = [
+        line(round=1, hospital="a", units=30.0),
+        line(round=1, hospital="b", units=10.0),
+        line(round=2, hospital="b", units=10.0),
+    ]
+    assert mean_shares(lines) == {"a": pytest.approx(0.375), "b": pytest.approx(0.625)}
+    assert mean_shares([]) == {}
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from("abcd"), st.floats(0.1, 1e6))))
+def test_shares_are_shares(rows: list[tuple[int, str, float]]) -> None:
+    shares = mean_shares([line(round=r, hospital=h, units=u) for r, h, u in rows])
+    assert all(0.0 <= share <= 1.0 for share in shares.values())
+    assert not rows or sum(shares.values()) == pytest.approx(1.0)
 
 
 def test_norm_and_cosine_are_those_of_the_changes() -> None:

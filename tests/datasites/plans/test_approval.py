@@ -130,6 +130,25 @@ def test_kinds_that_the_plan_lacks_are_refused(plan, approval, at, bundle):
     authorise(report, plan=plan, approval=approval, at=at)
 
 
+def test_shares_of_hospitals_that_the_plan_does_not_name_are_refused(plan, approval, at, bundle):
+    report = ReportTask(
+        request="p",
+        plan_sha256=bundle.sha256,
+        weights_sha256="0" * 64,
+        rounds=1,
+        hospitals=2,
+        shares=(0.25, 0.75),
+    )
+    assert refused(report, plan, approval, at) is Reason.MALFORMED_REQUEST
+    for names, fine in ((("A",), False), (("A", "B"), True)):
+        part = plan.reports.model_copy(update={"hospitals": names})
+        named = plan.model_copy(update={"reports": part})
+        if fine:
+            authorise(report, plan=named, approval=approval, at=at)
+        else:
+            assert refused(report, named, approval, at) is Reason.MALFORMED_REQUEST
+
+
 @given(days=st.integers(-1000, 1000))
 def test_nothing_runs_at_or_after_the_expiry(train_task, plan, approval, at, days):
     moment = at.now + timedelta(days=days)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from datasites.errors import PlanError
@@ -9,6 +11,7 @@ from datasites.plans import (
     GenerateTask,
     GlobalScores,
     ReportTask,
+    RoundAccuracy,
     TrainTask,
     parse_task,
     task_bytes,
@@ -27,13 +30,43 @@ SCORES = GlobalScores(n_cases=2, accuracy=0.5, macro_f1=0.5, confusion=((1, 0), 
         TRAIN,
         GenerateTask(request="g", plan_sha256=SHA),
         ReportTask(
-            request="p", plan_sha256=SHA, weights_sha256=SHA, rounds=2, hospitals=3, scores=SCORES
+            request="p",
+            plan_sha256=SHA,
+            weights_sha256=SHA,
+            rounds=2,
+            hospitals=3,
+            scores=SCORES,
+            trend=(RoundAccuracy(round=1, accuracy=0.5), RoundAccuracy(round=2, accuracy=1.0)),
+            share=0.25,
+            shares=(0.25, 0.75, 0.0),
         ),
     ],
     ids=lambda task: task.kind,
 )
 def test_a_task_is_read_as_it_was_written(task):
     assert parse_task(task_bytes(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trend": [{"round": 2, "accuracy": 0.5}, {"round": 1, "accuracy": 0.5}]}, "trend gives"),
+        ({"trend": [{"round": 1, "accuracy": 0.5}] * 2}, "trend gives"),
+        ({"trend": [{"round": 3, "accuracy": 0.5}]}, "trend gives the rounds .3. of 2"),
+        ({"trend": [{"round": 1, "accuracy": 1.5}]}, "accuracy"),
+        ({"trend": [{"round": 0, "accuracy": 0.5}]}, "round"),
+        ({"share": -0.1}, "share"),
+        ({"share": 1.1}, "share"),
+        ({"shares": [0.5, 0.4]}, "shares sum to 0.9"),
+        ({"shares": [1.5, -0.5]}, "shares"),
+    ],
+)
+def test_what_is_told_of_a_study_must_be_possible(changes, words):
+    task = ReportTask(
+        request="p", plan_sha256=SHA, weights_sha256=SHA, rounds=2, hospitals=3
+    ).model_dump(mode="json")
+    with pytest.raises(PlanError, match=words):
+        parse_task(json.dumps({**task, **changes}).encode())
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from datasites.answers import EVALUATION_FILE, HospitalEvaluation
-from datasites.plans import GlobalScores, ReportPart, ReportTask
+from datasites.plans import GlobalScores, ReportPart, ReportTask, RoundAccuracy
 from datasites.worker import report
 from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
-from models import Estimate, build_classifier, verify_report
+from models import OTHERS, Estimate, build_classifier, verify_report
 from models.facts import facts_from_json
 
 SCORES = GlobalScores(n_cases=20, accuracy=0.85, macro_f1=0.85, confusion=((8, 2), (1, 9)))
@@ -165,6 +165,49 @@ def test_the_global_report_states_the_researchers_figures(make_files, task):
     facts = report._global(make_files(task).job, task, SCORES)
     assert facts.accuracy == pytest.approx(17 / 20)
     assert (facts.kind, facts.name, facts.noised) == ("global", "study", False)
+
+
+TREND = (RoundAccuracy(round=1, accuracy=0.5), RoundAccuracy(round=2, accuracy=0.85))
+
+
+def test_trend_and_share_reach_the_facts_and_no_other_hospital_is_told(
+    make_files, task, test_shard, probabilities, plan
+):
+    told = task.model_copy(update={"trend": TREND, "share": 0.25, "scores": SCORES})
+    job = make_files(told).job
+    part = ReportPart(cases=0, metrics_noise_multiplier=1e-6)
+    own = report._hospital(job, part, told, report._released(part, test_shard, probabilities))
+    study = report._global(job, told, SCORES)
+    for facts in (own, study):
+        assert [(point.round, point.accuracy) for point in facts.trend] == [(1, 0.5), (2, 0.85)]
+        assert (facts.n_hospitals, facts.hospitals, facts.trend_word) == (3, (), "rising")
+    assert [(s.hospital, s.share) for s in own.shares] == [(job.hospital, 0.25), (OTHERS, 0.75)]
+    assert study.shares == ()
+
+
+def test_the_global_report_gives_the_shares_of_hospitals_that_the_plan_names(
+    make_files, task, plan
+):
+    part = ReportPart(cases=0, metrics_noise_multiplier=0.5, hospitals=("A", "B", "C"))
+    told = task.model_copy(update={"scores": SCORES, "shares": (0.25, 0.75, 0.0)})
+    named = plan.model_copy(update={"reports": part})
+    facts = report._global(make_files(told, plan=named).job, told, SCORES)
+    assert facts.hospitals == ("A", "B")
+    assert [share.share for share in facts.shares] == [0.25, 0.75]
+    assert report._global(make_files(task, plan=named).job, task, SCORES).hospitals == ()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"trend": TREND[:1]}, {"share": 1.0, "hospitals": 1}, {"share": None}]
+)
+def test_one_round_has_no_trend_and_one_hospital_no_share(
+    make_files, task, test_shard, probabilities, changes
+):
+    told = task.model_copy(update=changes)
+    part = ReportPart(cases=0, metrics_noise_multiplier=0.5)
+    job = make_files(told).job
+    facts = report._hospital(job, part, told, report._released(part, test_shard, probabilities))
+    assert (facts.trend, facts.shares) == ((), ())
 
 
 def test_no_guarantee_is_no_epsilon(make_files, task, write_cases):
