@@ -94,6 +94,7 @@ def review(site: Site, plan: str) -> Review:
             units_published=site.card().units,
             model=bundle_facts(bundle),
             start_problem=start_problem(bundle.plan),
+            unit=site.unit(account),
         ),
     )
 

@@ -21,9 +21,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from datasites.plans.plan import MODEL_FILE, Plan
+from privacy import per_unit
 
 FEWEST_UNITS = 8
 LEAST_NOISE = 0.5
+_UNITS = {
+    "patient": ("all images of a person here are one unit", ""),
+    "near-duplicate group": (
+        "patients' numbers are not known here; a patient with several unlike images is several "
+        "units, and their epsilons add up",
+        "",
+    ),
+    "image": (
+        "asked for by name; a patient with k images is k units, and their epsilons add up",
+        "ingest the images with patients' numbers, or by near-duplicate groups",
+    ),
+}
+"""What each kind of unit protects, and what to do about it."""
 _NOISED_OR_HELD = ("weights", "evaluation", "report", "generator")
 
 
@@ -51,6 +65,7 @@ class Assumption(StrEnum):
     GENERATOR_START = "generator_start"
     UNNOISED_OUTPUT = "unnoised_output"
     MODEL_FILE = "model_file"
+    UNIT_OF_PRIVACY = "unit_of_privacy"
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,12 @@ class ModelFacts:
 
 
 def check_assumptions(
-    plan: Plan, *, units_published: float, model: ModelFacts | None, start_problem: str = ""
+    plan: Plan,
+    *,
+    units_published: float,
+    model: ModelFacts | None,
+    start_problem: str = "",
+    unit: str = "",
 ) -> tuple[Finding, ...]:
     """Every finding about a plan, the worst first.
 
@@ -94,6 +114,7 @@ def check_assumptions(
         model: what looking at a `model.py` found; None for a classifier of the registry, whose
             gradients the test suite compares with one unit at a time.
         start_problem: why the generator cannot start here; empty if it can, or nobody looked.
+        unit: the hospital's unit of privacy, in words; empty where no hospital is asked.
     """
     found = [
         *_model(plan, model),
@@ -103,6 +124,7 @@ def check_assumptions(
         *_public(plan),
         *_start(plan, start_problem),
         *_outputs(plan),
+        *_unit(unit),
     ]
     order = list(Severity)
     return tuple(sorted(found, key=lambda finding: order.index(finding.severity)))
@@ -181,6 +203,21 @@ _WORDS: Mapping[Assumption, tuple[tuple[str, ...], str]] = {
         "a plan has no word for a seed: noise and sampling are drawn from the operating system",
     ),
 }
+
+
+def _unit(unit: str) -> Iterator[Finding]:
+    if not unit:
+        return
+    what, do = _UNITS.get(
+        unit,
+        (
+            "the kind of unit changed over time, so the sum over all time bounds only somebody who "
+            "is one unit of each kind",
+            "read the figures of this plan alone beside it",
+        ),
+    )
+    severity = Severity.WARNING if do else Severity.HOLDS
+    yield Finding(Assumption.UNIT_OF_PRIVACY, severity, f"epsilon is {per_unit(unit)}: {what}", do)
 
 
 def _sampling(plan: Plan) -> Iterator[Finding]:

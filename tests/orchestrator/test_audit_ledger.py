@@ -8,6 +8,7 @@ agree with the accountant; disagreeing accountants raise an alarm; refusals and 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,24 @@ def test_what_counts():
     assert account.spends[-1].running == pytest.approx(account.epsilon)
     assert set(account.second_opinions) == {"rdp", "prv"}
     assert account.alarms == ()
+
+
+def test_every_kind_of_unit_is_named_and_each_spend_has_its_own():
+    def spent(name, version):
+        one = reserved(name, 1.0)
+        return replace(one, detail={**one.detail, "dataset_version": version})
+
+    def ingested(version, unit):
+        kind = EntryKind.DATASET_INGESTED
+        return entry(kind, resource="train", dataset_version=version, unit=unit)
+
+    account = read_account(
+        [BUDGET, spent("a", "v1"), ingested("v1", "image"), spent("b", "v1"),
+         ingested("v2", "patient"), spent("c", "v2"), spent("d", "v3")]
+    )  # fmt: skip
+    assert account.unit == "image, then patient"
+    units = {line.reservation: line.unit for line in account.spends}
+    assert units == {"a": "image", "b": "image", "c": "patient", "d": ""}
 
 
 def test_what_cannot_be_read_is_infinite():

@@ -174,6 +174,14 @@ def test_the_page_says_what_it_must() -> None:
         assert said in text, said
 
 
+def test_each_hospitals_unit_stands_beside_its_epsilon() -> None:
+    mixed = report(hospitals=(hospital(epsilon=3.5, unit="image"), hospital("south", epsilon=1.0)))
+    assert mixed.units_of_privacy == "image or near-duplicate group"
+    html = render_html(mixed)
+    assert "(δ = 1e-5) per image (add or remove one unit)" in html
+    assert html.count("<td>image</td>") == html.count("<td>near-duplicate group</td>") == 1
+
+
 def test_the_limits_say_what_dp_and_the_model_do_not_promise() -> None:
     together = " ".join(STANDARD_LIMITS)
     for said in ("not a diagnosis", "more than one hospital", "released report", "physician"):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -236,3 +237,17 @@ def test_spent_is_what_was_committed_plus_what_is_open(plan: list[tuple[int, str
         counted += {"open": count, "commit": max(1, count - 1), "destroy": 0}[end]
     expected = merge([steps(counted)] if counted else [])
     assert merge(account_from(entries).spent_events()) == expected
+
+
+def test_the_account_names_every_kind_of_unit_once_in_order() -> None:
+    def ingested(unit: object, resource: str = "train") -> Entry:
+        return replace(entry(EntryKind.DATASET_INGESTED, {"unit": unit}), resource=resource)
+
+    opening = entry(EntryKind.LEDGER_OPENED)
+    account = account_from(
+        [opening, ingested("scan", "test"), ingested(7), entry(EntryKind.DATASET_INGESTED)]
+    )
+    assert (account.units, account.unit) == ((), "")
+    kinds = ["image", "patient", "image"]
+    account = account_from([opening, *(ingested(kind) for kind in kinds)])
+    assert (account.units, account.unit) == (("image", "patient"), "image, then patient")

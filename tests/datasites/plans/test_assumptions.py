@@ -57,7 +57,10 @@ def _own(plan):
 
 def test_a_sound_plan_holds_in_everything_and_says_why(plan):
     findings = check_assumptions(
-        plan.model_copy(update={"reports": None}), units_published=1000.0, model=None
+        plan.model_copy(update={"reports": None}),
+        units_published=1000.0,
+        model=None,
+        unit="patient",
     )
     assert {finding.severity for finding in findings} == {Severity.HOLDS}
     assert all(finding.what for finding in findings)
@@ -242,3 +245,20 @@ def test_noise_and_sampling_are_not_seeded_by_anything():
         torch.manual_seed(0)
         draws.append(torch.rand(4, generator=os_generator()).tolist())
     assert len({tuple(draw) for draw in draws}) == 3
+
+
+@pytest.mark.parametrize(
+    ("unit", "severity", "words"),
+    [
+        ("patient", Severity.HOLDS, "all images of a person"),
+        ("near-duplicate group", Severity.HOLDS, "their epsilons add up"),
+        ("image", Severity.WARNING, "asked for by name"),
+        ("image, then patient", Severity.WARNING, "changed over time"),
+    ],
+)
+def test_the_reviewer_is_told_whose_data_a_unit_is(plan, unit, severity, words):
+    findings = check_assumptions(plan, units_published=1000.0, model=None, unit=unit)
+    (found,) = [one for one in findings if one.code is Assumption.UNIT_OF_PRIVACY]
+    assert (found.severity, bool(found.do)) == (severity, severity is Severity.WARNING)
+    assert found.what.startswith(f"epsilon is per {unit}, add or remove one: ")
+    assert words in found.what
