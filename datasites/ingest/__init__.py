@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from datasites.ingest.errors import ShardExistsError as ShardExistsError
     from datasites.ingest.errors import SplitError as SplitError
     from datasites.ingest.errors import UnitRuleError as UnitRuleError
-    from datasites.ingest.groups import near_duplicate_units as near_duplicate_units
     from datasites.ingest.ingester import IngestResult as IngestResult
     from datasites.ingest.ingester import ingest as ingest
     from datasites.ingest.ingester import ingest_both as ingest_both
@@ -75,7 +74,6 @@ __all__ = [
     "ingest_both",
     "load_shard",
     "make_shard",
-    "near_duplicate_units",
     "plan_split",
     "read_grey",
     "save_shard",
@@ -112,7 +110,6 @@ _HOME = {
     "ingest_both": "ingester",
     "load_shard": "shardstore",
     "make_shard": "shard",
-    "near_duplicate_units": "groups",
     "plan_split": "split",
     "read_grey": "pixels",
     "save_shard": "shardstore",

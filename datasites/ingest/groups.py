@@ -96,22 +96,6 @@ def exact_duplicates(digests: Sequence[str], labels: Sequence[int]) -> ExactDupl
     return ExactDuplicates(tuple(first.values()), tuple(dropped), tuple(conflicting))
 
 
-def near_duplicate_units(
-    thumbs: NDArray[np.uint8], *, max_bits: int = MAX_BITS
-) -> NDArray[np.int64]:
-    """Number the near-duplicate groups.
-
-    Args:
-        thumbs: uint8 [N, 64, 64].
-        max_bits: Hamming distance up to which two images are linked.
-
-    Returns:
-        int64 [N], unit of each image: 0..U-1 in order of first appearance.
-    """
-    hashes = perceptual_hashes(thumbs)
-    return in_order(join_alike(hashes, np.arange(len(thumbs)), max_bits=max_bits))
-
-
 def join_alike(
     hashes: NDArray[np.uint64], group: NDArray[np.int64], *, max_bits: int
 ) -> NDArray[np.int64]:
