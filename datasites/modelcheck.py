@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datasites.plans import MODEL_FILE, Bundle, ModelFacts
+from datasites.plans import (
+    MODEL_FILE,
+    Bundle,
+    GeneratorPart,
+    ModelFacts,
+    StableDiffusionPart,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,25 +41,41 @@ def bundle_facts(bundle: Bundle) -> ModelFacts | None:
     return model_facts(model, plan)
 
 
-def start_problem(plan: Plan) -> str:
-    """Why the plan's generator cannot start on this installation; empty if it can."""
-    part = plan.generator
-    if part is None or part.start_sha256 is None:
-        return ""
-    from models import ModelsError, read_generator_card
+def start_problem(plan: Plan, *, checkpoint: str = "") -> str:
+    """Why the plan's generator cannot start on this installation; empty if it can.
+
+    Args:
+        plan: the plan.
+        checkpoint: where this site has its Stable Diffusion checkpoint; empty for nowhere.
+    """
+    from models import ModelsError
 
     try:
-        card = read_generator_card()
+        return _start_problem(plan.generator, checkpoint)
     except ModelsError as error:
-        return f"the generator it starts from is not here: {error}"
-    if card.sha256 != part.start_sha256:
-        return (
-            f"the generator is to start from {part.start_sha256[:12]}, but this installation has "
-            f"{card.sha256[:12]}"
-        )
+        return f"what the generator starts from is not here: {error}"
+
+
+def _start_problem(part: GeneratorPart | StableDiffusionPart | None, checkpoint: str) -> str:
+    from models import checkpoint_sha256, find_checkpoint, read_generator_card
+
+    if isinstance(part, StableDiffusionPart):
+        if not checkpoint:
+            return "this site names no checkpoint; set generator_checkpoint in site.toml"
+        found = checkpoint_sha256(find_checkpoint(checkpoint))
+        return _other(part.checkpoint_sha256, found)
+    if part is None or part.start_sha256 is None:
+        return ""
+    card = read_generator_card()
     if card.image_size != part.image_size:
         return f"{card.name} makes images of {card.image_size} px, not {part.image_size}"
-    return ""
+    return _other(part.start_sha256, card.sha256)
+
+
+def _other(wanted: str, found: str) -> str:
+    if wanted == found:
+        return ""
+    return f"the generator is to start from {wanted[:12]}, but what is here is {found[:12]}"
 
 
 def model_facts(model: nn.Module, plan: Plan) -> ModelFacts:

@@ -23,8 +23,8 @@ from datasites.sandbox import (
     require_sandbox,
     take_output,
 )
-from datasites.worker.protocol import JOB_FILE, RESULT_FILE, Claim, Job, Profile, Result
-from models import draw_phantoms
+from datasites.worker.protocol import CHECKPOINT, JOB_FILE, RESULT_FILE, Claim, Job, Profile, Result
+from models import draw_phantoms, find_checkpoint
 from privacy import sha256_hex
 
 PER_CLASS = 24
@@ -43,12 +43,13 @@ class Rehearsal:
     work_s: float
 
 
-def rehearse(bundle: Bundle, weights: bytes) -> list[Rehearsal]:
+def rehearse(bundle: Bundle, weights: bytes, *, checkpoint: str = "") -> list[Rehearsal]:
     """Run the plan's training jobs once each on phantoms.
 
     Args:
         bundle: the plan to be submitted.
         weights: initial weights of its classifier.
+        checkpoint: folder or Hub id of the Stable Diffusion checkpoint that it adapts, if it does.
 
     Raises:
         SandboxError: there is no sandbox here, or a job failed; the message ends with what the
@@ -72,8 +73,11 @@ def rehearse(bundle: Bundle, weights: bytes) -> list[Rehearsal]:
         root = Path(folder)
         _mock_shard(bundle, root / "train")
         (root / "synthetic").mkdir()
+        mounts = {name: root / name for name in ("train", "synthetic")}
+        if checkpoint:
+            mounts[CHECKPOINT] = find_checkpoint(checkpoint)
         # All warm up side by side; the jobs follow one another.
-        sandboxes = [_start(task, root) for task in tasks]
+        sandboxes = [_start(task, root, mounts) for task in tasks]
         try:
             return [
                 _run(task, bundle, weights, sandbox)
@@ -99,11 +103,11 @@ def _mock_shard(bundle: Bundle, folder: Path) -> None:
     save_shard(shard, folder)
 
 
-def _start(task: Task, root: Path) -> SandboxProcess:
+def _start(task: Task, root: Path, mounts: dict[str, Path]) -> SandboxProcess:
     return SandboxProcess(
         Profile(task.kind),
         folder=JobFolder(root / f"job-{task.kind}"),
-        data={"train": root / "train", "synthetic": root / "synthetic"},
+        data=mounts,
         installation=require_sandbox(),
         limits=Limits(),
     )

@@ -93,7 +93,7 @@ def review(site: Site, plan: str) -> Review:
             bundle.plan,
             units_published=site.card().units,
             model=bundle_facts(bundle),
-            start_problem=start_problem(bundle.plan),
+            start_problem=start_problem(bundle.plan, checkpoint=site.settings.generator_checkpoint),
             unit=site.unit(account),
         ),
     )

@@ -50,6 +50,8 @@ class SiteSettings(BaseModel):
         report_dtype: number type of its weights; `auto` is float32 on a CPU, else the file's own.
         report_device: where it runs: `cpu`, `cuda` (the first GPU) or `cuda:N`. Only a job that
             writes reports sees the GPU, see `datasites.sandbox.gpu`.
+        generator_checkpoint: folder or Hub id of the Stable Diffusion checkpoint that plans may
+            adapt; empty for none.
         poll_s: seconds between looks at the relay; a second or more while nothing comes.
     """
 
@@ -75,6 +77,7 @@ class SiteSettings(BaseModel):
     report_model: str = ""
     report_dtype: ReportDtype = "auto"
     report_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = "cpu"
+    generator_checkpoint: str = ""
     poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
 
     @pydantic.field_validator("relay")

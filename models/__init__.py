@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from models.report_source import find_model
     from models.settings import AugmentSettings, GeneratorSettings
     from models.small_generator import SmallGenerator, fresh_generator, pretrained_generator
+    from models.stable_diffusion import StableGenerator, stable_generator
+    from models.stable_source import checkpoint_sha256, find_checkpoint
     from models.verify import check_report, verify_report
     from models.weightrules import check_plain_weights, check_weights
     from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
@@ -104,6 +106,8 @@ _HOMES = {
     "models.report_source": ("find_model",),
     "models.settings": ("AugmentSettings", "GeneratorSettings"),
     "models.small_generator": ("SmallGenerator", "fresh_generator", "pretrained_generator"),
+    "models.stable_diffusion": ("StableGenerator", "stable_generator"),
+    "models.stable_source": ("checkpoint_sha256", "find_checkpoint"),
     "models.verify": ("check_report", "verify_report"),
     "models.weightrules": ("check_plain_weights", "check_weights"),
     "models.weights": ("weights_from_bytes", "weights_sha256", "weights_to_bytes"),
@@ -145,6 +149,7 @@ __all__ = [
     "ReportWriter",
     "RocCurve",
     "SmallGenerator",
+    "StableGenerator",
     "TrendPoint",
     "WeightsError",
     "attack_tpr",
@@ -157,6 +162,7 @@ __all__ = [
     "check_plain_weights",
     "check_report",
     "check_weights",
+    "checkpoint_sha256",
     "class_figures",
     "classifier_names",
     "copy_check",
@@ -166,6 +172,7 @@ __all__ = [
     "evaluate",
     "facts_from_json",
     "facts_sha256",
+    "find_checkpoint",
     "find_model",
     "fresh_generator",
     "initial_weights",
@@ -183,6 +190,7 @@ __all__ = [
     "sample_images",
     "save_model_file",
     "sections_of",
+    "stable_generator",
     "unpack_generators",
     "verify_report",
     "weights_from_bytes",

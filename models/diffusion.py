@@ -16,6 +16,7 @@ those patients on to whoever sees its images.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -28,8 +29,16 @@ from torch import Tensor, nn
 from models.errors import GeneratorError
 from models.settings import GeneratorSettings
 
-__all__ = ["GeneratorSettings", "build_generator", "diffusion_losses", "sample_images"]
+__all__ = [
+    "GeneratorSettings",
+    "averaged_losses",
+    "build_generator",
+    "denoise",
+    "diffusion_losses",
+    "sample_images",
+]
 
+Predict = Callable[[Tensor, Tensor], Tensor]
 SAMPLE_BATCH = 64
 """Images that are denoised at once."""
 
@@ -92,20 +101,65 @@ def diffusion_losses(
     """
     _check_images(images)
     _check_labels(model, labels, count=len(images))
+    schedule = _schedule(int(_config(model).num_train_timesteps))
+
+    def predict(noised: Tensor, steps: Tensor) -> Tensor:
+        predicted: Tensor = model(noised, steps, class_labels=labels, return_dict=False)[0]
+        return predicted
+
+    return averaged_losses(predict, images, schedule=schedule, generator=generator, draws=draws)
+
+
+def averaged_losses(
+    predict: Predict, clean: Tensor, *, schedule: Any, generator: torch.Generator, draws: int
+) -> Tensor:
+    """The denoising loss of each row, averaged over its draws; row i depends on row i alone.
+
+    Args:
+        predict: noised rows [B, ...] and timesteps int64 [B] to the predicted target [B, ...].
+        clean: float32 [B, ...].
+        schedule: of the noise; its `prediction_type` says what the target is.
+        generator: CPU generator of timesteps and noise.
+        draws: K, timesteps of each row.
+
+    Returns:
+        float32 [B].
+
+    Raises:
+        GeneratorError: there is no draw.
+    """
     if draws < 1:
         raise GeneratorError(f"{draws} draws per image; have at least 1")
-    schedule = _schedule(int(_config(model).num_train_timesteps))
-    total = torch.zeros(len(images), device=images.device)
+    total = torch.zeros(len(clean), device=clean.device)
     for _ in range(draws):
         steps = torch.randint(
-            schedule.config.num_train_timesteps, labels.shape, generator=generator
+            schedule.config.num_train_timesteps, (len(clean),), generator=generator
         )
-        steps = steps.to(images.device)
-        noise = torch.randn(images.shape, generator=generator).to(images.device)
-        noised = schedule.add_noise(images, noise, steps)
-        predicted = model(noised, steps, class_labels=labels, return_dict=False)[0]
-        total = total + (predicted - noise).square().flatten(1).mean(dim=1)
+        steps = steps.to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        noised = schedule.add_noise(clean, noise, steps)
+        target = noise
+        if schedule.config.prediction_type == "v_prediction":
+            target = schedule.get_velocity(clean, noise, steps)
+        total = total + (predict(noised, steps) - target).square().flatten(1).mean(dim=1)
     return total / draws
+
+
+def denoise(predict: Predict, start: Tensor, *, schedule: Any, steps: int) -> Tensor:
+    """From noise to clean rows by DDIM, without noise on the way.
+
+    Args:
+        predict: as for `averaged_losses`, with one timestep for all rows.
+        start: noise, [B, ...].
+        schedule: whose settings are used; it is not changed.
+        steps: DDIM steps.
+    """
+    fresh = DDIMScheduler.from_config(schedule.config)
+    fresh.set_timesteps(steps)
+    rows = start
+    for step in fresh.timesteps:
+        rows = fresh.step(predict(rows, step), step, rows, return_dict=False)[0]
+    return rows
 
 
 def sample_images(
@@ -157,29 +211,26 @@ def _denoise(
     steps: int,
     generator: torch.Generator,
 ) -> Tensor:
-    schedule = _new_schedule(settings.timesteps)
-    schedule.set_timesteps(steps)
     size = settings.image_size
-    images = torch.randn((len(labels), 1, size, size), generator=generator).to(labels.device)
-    for step in schedule.timesteps:
-        noise = model(images, step, class_labels=labels, return_dict=False)[0]
-        images = schedule.step(noise, step, images, return_dict=False)[0]
+    noise = torch.randn((len(labels), 1, size, size), generator=generator).to(labels.device)
+
+    def predict(images: Tensor, step: Tensor) -> Tensor:
+        predicted: Tensor = model(images, step, class_labels=labels, return_dict=False)[0]
+        return predicted
+
+    images = denoise(predict, noise, schedule=_schedule(settings.timesteps), steps=steps)
     if not bool(torch.isfinite(images).all()):
         raise GeneratorError("the generator makes NaN; its training diverged, use smaller steps")
     grey = (images[:, 0].clamp(-1, 1) + 1) * 127.5
     return grey.round().to(torch.uint8)
 
 
-def _new_schedule(timesteps: int) -> Any:
+@lru_cache(maxsize=8)
+def _schedule(timesteps: int) -> Any:
+    """A schedule that is only asked to add noise, or copied, and so can be shared."""
     return DDIMScheduler(
         num_train_timesteps=timesteps, beta_schedule="squaredcos_cap_v2", clip_sample=True
     )
-
-
-@lru_cache(maxsize=8)
-def _schedule(timesteps: int) -> Any:
-    """A schedule that is only asked to add noise, and so can be shared."""
-    return _new_schedule(timesteps)
 
 
 def _config(model: nn.Module) -> Any:

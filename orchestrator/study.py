@@ -27,12 +27,13 @@ from datasites import (
     Plan,
     Range,
     ReportPart,
+    StableDiffusionPart,
     TrainPart,
     checked_relay_url,
     explain,
     plan_events,
 )
-from models import read_generator_card
+from models import ModelsError, checkpoint_sha256, find_checkpoint, read_generator_card
 from orchestrator.errors import StudyError
 from orchestrator.strategies import StrategySettings
 from privacy import calibrate_noise, compose, gaussian, poisson_gaussian
@@ -78,25 +79,57 @@ class PrivacySpec(_Part):
     metrics_share: Share = 0.2
 
 
-class GeneratorSpec(_Part):
-    """DP adaptation of the diffusion generator at each hospital; see `datasites.plans`.
+class _DpSpec(_Part):
+    """What every generator has; see `datasites.plans`.
 
     Attributes:
         pooled: whether hospitals mix in images of each other's generators, once released.
     """
 
-    start: Literal["scratch", "phantoms"] = "phantoms"
-    trains: Literal["all", "norms", "lora"] = "lora"
-    rank: Annotated[int, Field(ge=1, le=64)] = 4
     steps: Annotated[int, Field(ge=1, le=100_000)] = 10
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
     clipping_norm: Positive = 1.0
     learning_rate: Positive = 2e-3
     draws: Annotated[int, Field(ge=1, le=64)] = 2
-    image_size: Annotated[int, Field(ge=16, le=128)] = 32
     images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 16
     sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 10
+    rank: Annotated[int, Field(ge=1, le=64)] = 4
     pooled: bool = False
+
+
+class GeneratorSpec(_DpSpec):
+    """DP adaptation of the small diffusion UNet at each hospital."""
+
+    kind: Literal["small"] = "small"
+    start: Literal["scratch", "phantoms"] = "phantoms"
+    trains: Literal["all", "norms", "lora"] = "lora"
+    image_size: Annotated[int, Field(ge=16, le=128)] = 32
+
+
+class StableDiffusionSpec(_DpSpec):
+    """DP adaptation of a Stable Diffusion checkpoint at each hospital.
+
+    Attributes:
+        checkpoint: the researcher's own copy, a folder or a Hub id; the plan names its hash only.
+    """
+
+    kind: Literal["stable_diffusion"]
+    checkpoint: Annotated[str, Field(min_length=1)]
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 256
+    prompt: str = "a brain MRI, {class}"
+    guidance: Annotated[float, Field(ge=1, le=20)] = 1.0
+
+
+def _kind(values: object) -> str:
+    told = values.get("kind", "small") if isinstance(values, dict) else getattr(values, "kind", "")
+    return str(told)
+
+
+AnyGeneratorSpec = Annotated[
+    Annotated[GeneratorSpec, pydantic.Tag("small")]
+    | Annotated[StableDiffusionSpec, pydantic.Tag("stable_diffusion")],
+    pydantic.Discriminator(_kind),
+]
 
 
 class ReportSpec(_Part):
@@ -153,9 +186,15 @@ class Study(_Part):
     model: ModelPart
     train: TrainSpec = TrainSpec()
     privacy: PrivacySpec = PrivacySpec()
-    generator: GeneratorSpec | None = None
+    generator: AnyGeneratorSpec | None = None
     reports: ReportSpec | None = None
     strategy: StrategySpec = StrategySpec()
+
+    @property
+    def checkpoint(self) -> str:
+        """The researcher's copy of the checkpoint that is adapted; empty where none is."""
+        spec = self.generator
+        return spec.checkpoint if isinstance(spec, StableDiffusionSpec) else ""
 
     @pydantic.field_validator("relay")
     @classmethod
@@ -250,7 +289,7 @@ def study_plan(study: Study) -> Plan:
     return plan(noise)
 
 
-def _generator(study: Study) -> GeneratorPart | None:
+def _generator(study: Study) -> GeneratorPart | StableDiffusionPart | None:
     spec = study.generator
     if spec is None:
         return None
@@ -261,6 +300,17 @@ def _generator(study: Study) -> GeneratorPart | None:
             sampling_rate=spec.sampling_rate, noise_multiplier=value, steps=spec.steps
         ),
     )
+    try:
+        if isinstance(spec, StableDiffusionSpec):
+            return _stable(spec, noise)
+        return _small(spec, noise)
+    except pydantic.ValidationError as error:
+        raise StudyError(f"{STUDY_FILE}, generator: {explain(error)}") from error
+    except ModelsError as error:
+        raise StudyError(f"{STUDY_FILE}, generator: {error}") from error
+
+
+def _small(spec: GeneratorSpec, noise: float) -> GeneratorPart:
     sha256 = None
     if spec.start == "phantoms":
         card = read_generator_card()
@@ -271,12 +321,17 @@ def _generator(study: Study) -> GeneratorPart | None:
                 f"phantoms makes images of {card.image_size} px; set it to that, or start from "
                 "'scratch' and train 'all'"
             )
-    try:
-        return GeneratorPart(
-            noise_multiplier=noise, start_sha256=sha256, **spec.model_dump(exclude={"pooled"})
-        )
-    except pydantic.ValidationError as error:
-        raise StudyError(f"{STUDY_FILE}, generator: {explain(error)}") from error
+    return GeneratorPart(
+        noise_multiplier=noise, start_sha256=sha256, **spec.model_dump(exclude={"pooled"})
+    )
+
+
+def _stable(spec: StableDiffusionSpec, noise: float) -> StableDiffusionPart:
+    return StableDiffusionPart(
+        noise_multiplier=noise,
+        checkpoint_sha256=checkpoint_sha256(find_checkpoint(spec.checkpoint)),
+        **spec.model_dump(exclude={"pooled", "checkpoint"}),
+    )
 
 
 def _reports(study: Study) -> ReportPart | None:

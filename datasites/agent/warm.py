@@ -21,8 +21,8 @@ from datasites.sandbox import (
     require_sandbox,
 )
 from datasites.site import TEST, TRAIN, Site
-from datasites.worker.protocol import Profile
-from models import find_model
+from datasites.worker.protocol import CHECKPOINT, Profile
+from models import ModelsError, find_checkpoint, find_model
 
 
 def next_profile(
@@ -105,6 +105,8 @@ class WarmSandboxes:
             mounts = {}  # it draws from what others released, and is shown nothing of this site's
         else:
             mounts = {TRAIN: self._site.shard(TRAIN)}
+        if profile in (Profile.GENERATE, Profile.POOL) and self._site.settings.generator_checkpoint:
+            mounts[CHECKPOINT] = _checkpoint(self._site.settings.generator_checkpoint)
         if profile is Profile.TRAIN:
             synthetic = self._site.synthetic(plan_sha256)
             synthetic.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,3 +120,11 @@ class WarmSandboxes:
         sandbox = self._waiting.pop(key)
         sandbox.end()
         shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+
+
+def _checkpoint(source: str) -> Path:
+    """The folder of the site's checkpoint; from the Hub it is fetched here, outside."""
+    try:
+        return find_checkpoint(source)
+    except ModelsError as error:
+        raise SandboxError(f"the site's generator_checkpoint: {error}") from error

@@ -20,7 +20,7 @@ from datasites.plans.assumptions import (
 )
 from datasites.plans.bundle import Bundle, make_bundle, open_bundle
 from datasites.plans.costs import plan_events, task_event, task_mechanisms, train_event
-from datasites.plans.generators import DpPart, GeneratorPart
+from datasites.plans.generators import DpPart, GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import (
     MODEL_FILE,
     PLAN_FILE,
@@ -80,6 +80,7 @@ __all__ = [
     "RoundAccuracy",
     "Severity",
     "Source",
+    "StableDiffusionPart",
     "Task",
     "TrainPart",
     "TrainTask",

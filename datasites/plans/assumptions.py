@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from datasites.plans.generators import GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import MODEL_FILE, Plan
 from privacy import per_unit
 
@@ -310,13 +311,22 @@ def _public(plan: Plan) -> Iterator[Finding]:
 
 def _start(plan: Plan, problem: str) -> Iterator[Finding]:
     part = plan.generator
+    if isinstance(part, StableDiffusionPart) and not problem:
+        yield Finding(
+            Assumption.GENERATOR_START,
+            Severity.WARNING,
+            f"the generator starts from the checkpoint {part.checkpoint_sha256[:12]}; what it was "
+            "trained on counts as public and costs nothing",
+            "make sure that no patient of this hospital is in it; nobody can check that here",
+        )
+        return
     if problem:
         yield Finding(Assumption.GENERATOR_START, Severity.VOID, problem, "ask for another plan")
         return
     text = "no generator starts from anything"
     if part is not None:
         text = "the generator starts from random weights"
-    if part is not None and part.start_sha256 is not None:
+    if isinstance(part, GeneratorPart) and part.start_sha256 is not None:
         text = (
             f"the generator starts from the weights {part.start_sha256[:12]} that ship with Dura; "
             "they saw drawings only, as their card says"

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+_PROMPT = r"^[A-Za-z0-9 ,.-]*\{class\}[A-Za-z0-9 ,.-]*$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -71,3 +72,29 @@ class GeneratorPart(DpPart):
                 "start from 'phantoms', or train 'all'"
             )
         return self
+
+
+class StableDiffusionPart(DpPart):
+    """Low-rank additions to the attention of a Stable Diffusion checkpoint.
+
+    The checkpoint is named by its hash alone: each hospital has it in a folder of its own, or
+    fetches it from the Hub (`generator_checkpoint` in `site.toml`).
+
+    Attributes:
+        checkpoint_sha256: over its files, see `models.stable_source`.
+        image_size: pixels of its images.
+        prompt: what an image is called, `{class}` standing for the class.
+        rank: of the additions.
+        guidance: scale of classifier-free guidance when images are drawn; 1 for none.
+    """
+
+    kind: Literal["stable_diffusion"] = "stable_diffusion"
+    checkpoint_sha256: Sha256
+    image_size: Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
+    prompt: Annotated[str, Field(pattern=_PROMPT, max_length=200)]
+    rank: Annotated[int, Field(ge=1, le=64)] = 4
+    guidance: Annotated[float, Field(ge=1, le=20, allow_inf_nan=False)] = 1.0
+
+
+AnyGenerator = Annotated[GeneratorPart | StableDiffusionPart, Field(discriminator="kind")]
+"""Every type of generator that a plan may have."""

@@ -18,7 +18,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
-from datasites.plans.generators import GeneratorPart, Positive, Rate
+from datasites.plans.generators import AnyGenerator, Positive, Rate
 
 MODEL_FILE = "model.py"
 PLAN_FILE = "plan.json"
@@ -134,7 +134,7 @@ class Plan(_Part):
     rounds: Annotated[int, Field(ge=1, le=1_000)]
     model: ModelPart
     train: TrainPart
-    generator: GeneratorPart | None = None
+    generator: AnyGenerator | None = None
     reports: ReportPart | None = None
     outputs: Annotated[tuple[DeclaredOutput, ...], Field(min_length=1, max_length=8, strict=False)]
 

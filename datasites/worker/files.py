@@ -13,6 +13,7 @@ from datasites.ingest.shardstore import load_shard
 from datasites.plans import MODEL_FILE, WEIGHTS_FILE
 from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
 from datasites.worker.protocol import (
+    CHECKPOINT,
     JOB_FILE,
     POOLED_IMAGES,
     POOLED_LABELS,
@@ -71,6 +72,12 @@ class JobFiles:
     def report_model(self) -> Path | None:
         """The folder of the hospital's own LLaMa, None for the shipped one."""
         folder = self._data / "llama"
+        return folder if folder.is_dir() else None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of the hospital's Stable Diffusion checkpoint, None if it has none."""
+        folder = self._data / CHECKPOINT
         return folder if folder.is_dir() else None
 
     def write(self, name: str, data: bytes) -> None:

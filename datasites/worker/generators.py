@@ -7,22 +7,52 @@ shard is kept but what noised steps made of the trained parameters.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from datasites.plans import DpPart, GeneratorPart
-from models import Generator, fresh_generator, pretrained_generator
+from datasites.plans import DpPart, GeneratorPart, StableDiffusionPart
+from models import (
+    Generator,
+    WeightsError,
+    fresh_generator,
+    pretrained_generator,
+    stable_generator,
+)
 from privacy import DpSgdResult, DpSgdSettings, os_generator, train_dp
 
 
-def open_generator(part: GeneratorPart, *, classes: tuple[str, ...]) -> Generator:
+def open_generator(
+    part: GeneratorPart | StableDiffusionPart,
+    *,
+    classes: tuple[str, ...],
+    checkpoint: Path | None = None,
+) -> Generator:
     """The generator a plan names, before anything private was seen.
+
+    Args:
+        part: of the plan.
+        classes: class names, in label order.
+        checkpoint: folder of the site's Stable Diffusion checkpoint.
 
     Raises:
         ModelsError: the weights it starts from are not here, or its sizes do not fit.
     """
+    if isinstance(part, StableDiffusionPart):
+        if checkpoint is None:
+            raise WeightsError("no checkpoint is mounted; set generator_checkpoint in site.toml")
+        return stable_generator(
+            checkpoint,
+            sha256=part.checkpoint_sha256,
+            classes=classes,
+            prompt=part.prompt,
+            image_size=part.image_size,
+            rank=part.rank,
+            guidance=part.guidance,
+        )
     if part.start_sha256 is None:
         return fresh_generator(classes=classes, image_size=part.image_size)
     return pretrained_generator(

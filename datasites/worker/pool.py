@@ -35,7 +35,7 @@ def run(files: JobFiles) -> int:
     for number, (source, data) in enumerate(zip(task.sources, packed, strict=True)):
         if weights_sha256(data) != source.sha256:
             raise ValueError(f"generator {number} is not the file that was released")
-        generator = open_generator(part, classes=job.plan.classes)
+        generator = open_generator(part, classes=job.plan.classes, checkpoint=files.checkpoint)
         generator.adopt(weights_from_bytes(data, like=generator.adapted()))
         drawn, truth = draw_images(generator, part, classes=len(job.plan.classes))
         images.append(drawn)

@@ -128,7 +128,7 @@ def check(study: StudyArg) -> None:
             seed=spec.seed,
         )
     )
-    for done in rehearse(bundle, weights):
+    for done in rehearse(bundle, weights, checkpoint=spec.checkpoint):
         typer.echo(
             f"rehearsed {done.kind} on mock data: {done.steps_taken} steps in {done.work_s:.1f} s"
         )

@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasites import plan_events
-from models import read_generator_card
+from models import checkpoint_sha256, read_generator_card
+from models.scripts.tiny_stable_diffusion import write_tiny
 from orchestrator.errors import StudyError
 from orchestrator.office import draft_bundle
 from orchestrator.study import (
@@ -138,6 +139,23 @@ def test_a_generator_that_cannot_start_is_refused(paper, fields, say):
     wrong = study.model_copy(update={"generator": GeneratorSpec(**fields)})
     with pytest.raises(StudyError, match=say):
         study_plan(wrong)
+
+
+def test_a_checkpoint_is_named_in_the_plan_by_its_hash(tmp_path, write_study):
+    folder = write_tiny(tmp_path / "tiny")
+    study = read_study(
+        write_study(
+            ('start = "phantoms" ', f'kind = "stable_diffusion"\ncheckpoint = "{folder}" '),
+            ('trains = "lora" ', ""),
+        )
+    )
+    assert study.checkpoint == str(folder)
+    plan = study_plan(study)
+    assert plan.generator.checkpoint_sha256 == checkpoint_sha256(folder)
+    assert str(folder) not in plan.model_dump_json()
+    missing = study.generator.model_copy(update={"checkpoint": str(tmp_path / "none")})
+    with pytest.raises(StudyError, match="neither a folder nor a Hub id"):
+        study_plan(study.model_copy(update={"generator": missing}))
 
 
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,25 +9,37 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
 
 import numpy as np
 import pytest
+import tomli_w
 
 from datasites.agent.warm import WarmSandboxes
 from datasites.answers import Status
 from datasites.desk import Desk, ItemKind, ItemState
-from datasites.errors import Reason
+from datasites.errors import PlanError, Reason
 from datasites.plans import (
     DeclaredOutput,
+    DpPart,
     GenerateTask,
     PoolTask,
     Source,
+    StableDiffusionPart,
     make_bundle,
 )
+from datasites.site import Site
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
 from datasites.worker.protocol import Profile
-from models import WeightsError, pack_generators, weights_to_bytes
+from models import (
+    WeightsError,
+    checkpoint_sha256,
+    pack_generators,
+    weights_from_bytes,
+    weights_to_bytes,
+)
+from models.scripts.tiny_stable_diffusion import write_tiny
 from privacy import EntryKind, sha256_hex
 
 GENERATOR = "generator.safetensors"
@@ -156,3 +168,39 @@ def test_images_of_others_cost_nothing_are_logged_and_mixed_in(
     world.ask(task.model_copy(update={"request": "again"}), weights=packed)
     hand.agent.step()
     assert world.answer("again").reason is Reason.DUPLICATE_REQUEST
+
+
+def test_stable_diffusion_is_adapted_in_a_sandbox_and_waits_for_its_owner(
+    world, plan, generator, until, tmp_path
+):
+    """End to end at a hospital: a checkpoint of random components, DP-SGD, images, the desk."""
+    folder = write_tiny(tmp_path / "tiny")
+    part = StableDiffusionPart(
+        **generator.model_dump(include=set(DpPart.model_fields)),
+        checkpoint_sha256=checkpoint_sha256(folder),
+        image_size=16,
+        prompt="a brain with {class}",
+    )
+    declared = DeclaredOutput(name=GENERATOR, kind="generator", max_bytes=4_000_000)
+    parts = {"generator": part, "outputs": (*plan.outputs, declared)}
+    world.submit_plan(make_bundle(plan.model_copy(update=parts), None))
+    world.start().step()
+    with pytest.raises(PlanError, match="generator_checkpoint"):
+        world.approve()
+    values = tomllib.loads((world.site.root / "site.toml").read_text())
+    values["generator_checkpoint"] = str(folder)
+    (world.site.root / "site.toml").write_text(tomli_w.dumps(values))
+    world.agents.pop().close()
+    world.site = Site.open(world.site.root)
+    agent = world.start()
+    world.approve()
+    world.ask(GenerateTask(request="gen", plan_sha256=world.bundle.sha256))
+    until(agent, lambda: Desk(world.site).items())
+    (item,) = Desk(world.site).items()
+    state = weights_from_bytes(Desk(world.site).files(item)[GENERATOR])
+    assert all("lora_" in name for name in state)
+    images = np.load(world.site.synthetic(world.bundle.sha256) / "synthetic_images.npy")
+    assert images.shape == (2, 16, 16)
+    committed = [s.entry for s in world.site.ledger.entries()]
+    (spend,) = [e for e in committed if e.kind is EntryKind.SPEND_COMMITTED][-1:]
+    assert spend.detail["event"]["class_name"] == "SelfComposedDpEvent"

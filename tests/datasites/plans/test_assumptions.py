@@ -18,9 +18,12 @@ from datasites.errors import PlanError
 from datasites.modelcheck import bundle_facts, model_facts, start_problem
 from datasites.plans import (
     Assumption,
+    DpPart,
+    GeneratorPart,
     ModelFacts,
     ModelPart,
     Severity,
+    StableDiffusionPart,
     check_assumptions,
     make_bundle,
     parse_plan,
@@ -29,13 +32,13 @@ from datasites.plans import (
 from datasites.plans.plan import (
     AugmentPart,
     DeclaredOutput,
-    GeneratorPart,
     Plan,
     Range,
     ReportPart,
     TrainPart,
 )
-from models import read_generator_card
+from models import checkpoint_sha256, read_generator_card
+from models.scripts.tiny_stable_diffusion import write_tiny
 
 
 def _found(plan, code, *, units=1000.0, model=None):
@@ -171,6 +174,24 @@ def test_a_pretrained_generator_is_named_and_void_where_it_cannot_start(plan):
     assert [f.what for f in voids(found)] == ["not here"]
 
 
+def test_a_checkpoint_is_looked_up_and_what_it_saw_is_for_people_to_know(plan, tmp_path):
+    folder = write_tiny(tmp_path / "tiny")
+    part = StableDiffusionPart(
+        **plan.generator.model_dump(include=set(DpPart.model_fields)),
+        checkpoint_sha256=checkpoint_sha256(folder),
+        image_size=64,
+        prompt="{class}",
+    )
+    stable = plan.model_copy(update={"generator": part})
+    (finding,) = _found(stable, Assumption.GENERATOR_START)
+    assert (finding.severity, "no patient" in finding.do) == (Severity.WARNING, True)
+    assert start_problem(stable, checkpoint=str(folder)) == ""
+    assert "generator_checkpoint" in start_problem(stable)
+    assert "not here" in start_problem(stable, checkpoint=str(tmp_path / "nothing"))
+    (folder / "unet" / "config.json").write_text("{}")
+    assert "what is here" in start_problem(stable, checkpoint=str(folder))
+
+
 def test_where_a_generator_can_start_is_looked_up_here(plan):
     def problem(**fields):
         part = plan.generator.model_copy(update={"start": "phantoms", **fields})
@@ -179,7 +200,7 @@ def test_where_a_generator_can_start_is_looked_up_here(plan):
     card = read_generator_card()
     assert start_problem(plan) == ""
     assert problem(start_sha256=card.sha256, image_size=card.image_size) == ""
-    assert "this installation has" in problem(start_sha256="ab" * 32, image_size=card.image_size)
+    assert "what is here" in problem(start_sha256="ab" * 32, image_size=card.image_size)
     assert "px" in problem(start_sha256=card.sha256, image_size=64)
 
 

@@ -25,6 +25,7 @@ from datasites.plans import (
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Claim, Job
 from models import draw_phantoms, initial_weights, weights_to_bytes
+from models.scripts.tiny_stable_diffusion import write_tiny
 
 torch.set_num_threads(1)
 
@@ -166,3 +167,9 @@ def train_task(weights: bytes):
 @pytest.fixture
 def generate_task() -> GenerateTask:
     return GenerateTask(request="g1", plan_sha256=PLAN_SHA)
+
+
+@pytest.fixture(scope="session")
+def tiny_stable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion checkpoint of random components; not to be changed."""
+    return write_tiny(tmp_path_factory.mktemp("stable") / "tiny")

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from datasites.plans import GeneratorPart
+from datasites.plans import GeneratorPart, StableDiffusionPart
 from datasites.plans.costs import generator_event
 from datasites.worker.generators import adapt_generator, draw_images, open_generator
-from models import read_generator_card
+from models import WeightsError, checkpoint_sha256, read_generator_card
 from privacy.grad_sample import check_rows, check_sums, per_sample, trainable
 
 CLASSES = ("glioma", "notumor")
 
 
-def _part(**fields: object) -> GeneratorPart:
+def _part(**fields: object) -> GeneratorPart | StableDiffusionPart:
     base = {
         "steps": 2,
         "sampling_rate": 0.5,
@@ -35,21 +35,40 @@ def _part(**fields: object) -> GeneratorPart:
         "images_per_class": 1,
         "sampling_steps": 2,
     }
+    if fields.get("kind") == "stable_diffusion":
+        for name in ("start", "start_sha256", "trains"):
+            del base[name]
+        return StableDiffusionPart.model_validate(base | fields)
     return GeneratorPart.model_validate(base | fields)
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tiny_stable):
+    return {"folder": tiny_stable, "sha256": checkpoint_sha256(tiny_stable)}
+
+
+def _opened(fields, checkpoint):
+    """The part with these fields, and the generator it names."""
+    if fields.get("kind") == "stable_diffusion":
+        fields = {**fields, "checkpoint_sha256": checkpoint["sha256"]}
+    part = _part(**fields)
+    return part, open_generator(part, classes=CLASSES, checkpoint=checkpoint["folder"])
+
+
+STABLE = {"kind": "stable_diffusion", "image_size": 16, "prompt": "a brain with {class}"}
 SCRATCH = {"start": "scratch", "start_sha256": None, "trains": "all", "image_size": 16}
 KINDS = pytest.mark.parametrize(
     "fields",
-    [{"trains": "lora"}, {"trains": "norms"}, {"trains": "all"}, SCRATCH],
-    ids=["lora", "norms", "all", "scratch"],
+    [{"trains": "lora"}, {"trains": "norms"}, {"trains": "all"}, SCRATCH, STABLE],
+    ids=["lora", "norms", "all", "scratch", "stable diffusion"],
 )
 
 
 @KINDS
-def test_per_image_gradients_of_averaged_draws_are_those_of_each_image_alone(shard, fields):
-    part = _part(**fields)
-    made = open_generator(part, classes=CLASSES)
+def test_per_image_gradients_of_averaged_draws_are_those_of_each_image_alone(
+    shard, fields, checkpoint
+):
+    _, made = _opened(fields, checkpoint)
     with torch.no_grad():  # so that no gradient is zero because its other half is
         for name, parameter in made.network.named_parameters():
             if "lora_B" in name:
@@ -82,9 +101,8 @@ def test_per_image_gradients_of_averaged_draws_are_those_of_each_image_alone(sha
 
 
 @KINDS
-def test_what_is_not_trained_stays_bit_for_bit_and_the_rest_is_noised(shard, fields):
-    part = _part(**fields)
-    made = open_generator(part, classes=CLASSES)
+def test_what_is_not_trained_stays_bit_for_bit_and_the_rest_is_noised(shard, fields, checkpoint):
+    part, made = _opened(fields, checkpoint)
     before = {name: p.detach().clone() for name, p in made.network.named_parameters()}
     result = adapt_generator(
         made,
@@ -99,7 +117,7 @@ def test_what_is_not_trained_stays_bit_for_bit_and_the_rest_is_noised(shard, fie
     changed = {n for n, p in made.network.named_parameters() if not torch.equal(p, before[n])}
     # Noise reaches every coordinate, also where no gradient does.
     assert changed == learnt
-    if fields.get("trains") in ("lora", "norms"):
+    if fields.get("trains") in ("lora", "norms"):  # the tiny Stable Diffusion is all attention
         assert sum(before[n].numel() for n in learnt) < 0.1 * sum(
             p.numel() for p in before.values()
         )
@@ -128,3 +146,12 @@ def test_images_of_each_class_are_drawn_at_the_plan_s_size():
     images, labels = draw_images(open_generator(part, classes=CLASSES), part, classes=2)
     assert (images.shape, images.dtype) == ((6, 32, 32), np.uint8)
     assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_stable_diffusion_plan_without_a_checkpoint_says_what_to_set(checkpoint):
+    part = _part(**STABLE, checkpoint_sha256=checkpoint["sha256"])
+    with pytest.raises(WeightsError, match="generator_checkpoint"):
+        open_generator(part, classes=CLASSES)
+    other = _part(**STABLE, checkpoint_sha256="0" * 64)
+    with pytest.raises(WeightsError, match="plan starts from"):
+        open_generator(other, classes=CLASSES, checkpoint=checkpoint["folder"])
