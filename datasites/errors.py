@@ -62,6 +62,8 @@ class Reason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     DUPLICATE_REQUEST = "duplicate_request"
     GENERATOR_MISSING = "generator_missing"
+    SYNTHETIC_UNDECIDED = "synthetic_undecided"
+    SYNTHETIC_DISCARDED = "synthetic_discarded"
     JOB_FAILED = "job_failed"
     JOB_INTERRUPTED = "job_interrupted"
     OUTPUT_REFUSED = "output_refused"

@@ -67,11 +67,14 @@ class Terms:
         max_rounds: training runs at most; None for the plan's own number.
         days: days until the approval expires; None for the site's setting.
         standing_release: whether DP weights may leave without a further decision.
+        suspects_at_most: share of suspected copies up to which synthetic images are accepted
+            without a further look; None: a person looks.
     """
 
     max_rounds: int | None = None
     days: int | None = None
     standing_release: bool = False
+    suspects_at_most: float | None = None
 
 
 def review(site: Site, plan: str) -> Review:
@@ -112,6 +115,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     _must_hold(seen.findings)
     _must_be_another(reviewer, seen.submission.sender)
     _must_fit(site, bundle, seen.cost)
+    _must_be_share(terms.suspects_at_most)
     account = site.ledger.account()
     moment = now_utc()
     days = terms.days if terms.days is not None else site.settings.approval_days
@@ -127,6 +131,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
         max_rounds=terms.max_rounds if terms.max_rounds is not None else bundle.plan.rounds,
         expires=stamp(moment + timedelta(days=days)),
         standing_release=terms.standing_release,
+        suspects_at_most=terms.suspects_at_most,
         decided=stamp(moment),
     )
     decision = _with_vote(seen.approval, fresh, reviewer)
@@ -141,6 +146,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             "max_rounds": decision.max_rounds,
             "expires": decision.expires,
             "standing_release": decision.standing_release,
+            "suspects_at_most": decision.suspects_at_most,
             "epsilon_plan": seen.cost.epsilon_alone,
             "delta": account.required_budget().delta,
             "unit": site.unit(account),
@@ -266,6 +272,11 @@ def _must_be_another(reviewer: str, submitter: str) -> None:
     """Nobody approves what they submitted: not by their address, nor by a name that holds it."""
     if submitter.casefold() in reviewer.casefold():
         raise PlanError(f"{reviewer!r} submitted this plan; somebody else must review it")
+
+
+def _must_be_share(share: float | None) -> None:
+    if share is not None and not 0 <= share <= 1:
+        raise PlanError(f"a share of suspected copies lies between 0 and 1, got {share}")
 
 
 def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:

@@ -31,6 +31,13 @@ from privacy import (
 )
 
 RUNNING_POINTS = 60
+_ABOUT_IMAGES = (EntryKind.SYNTHETIC_ACCEPTED, EntryKind.SYNTHETIC_DISCARDED)
+_ABOUT_NOTES = (
+    EntryKind.RUN_REFUSED,
+    EntryKind.JOB_FAILED,
+    EntryKind.UNSAFE_OPTION_USED,
+    *_ABOUT_IMAGES,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +102,7 @@ class SiteAccount:
         second_opinions: accountant to epsilon. alarms: where they disagree.
         naive: single epsilons added up, for contrast.
         spends, refusals, budgets, disclosures, unsafe: the entries behind it.
+        images: decisions on synthetic images, taken by people or their rules without noise.
     """
 
     epsilon: float
@@ -110,6 +118,7 @@ class SiteAccount:
     budgets: tuple[Note, ...]
     disclosures: tuple[Note, ...]
     unsafe: tuple[Note, ...]
+    images: tuple[Note, ...] = ()
 
 
 @dataclass
@@ -163,6 +172,7 @@ def read_account(entries: Iterable[Entry], *, unit: str = "") -> SiteAccount:
         budgets=_kind(reading, EntryKind.BUDGET_SET),
         disclosures=_kind(reading, EntryKind.DISCLOSURE),
         unsafe=_kind(reading, EntryKind.UNSAFE_OPTION_USED),
+        images=_kind(reading, *_ABOUT_IMAGES),
     )
 
 
@@ -193,7 +203,7 @@ def _read(reading: _Reading, entry: Entry) -> None:
         case EntryKind.DATASET_INGESTED:
             if entry.resource == "train" and isinstance(detail.get("unit"), str):
                 reading.units[str(detail.get("dataset_version", ""))] = str(detail["unit"])
-        case EntryKind.RUN_REFUSED | EntryKind.JOB_FAILED | EntryKind.UNSAFE_OPTION_USED:
+        case kind if kind in _ABOUT_NOTES:
             reading.notes.append(_note(entry, ""))
         case _:
             pass

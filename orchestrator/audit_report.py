@@ -207,6 +207,8 @@ def _site_json(site: SiteReport) -> dict[str, Any]:
         "entries": site.chain.entries,
         "head": site.chain.head,
         "problem": site.chain.problem,
+        "receipts": site.chain.receipts,
+        "countersigned": site.chain.countersigned,
     }
     account = site.account
     if account is None:
@@ -235,6 +237,7 @@ def _site_json(site: SiteReport) -> dict[str, Any]:
         "refusals": [asdict(note) for note in account.refusals],
         "budgets": [asdict(note) for note in account.budgets],
         "disclosures": [asdict(note) for note in account.disclosures],
+        "image_decisions": [asdict(note) for note in account.images],
         "unsafe_options": [asdict(note) for note in account.unsafe],
         "chain": chain,
     }

@@ -32,6 +32,7 @@ RESEARCHER = "researcher@university.example"
 PHANTOMS_PER_CLASS = 500
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 BUDGET = 8.0
+SUSPECTS_AT_MOST = 0.05
 
 
 def email_of(name: str) -> str:
@@ -194,8 +195,9 @@ class Demo:
         self._tell("data owners", "read what would run and what it costs here, then approve it")
         plans = self._each(self._wait_for_plan)
         self._dura("site", "show", self._site("A"), plans[0])
-        for line in self._each(lambda name: self._approve_at(name, plans[0])):
-            typer.echo(f"    {line.splitlines()[0]}")
+        for said in self._each(lambda name: self._approve_at(name, plans[0])):
+            first, *_, rule = said.splitlines()
+            typer.echo(f"    {first}; {rule}")
 
     def _approve_at(self, name: str, plan: str) -> str:
         return self._quiet(
@@ -208,6 +210,8 @@ class Demo:
             "--reason",
             "read line by line",
             "--standing-release",
+            "--suspects-at-most",
+            str(SUSPECTS_AT_MOST),
         )
 
     def _wait_for_plan(self, name: str) -> str:
@@ -270,6 +274,8 @@ class Demo:
     def _audit(self) -> None:
         self._tell("auditor", "verifies every ledger offline, against keys and receipts")
         self._dura("audit", "verify", str(self.out))
+        self._tell("auditor", "computes every epsilon again from the ledgers")
+        self._dura("audit", "report", str(self.out))
 
     def _summary(self) -> None:
         path = self.out / "summary.json"
@@ -284,6 +290,7 @@ class Demo:
             f"reports: {summary['reports']}",
             f"overhead {summary['overhead_s_per_round']:.2f} s a round (training excluded)",
             f"{summary['wall_s']} s in all; look at {self.out / 'report.html'}",
+            f"and, as an auditor would, at {self.out / 'audit.html'}",
         ):
             typer.echo(f"    {line}")
 

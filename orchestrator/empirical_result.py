@@ -74,6 +74,7 @@ class EmpiricalAudit(_Document):
         noise_multiplier, sampling_rate, steps: of the run.
         confidence: with which all bounds hold together.
         bounds: one a way of looking. attack: None where none was made.
+        released: attack on a released model with known members; None where none was given.
     """
 
     version: Literal[1] = 1
@@ -90,6 +91,7 @@ class EmpiricalAudit(_Document):
     confidence: float
     bounds: tuple[Bound, ...]
     attack: Attack | None = None
+    released: Attack | None = None
 
     @property
     def lower_bound(self) -> float:
@@ -114,11 +116,13 @@ class EmpiricalAudit(_Document):
                 f"{bound.epsilon_fdp:.3f}); {bound.correct} of {bound.guesses} guesses right about "
                 f"{bound.canaries} canaries" + ("; CLAIM REFUTED" if bound.claim_rejected else "")
             )
-        if self.attack is not None:
-            a = self.attack
+        for whose, a in (("trained", self.attack), ("released", self.released)):
+            if a is None:
+                continue
             lines.append(
-                f"{a.method}: {a.tpr:.2%} of {a.members} members found at {a.fpr:.1%} false "
-                f"positives ({a.tpr_low:.2%} to {a.tpr_high:.2%}), AUC {a.auc:.3f}"
+                f"{a.method} on the {whose} model: {a.tpr:.2%} of {a.members} members found at "
+                f"{a.fpr:.1%} false positives ({a.tpr_low:.2%} to {a.tpr_high:.2%}), "
+                f"AUC {a.auc:.3f}"
             )
         verdict = (
             f"RED: at least epsilon {self.lower_bound:.3f} against a claim of {self.claim:.3f}"

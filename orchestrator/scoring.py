@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,28 +52,51 @@ def bundle_model(bundle: Bundle, weights: Mapping[str, torch.Tensor]) -> torch.n
     return model
 
 
+@dataclass(frozen=True)
+class ReleasedModel:
+    """A model file, opened.
+
+    Attributes:
+        model: the classifier. name: of its architecture. text: its `model.py`, if it has one.
+        classes: in label order. image_size: pixels a side.
+    """
+
+    model: torch.nn.Module
+    name: str
+    text: str | None
+    classes: tuple[str, ...]
+    image_size: int
+
+
+def open_model(model_file: Path) -> ReleasedModel:
+    """Open a released model file.
+
+    Raises:
+        EvaluationError: the file is not a Dura model.
+    """
+    from models import ModelsError
+
+    try:
+        state, about = load_model_file(model_file)
+        classes = tuple(about["classes"].split(","))
+        size = int(about["image_size"])
+        text = about.get("model_text") or None
+        model = build_model(about["model"], text=text, classes=len(classes), image_size=size)
+        model.load_state_dict(state)
+    except (ModelsError, KeyError, ValueError, RuntimeError) as error:
+        raise EvaluationError(f"{model_file} is not a model that Dura wrote: {error}") from error
+    return ReleasedModel(model, about["model"], text, classes, size)
+
+
 def evaluate_file(model_file: Path, folder: Path) -> Evaluation:
     """Score a released model file on any labelled folder.
 
     Raises:
         EvaluationError: the file is not a Dura model, or the folder holds nothing usable.
     """
-    from models import ModelsError
-
-    try:
-        state, about = load_model_file(model_file)
-        classes = about["classes"].split(",")
-        size = int(about["image_size"])
-        model = build_model(
-            about["model"],
-            text=about.get("model_text") or None,
-            classes=len(classes),
-            image_size=size,
-        )
-        model.load_state_dict(state)
-    except (ModelsError, KeyError, ValueError, RuntimeError) as error:
-        raise EvaluationError(f"{model_file} is not a model that Dura wrote: {error}") from error
-    return TestSet(folder, classes=classes, image_size=size).score(model)
+    opened = open_model(model_file)
+    test = TestSet(folder, classes=opened.classes, image_size=opened.image_size)
+    return test.score(opened.model)
 
 
 def model_metadata(bundle: Bundle) -> dict[str, str]:

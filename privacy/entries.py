@@ -48,6 +48,8 @@ class EntryKind(StrEnum):
     OUTPUT_RELEASED = "output_released"
     OUTPUT_WITHHELD = "output_withheld"
     IMAGES_POOLED = "images_pooled"
+    SYNTHETIC_ACCEPTED = "synthetic_accepted"
+    SYNTHETIC_DISCARDED = "synthetic_discarded"
     RELEASE_RULE_SET = "release_rule_set"
     RELEASE_RULE_REVOKED = "release_rule_revoked"
     RECEIPT_COUNTERSIGNED = "receipt_countersigned"

@@ -6,10 +6,10 @@ Two halves, so that a crash in between loses nothing:
   them beside the request's record. A job that broke a rule leaves nothing, and what was reserved
   for it stays spent;
 - `settle` goes on from what was kept: the spend is **committed** with the steps actually taken;
-  then outputs go to the desk (or, for the generator, into the hospital's private store), and those
-  with standing leave are released; then a receipt is signed. Called again after a crash at any
-  point, it finds done what is done: one commit, one release, and one receipt that leaves, the one
-  that the request's record holds in the end.
+  then outputs go to the desk (or, for the generator, into the hospital's private store, where its
+  images wait for the owner), and those with standing leave are released; then a receipt is signed.
+  Called again after a crash at any point, it finds done what is done: one commit, one release, and
+  one receipt that leaves, the one that the request's record holds in the end.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from datasites.plans import (
 )
 from datasites.sandbox import JobFolder, take_output
 from datasites.site import Site, now_utc, stamp, write_file, write_json
+from datasites.synthetic import accept_by_rule, keep
 from datasites.unsafe import UNSAFE_NOTE, ran_unsafe
 from datasites.worker.protocol import (
     GENERATOR_FILE,
@@ -154,15 +155,15 @@ class Finisher:
     def _place(self, job: ReadyJob, files: dict[str, bytes]) -> list[Item]:
         match job.task:
             case GenerateTask():
-                target = self._site.synthetic(job.bundle.sha256)
-                write_file(target / SYNTHETIC_LABELS, files[SYNTHETIC_LABELS])
-                write_file(target / SYNTHETIC_IMAGES, files[SYNTHETIC_IMAGES])
+                keep(self._site, job.bundle.sha256, files)
+                accept_by_rule(self._site, job.bundle.sha256)
                 if GENERATOR_FILE not in files:
                     return []
                 adapted = {GENERATOR_FILE: files[GENERATOR_FILE]}
                 return [self._place_noised(job, ItemKind.GENERATOR, adapted)]
             case PoolTask():
                 self._place_pool(job, job.task, files)
+                accept_by_rule(self._site, job.bundle.sha256)
                 return []
             case TrainTask():
                 return [self._place_noised(job, ItemKind.WEIGHTS, files)]

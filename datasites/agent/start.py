@@ -31,14 +31,8 @@ from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
 from datasites.sandbox import INSIDE
 from datasites.site import Site, now_utc, stamp
-from datasites.worker.protocol import (
-    JOB_FILE,
-    POOLED_IMAGES,
-    SYNTHETIC_IMAGES,
-    Claim,
-    Job,
-    Profile,
-)
+from datasites.synthetic import Synthetic, state_of
+from datasites.worker.protocol import JOB_FILE, POOLED_IMAGES, Claim, Job, Profile
 from privacy import BudgetExceededError, Reservation, reserve, sha256_hex, weakest
 
 TRAIN_REQUEST = "train/"
@@ -129,19 +123,21 @@ class Starter:
     def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
         """What is true here and now for a task under `bundle`."""
         synthetic = self._site.synthetic(bundle.sha256)
+        images = state_of(self._site, bundle.sha256)
         return Circumstances(
             sender=sender,
             sender_key=sender_key,
             runtime_sha256=runtime_sha256(),
             dataset_version=self._site.card().dataset_version,
             rounds_started=self.rounds_started(bundle.sha256),
-            has_generator=(synthetic / SYNTHETIC_IMAGES).exists(),
+            has_generator=images in (Synthetic.UNDECIDED, Synthetic.ACCEPTED),
             has_pool=(synthetic / POOLED_IMAGES).exists(),
             quorum=self._site.settings.quorum,
             now=now_utc(),
             others_started=[
                 name for name in self.requests(bundle.sha256) if not name.startswith(TRAIN_REQUEST)
             ],
+            images=images.value,
         )
 
     def _asked(self, request: Request) -> tuple[Task, Bundle, Approval | None]:

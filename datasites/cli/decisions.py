@@ -81,12 +81,32 @@ def show(site: SiteArg, plan: PlanArg) -> None:
 
 
 @app.command()
-def copies(site: SiteArg, plan: PlanArg) -> None:
-    """Compare a plan's synthetic images with the real ones; for the owner's eyes only."""
-    from datasites.copies import check_copies
-    from datasites.site import Site
+def copies(
+    site: SiteArg,
+    plan: PlanArg,
+    accept: Annotated[bool, typer.Option("--accept", help="Let jobs train on them.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Remove them for good.")] = False,
+    who: Annotated[str, typer.Option("--as", help="Who decides.")] = "",
+    reason: Why = "",
+) -> None:
+    """Compare a plan's synthetic images with the real ones, then accept or discard them.
 
-    found = check_copies(Site.open(site), plan)
+    What is shown is for the owner's eyes only. No job trains on them before they are accepted.
+    """
+    from datasites.copies import check_copies
+    from datasites.errors import PlanError
+    from datasites.plans.store import PlanStore
+    from datasites.site import Site
+    from datasites.synthetic import decide, state_of
+
+    opened = Site.open(site)
+    if accept and discard:
+        raise PlanError("--accept or --discard, not both")
+    if accept or discard:
+        decide(opened, plan, accept=accept, owner=who, reason=reason)
+        say("accepted: jobs of this plan may train on them" if accept else "discarded, and removed")
+        return
+    found = check_copies(opened, plan)
     say("computed from patients without noise: for your eyes, must not leave this hospital")
     near, among = found.nearest, found.reference
     say(f"synthetic to nearest real image: least {near.min():.4f}, median {_median(near):.4f}")
@@ -94,8 +114,8 @@ def copies(site: SiteArg, plan: PlanArg) -> None:
     say(f"{len(found.suspects)} of {len(near)} nearer than {found.threshold:.4f}: suspects")
     for index in found.suspects[:20]:
         say(f"  synthetic image {index} is {near[index]:.4f} from image {found.neighbour[index]}")
-    if len(found.suspects):
-        say("if they are copies, revoke the plan before it trains on them: dura site revoke")
+    say(f"state: {state_of(opened, PlanStore(opened).get(plan).bundle.sha256).value}")
+    say("decide: --accept or --discard, with --as NAME --reason TEXT; no job uses them before that")
 
 
 def _median(values: NDArray[np.float64]) -> float:
@@ -113,6 +133,13 @@ def approve(
     standing_release: Annotated[
         bool, typer.Option(help="Let DP weights of this plan leave without a further click.")
     ] = False,
+    suspects_at_most: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Accept synthetic images without a look, up to this share of suspected copies.",
+        ),
+    ] = None,
 ) -> None:
     """Approve a plan, byte for byte; the approval is signed."""
     from datasites.review import Terms, approve
@@ -124,7 +151,12 @@ def approve(
         plan,
         reviewer=who,
         reason=reason,
-        terms=Terms(max_rounds=max_rounds, days=days, standing_release=standing_release),
+        terms=Terms(
+            max_rounds=max_rounds,
+            days=days,
+            standing_release=standing_release,
+            suspects_at_most=suspects_at_most,
+        ),
     )
     missing = opened.settings.quorum - len(decision.reviewers)
     say(f"plan {decision.plan_sha256[:12]} approved by {', '.join(decision.reviewers)}")
@@ -134,6 +166,11 @@ def approve(
         f"at most {decision.max_rounds} rounds until {decision.expires}; DP weights leave "
         + ("without a further decision" if decision.standing_release else "only when released")
     )
+    if decision.suspects_at_most is not None:
+        say(
+            "owner's rule: synthetic images are accepted when at most "
+            f"{decision.suspects_at_most:.0%} of them are suspected copies; otherwise they wait"
+        )
 
 
 @app.command()

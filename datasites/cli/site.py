@@ -148,6 +148,7 @@ def status(site: SiteArg) -> None:
     from datasites.desk import Desk
     from datasites.review import list_submissions
     from datasites.site import Site
+    from datasites.synthetic import Synthetic, state_of
 
     opened = Site.open(site)
     alarm_if_unsafe(opened)
@@ -158,6 +159,9 @@ def status(site: SiteArg) -> None:
     waiting = [item for item in Desk(opened).items() if item.is_open]
     undecided = [item for item, approval in list_submissions(opened) if approval is None]
     say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
+    for item, _ in list_submissions(opened):
+        if state_of(opened, item.bundle.sha256) is Synthetic.UNDECIDED:
+            say(f"synthetic images to decide on: dura site copies {site} {item.bundle.sha256[:12]}")
 
 
 def relay_url(relay: str) -> str:

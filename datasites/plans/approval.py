@@ -43,6 +43,8 @@ class Approval:
         max_rounds: training runs at most.
         expires: UTC time after which nothing starts.
         standing_release: whether DP weights may leave without a further decision.
+        suspects_at_most: share of suspected copies up to which synthetic images are accepted
+            without a further look; None where a person must look.
         decided: UTC time of the last vote.
         revoked: whether it was withdrawn.
     """
@@ -60,6 +62,7 @@ class Approval:
     standing_release: bool
     decided: str
     revoked: bool = False
+    suspects_at_most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,9 @@ class Circumstances:
         dataset_version: the shard now.
         rounds_started: round numbers of training runs that were started under this plan.
         others_started: kinds (`generate`, `pool`, `report`) of all other runs that were started.
-        has_generator: whether the plan's synthetic images lie ready.
-        has_pool: whether images of the others' generators do.
+        has_generator: whether the plan's synthetic images were made.
+        has_pool: whether images of the others' generators were.
+        images: what the owner decided on all of them: `accepted`, `discarded` or anything else.
         quorum: reviewers this hospital wants.
         now: UTC time.
     """
@@ -89,6 +93,7 @@ class Circumstances:
     now: datetime
     others_started: Sequence[str] = ()
     has_pool: bool = False
+    images: str = ""
 
 
 def sign_approval(approval: Approval, key: SigningKey) -> str:
@@ -235,7 +240,22 @@ def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: Circum
             raise RefusedError(
                 Reason.PARAMETER_OUT_OF_RANGE, f"{name} is {value}; approved is {allowed_text}"
             )
-    if plan.train.synthetic_weight > 0 and not at.has_generator:
+    if plan.train.synthetic_weight > 0:
+        _has_images(at)
+
+
+def _has_images(at: Circumstances) -> None:
+    """The synthetic images that a plan mixes in were made, and the owner accepted them."""
+    if at.images == "discarded":
+        raise RefusedError(
+            Reason.SYNTHETIC_DISCARDED, "the owner discarded the plan's synthetic images"
+        )
+    if not at.has_generator:
         raise RefusedError(
             Reason.GENERATOR_MISSING, "the plan mixes in synthetic images, but none were made yet"
+        )
+    if at.images != "accepted":
+        raise RefusedError(
+            Reason.SYNTHETIC_UNDECIDED,
+            "nobody has accepted the plan's synthetic images yet; look at `dura site copies`",
         )

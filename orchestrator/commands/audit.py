@@ -72,7 +72,9 @@ def report(
 @app.command()
 def empirical(
     target: Annotated[str, typer.Option(help="classifier or generator.")] = "classifier",
-    model: Annotated[str, typer.Option(help="Registered classifier.")] = "small_cnn",
+    model: Annotated[
+        str, typer.Option(help="Registered classifier, or a released model.safetensors to attack.")
+    ] = "small_cnn",
     image_size: Annotated[int, typer.Option(help="Pixels a side of the phantoms.")] = 64,
     epsilon: Annotated[float, typer.Option(help="The claim to be attacked.")] = 2.0,
     delta: Annotated[float, typer.Option(help="Delta of the claim.")] = 1e-5,
@@ -85,6 +87,12 @@ def empirical(
     shadows: Annotated[
         int, typer.Option(help="Reference models of the membership attack; 0 for none.")
     ] = 2,
+    members: Annotated[
+        Path | None, typer.Option(help="Images that the released model was trained on.")
+    ] = None,
+    others: Annotated[
+        Path | None, typer.Option(help="Images of the same kind that it never saw.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the result goes, JSON; RUN/empirical-audit.json.")
     ] = None,
@@ -100,14 +108,24 @@ def empirical(
     reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")] = "",
 ) -> None:
     """Attack the claim: train with canaries through the hospitals' trainer, and bound epsilon."""
-    from orchestrator.empirical import EmpiricalSettings, audit_consented, mock_records, run_audit
+    from orchestrator.empirical import audit_consented, run_audit
+    from orchestrator.empirical_run import EmpiricalSettings, mock_records
     from orchestrator.errors import StudyError, VerificationError
+    from orchestrator.membership_attack import attack_released
+    from orchestrator.scoring import open_model
 
     if target not in ("classifier", "generator"):
         raise StudyError(f"--target is classifier or generator, not {target!r}")
+    released = open_model(Path(model)) if model.endswith(".safetensors") else None
+    if (released is None) != (members is None) or (members is None) != (others is None):
+        raise StudyError(
+            "attacking a released model takes --model FILE.safetensors, --members FOLDER and "
+            "--others FOLDER together"
+        )
     settings = EmpiricalSettings(
         target="classifier" if target == "classifier" else "generator",
-        model=model,
+        model=model if released is None else released.name,
+        model_text=None if released is None else released.text,
         epsilon=epsilon,
         delta=delta,
         steps=steps,
@@ -119,9 +137,13 @@ def empirical(
         others=1000,
     )
     if consented is None:
-        found = run_audit(settings, mock_records(units, image_size=image_size, seed=1))
+        size = image_size if released is None else released.image_size
+        found = run_audit(settings, mock_records(units, image_size=size, seed=1))
     else:
         found = audit_consented(settings, consented, owner=who, reason=reason)
+    if released is not None and members is not None and others is not None:
+        attack = attack_released(settings, released, members=members, others=others)
+        found = found.model_copy(update={"released": attack})
     typer.echo(found.to_text())
     if out is not None:
         out.write_text(found.model_dump_json(indent=1) + "\n")

@@ -237,7 +237,7 @@ def _approve(study):
     for name, leave in (("A", ("--max-rounds", 3)), ("B", ())):
         must(
             "site", "approve", study.site(name), study.plan[:12], "--as", f"owner-{name}",
-            "--reason", "read", "--standing-release", *leave,
+            "--reason", "read", "--standing-release", "--suspects-at-most", 1, *leave,
         )  # fmt: skip
 
 

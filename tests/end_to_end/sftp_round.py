@@ -238,7 +238,7 @@ def approve(world):
         ))  # fmt: skip
         world.must(
             name, "site", "approve", world.site(name), plan[:12], "--as", "owner",
-            "--reason", "read", "--standing-release",
+            "--reason", "read", "--standing-release", "--suspects-at-most", "1",
         )  # fmt: skip
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 import privacy.dpsgd
+from datasites import intake, read_labelled
+from datasites.ingest import make_shard, save_shard
+from datasites.settings import make_settings
+from datasites.site import Site
+from models import build_classifier, draw_phantoms, normalise, save_model_file
 from orchestrator.commands import audit as audit_cli
-from orchestrator.empirical import EmpiricalSettings, mock_records, run_audit
+from orchestrator.empirical import run_audit
 from orchestrator.empirical_result import EmpiricalAudit
+from orchestrator.empirical_run import CLASSES, EmpiricalSettings, mock_records
 from orchestrator.errors import StudyError, VerificationError
-from privacy import epsilon
+from privacy import Budget, epsilon
 
 torch.set_num_threads(1)
 
@@ -73,3 +83,97 @@ def test_numbers_that_make_no_audit_are_refused():
         run_audit(_settings(gradient_canaries=5), mock_records(8, image_size=32, seed=1))
     done = CliRunner().invoke(audit_cli.app, ["empirical", "--target", "report"])
     assert isinstance(done.exception, StudyError)
+
+
+FEW = ("--image-canaries", 0, "--gradient-canaries", 20, "--steps", 1, "--units", 8)
+
+
+def _empirical(*words: object):
+    return CliRunner().invoke(audit_cli.app, ["empirical", *map(str, words)])
+
+
+def _folder(root: Path, per_class: int, seed: int) -> Path:
+    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, per_class), size=32, seed=seed)
+    for number, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        path = root / CLASSES[int(label)] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(image)).save(path)
+    return root
+
+
+def test_the_whole_command_with_reference_models_and_a_released_one(tmp_path):
+    """A released model that learnt a few images by heart, next to the audit's own."""
+    members = _folder(tmp_path / "members", 3, 1)
+    others = _folder(tmp_path / "others", 15, 2)
+    model = build_classifier("small_cnn", classes=4, image_size=32)
+    images, labels = read_labelled(members, classes=CLASSES, image_size=32)
+    inputs, targets = normalise(torch.from_numpy(images.copy())), torch.from_numpy(labels.copy())
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    file, out = tmp_path / "model.safetensors", tmp_path / "found.json"
+    about = {"model": "small_cnn", "classes": ",".join(CLASSES), "image_size": "32"}
+    save_model_file(file, model.state_dict(), about)
+    folders = ("--members", members, "--others", others)
+    done = _empirical("--model", file, *folders, *FEW, "--shadows", 1, "--out", out)
+    assert done.exception is None, done.output
+    assert "on the trained model" in done.output
+    assert "on the released model" in done.output
+    found = EmpiricalAudit.model_validate_json(out.read_bytes())
+    assert (found.model, found.attack.members, found.attack.others) == ("small_cnn", 8, 1000)
+    assert (found.released.members, found.released.others) == (12, 30)
+    assert found.released.fpr == pytest.approx(1 / 30)
+    assert found.released.auc > 0.6
+
+
+def test_a_released_model_needs_members_others_and_references(tmp_path):
+    file = tmp_path / "model.safetensors"
+    assert "is not a model that Dura wrote" in str(_empirical("--model", file).exception)
+    assert "together" in str(_empirical("--members", tmp_path, *FEW).exception)
+    model = build_classifier("small_cnn", classes=4, image_size=32)
+    about = {"model": "small_cnn", "classes": ",".join(CLASSES), "image_size": "32"}
+    save_model_file(file, model.state_dict(), about)
+    assert "together" in str(_empirical("--model", file, *FEW).exception)
+    few = ("--members", _folder(tmp_path / "m", 1, 1), "--others", _folder(tmp_path / "o", 2, 2))
+    said = _empirical("--model", file, *few, *FEW, "--shadows", 0)
+    assert "--shadows 1 or more" in str(said.exception)
+    said = _empirical("--model", file, *few, *FEW, "--shadows", 1)
+    assert "an attack needs 40 at least" in str(said.exception)
+
+
+def test_the_whole_command_among_consented_patients(tmp_path):
+    """Reserved before an image is read, spent, logged with name and reason; nobody is attacked."""
+    settings = make_settings(
+        name="A", email="a@x.example", relay=tmp_path.as_uri(), classes=CLASSES, image_size=32
+    )
+    site = Site.create(
+        tmp_path / "site", settings, budget=Budget(epsilon=8.0, delta=1e-5), actor="owner"
+    )
+    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, 2), size=32, seed=1)
+    shard = make_shard(
+        images=drawn.images,
+        labels=drawn.labels,
+        units=np.arange(8),
+        classes=CLASSES,
+        rules="phantoms",
+    )
+    (site.root / "private").mkdir(mode=0o700)
+    card = intake._charge_card(site, shard, actor="owner")
+    (site.root / "card.json").write_text(card.model_dump_json())
+    save_shard(shard, site.shard("train"))
+    flag = ("--unsafe-train-on-consented-patients", site.root, "--shadows", 1, *FEW)
+    before = Site.open(site.root).ledger.account().epsilon()
+    assert "needs the owner's consent" in str(_empirical(*flag, "--as", "ann").exception)
+    assert Site.open(site.root).ledger.account().epsilon() == before
+    done = _empirical(*flag, "--as", "ann", "--reason", "board 7", "--epsilon", 1.0)
+    assert done.exception is None, done.output
+    assert "on a consented shard" in done.output
+    assert "RMIA" not in done.output
+    after = Site.open(site.root).ledger
+    assert after.account().epsilon() > before
+    kinds = [one.entry.kind.value for one in after.entries()]
+    assert kinds[-3:] == ["unsafe_option_used", "spend_reserved", "spend_committed"]
+    used = [one.entry for one in after.entries()][-3]
+    assert (used.actor, used.reason) == ("ann", "board 7")

@@ -25,7 +25,6 @@ from datasites.cli import data as data_cli
 from datasites.cli import site as site_cli
 from datasites.cli.text import amount
 from datasites.errors import DatasitesError, PeerKeyError, PlanError, SettingsError
-from datasites.ingest import load_shard
 from datasites.plans import (
     DeclaredOutput,
     ModelPart,
@@ -175,7 +174,9 @@ def test_a_plan_is_shown_approved_and_revoked(site, submit):
     assert "left " in shown
     assert "warning unnoised_output: up to 1 case reports" in shown
     assert "holds   shared_seed: a plan has no word for a seed" in shown
-    said = run("approve", site, sha[:8], "--as", "ann", "--days", "3", "--max-rounds", "1")
+    terms = ("--days", "3", "--max-rounds", "1", "--suspects-at-most", "0.05")
+    said = run("approve", site, sha[:8], "--as", "ann", *terms)
+    assert "accepted when at most 5% of them are suspected copies; otherwise they wait" in said
     assert "approved by ann" in said
     assert "at most 1 rounds" in said
     assert "only when released" in said
@@ -184,21 +185,6 @@ def test_a_plan_is_shown_approved_and_revoked(site, submit):
     assert "revoked by ann" in run("requests", site)
     entries = [sealed.entry.kind.value for sealed in Site.open(site).ledger.entries()]
     assert entries[-2:] == ["plan_approved", "approval_revoked"]
-
-
-def test_copies_are_shown_to_the_owner_only_once_there_are_images(site, submit):
-    sha = submit(_plan())
-    assert "no synthetic images here yet" in str(fail("copies", site, sha))
-    opened = Site.open(site)
-    folder = opened.synthetic(sha)
-    folder.mkdir(parents=True)
-    shard = load_shard(opened.shard("train"))
-    images = np.concatenate([np.array(shard.images[:1]), np.zeros((1, 32, 32), np.uint8)])
-    np.save(folder / "synthetic_images.npy", images)
-    said = run("copies", site, sha)
-    assert "must not leave this hospital" in said
-    assert "1 of 2 nearer" in said
-    assert "synthetic image 0 is 0.0000 from image 0" in said
 
 
 def test_a_plan_that_voids_epsilon_cannot_be_approved(site, submit):

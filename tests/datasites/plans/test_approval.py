@@ -119,6 +119,19 @@ def test_images_of_others_need_a_plan_that_says_so_and_come_once(plan, approval,
     assert refused(task, pooling, approval, used) is Reason.RERUN_NEEDS_LEAVE
 
 
+def test_images_are_trained_on_once_the_owner_accepted_them(plan, approval, at, train):
+    part = plan.train.model_copy(update={"synthetic_weight": 0.5})
+    mixing = plan.model_copy(update={"train": part})
+    for images in ("", "undecided", "yes"):
+        waiting = replace(at, images=images)
+        assert refused(train, mixing, approval, waiting) is Reason.SYNTHETIC_UNDECIDED
+    for made in (True, False):
+        gone = replace(at, images="discarded", has_generator=made)
+        assert refused(train, mixing, approval, gone) is Reason.SYNTHETIC_DISCARDED
+    authorise(train, plan=mixing, approval=approval, at=replace(at, images="accepted"))
+    authorise(train, plan=plan, approval=approval, at=replace(at, images="undecided"))
+
+
 def test_kinds_that_the_plan_lacks_are_refused(plan, approval, at, bundle):
     bare = plan.model_copy(update={"generator": None, "reports": None})
     generate = GenerateTask(request="g", plan_sha256=bundle.sha256)

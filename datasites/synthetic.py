@@ -1,0 +1,203 @@
+"""The owner's decision on a plan's synthetic images; nothing trains on them before it.
+
+A generator leaves its images in the hospital's private store, where they wait; so do those drawn
+there from other hospitals' generators (a pool). The owner looks
+(`datasites.copies`) and accepts or discards them, by name and with a reason; or said beforehand, as
+a term of the approval, up to what share of suspects they are accepted without a further look. The
+decision is written into the ledger, then kept, signed, for exactly these bytes: images that were
+made anew or altered wait again. Discarded images are removed.
+
+A rule's yes, like a person's, is computed from private images without noise: whether a plan goes on
+is one bit that no epsilon covers. A rule never says no; what it does not accept waits for a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+
+from datasites.copies import check_copies
+from datasites.durable import write_file
+from datasites.errors import PlanError
+from datasites.plans.store import PlanStore
+from datasites.site import Site, now_utc, stamp, write_json
+from datasites.worker.protocol import (
+    POOLED_ABOUT,
+    POOLED_IMAGES,
+    POOLED_LABELS,
+    POOLED_SOURCES,
+    SYNTHETIC_IMAGES,
+    SYNTHETIC_LABELS,
+)
+from models import ModelsError
+from privacy import EntryKind, SignatureError, canonical_bytes, verify
+
+__all__ = ["Synthetic", "accept_by_rule", "decide", "keep", "state_of"]
+
+FORMAT = "dura.synthetic/1"
+_OWN = (SYNTHETIC_IMAGES, SYNTHETIC_LABELS)
+_POOLED = (POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES, POOLED_ABOUT)
+log = logging.getLogger("dura.agent")
+
+
+class Synthetic(StrEnum):
+    """What may be done with a plan's synthetic images."""
+
+    MISSING = "missing"
+    UNDECIDED = "undecided"
+    ACCEPTED = "accepted"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided on which bytes.
+
+    Attributes:
+        plan_sha256: the plan. images_sha256: images and labels.
+        state: accepted or discarded.
+        actor: the owner, or whose rule it was. time: UTC.
+    """
+
+    plan_sha256: str
+    images_sha256: str
+    state: str
+    actor: str
+    time: str
+
+
+def keep(site: Site, plan_sha256: str, files: dict[str, bytes]) -> None:
+    """Put a generator's images into the private store, where they wait."""
+    target = site.synthetic(plan_sha256)
+    write_file(target / SYNTHETIC_LABELS, files[SYNTHETIC_LABELS])
+    write_file(target / SYNTHETIC_IMAGES, files[SYNTHETIC_IMAGES])
+
+
+def state_of(site: Site, plan_sha256: str) -> Synthetic:
+    """What may be done with a plan's images; without a decision that holds: nothing."""
+    found = _images_sha256(site, plan_sha256)
+    decided = _decision(site, plan_sha256)
+    if not found:
+        gone = decided is not None and decided.state == Synthetic.DISCARDED
+        return Synthetic.DISCARDED if gone else Synthetic.MISSING
+    held = decided is not None and decided.images_sha256 == found
+    if held and decided is not None and decided.state == Synthetic.ACCEPTED:
+        return Synthetic.ACCEPTED
+    return Synthetic.UNDECIDED
+
+
+def decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> None:
+    """The owner's decision: accept the images, or discard them for good.
+
+    Raises:
+        PlanError: no such plan or images, no name or reason, or decided already.
+    """
+    sha = PlanStore(site).get(plan).bundle.sha256
+    allowed = site.settings.reviewers
+    if not owner.strip() or not reason.strip():
+        raise PlanError("say who decides and why: --as NAME --reason TEXT (they stay here)")
+    if allowed and owner not in allowed:
+        raise PlanError(f"{owner!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+    state = state_of(site, sha)
+    if state in (Synthetic.MISSING, Synthetic.DISCARDED):
+        raise PlanError(f"plan {sha[:12]} has no synthetic images here ({state.value})")
+    if accept and state is Synthetic.ACCEPTED:
+        raise PlanError(f"the synthetic images of plan {sha[:12]} were accepted already")
+    wanted = Synthetic.ACCEPTED if accept else Synthetic.DISCARDED
+    _record(site, sha, wanted, actor=owner, reason=reason)
+    if not accept:
+        for name in (*_POOLED, *_OWN):
+            (site.synthetic(sha) / name).unlink(missing_ok=True)
+
+
+def accept_by_rule(site: Site, plan_sha256: str) -> None:
+    """Accept waiting images if the rule of an approval that holds covers them; else they wait."""
+    approval = PlanStore(site).approval(plan_sha256)
+    if approval is None or approval.revoked or approval.suspects_at_most is None:
+        return
+    if state_of(site, plan_sha256) is not Synthetic.UNDECIDED:
+        return
+    limit = approval.suspects_at_most
+    try:
+        found = check_copies(site, plan_sha256)
+    except (ModelsError, PlanError) as error:
+        log.warning("the copy check says nothing, so the owner must look: %s", error)
+        return
+    if len(found.suspects) <= limit * len(found.nearest):
+        _record(
+            site,
+            plan_sha256,
+            Synthetic.ACCEPTED,
+            actor=", ".join(approval.reviewers),
+            reason=f"by the approval's rule: at most {limit:g} of the images are suspects",
+        )
+
+
+def _record(site: Site, sha: str, state: Synthetic, *, actor: str, reason: str) -> None:
+    made = Decision(
+        plan_sha256=sha,
+        images_sha256=_images_sha256(site, sha),
+        state=state.value,
+        actor=actor,
+        time=stamp(now_utc()),
+    )
+    accepted = state is Synthetic.ACCEPTED
+    site.log(
+        EntryKind.SYNTHETIC_ACCEPTED if accepted else EntryKind.SYNTHETIC_DISCARDED,
+        actor=actor,
+        action="accept synthetic images" if accepted else "discard synthetic images",
+        resource=sha,
+        reason=reason,
+        detail={"images_sha256": made.images_sha256},
+    )
+    signature = site.key.sign(_payload(made))
+    write_json(_path(site, sha), {"decision": asdict(made), "signature": signature})
+
+
+def _decision(site: Site, plan_sha256: str) -> Decision | None:
+    """The decision that this site signed for the plan; an altered one is none."""
+    with suppress(OSError, ValueError, KeyError, TypeError, SignatureError):
+        record = json.loads(_path(site, plan_sha256).read_text())
+        made = Decision(**record["decision"])
+        verify(
+            public_hex=site.key.public_hex,
+            signature_hex=record["signature"],
+            payload=_payload(made),
+        )
+        return made if made.plan_sha256 == plan_sha256 else None
+    return None
+
+
+def _payload(made: Decision) -> bytes:
+    return canonical_bytes({"format": FORMAT, **asdict(made)})
+
+
+def _path(site: Site, plan_sha256: str) -> Path:
+    return site.root / "approvals" / f"{plan_sha256}.synthetic.json"
+
+
+def _images_sha256(site: Site, plan_sha256: str) -> str:
+    """Hash of images and labels, a pool's included; empty while they are not there."""
+    folder = site.synthetic(plan_sha256)
+    names = (*_OWN, *_POOLED) if (folder / POOLED_IMAGES).exists() else _OWN
+    try:
+        marks = [(path, path.stat()) for path in (folder / name for name in names)]
+    except FileNotFoundError:
+        return ""
+    return _hash(tuple((p, at.st_ino, at.st_mtime_ns, at.st_size) for p, at in marks))
+
+
+@lru_cache(maxsize=64)
+def _hash(files: tuple[tuple[Path, int, int, int], ...]) -> str:
+    """Hash over files; an idle agent asks several times a second, so a file is read once."""
+    total = hashlib.sha256()
+    for path, *_ in files:
+        data = path.read_bytes()
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()
