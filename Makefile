@@ -10,7 +10,7 @@ DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
 
-.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
+.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -50,6 +50,15 @@ lint: setup
 
 bench-audit: setup
 	.venv/bin/python -m tests.privacy.bench_audit
+
+# False alarms on real images that were held out, detection of spoiled ones: make bench-flags DATA=FOLDER
+bench-flags: setup
+	@test -n "$(DATA)" || { echo "give DATA=FOLDER, real images with one folder a class"; exit 2; }
+	@rm -rf runs/flags && mkdir -p runs
+	@$(DURA) data split "$(DATA)" --out runs/flags --clients 1 --test 0.2
+	.venv/bin/python -m tests.models.bench_flags --train runs/flags/client_A_train \
+		--held-out runs/flags/client_A_test
+	@rm -rf runs/flags
 
 bench-reports: setup
 	.venv/bin/python -m models.scripts.bench_reports

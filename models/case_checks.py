@@ -2,8 +2,9 @@
 
 Familiarity is the energy score, log-sum-exp of the logits (Liu et al. 2020, arXiv 2010.03759),
 against a threshold: its first percentile over public phantoms of the study's classes. No image of a
-hospital sets the threshold, so it tells nothing about one; the price is that it is coarse, and that
-an image can be familiar and still be wrong. Facts and reports name the basis.
+hospital sets the threshold, so it tells nothing about one; the price is that it is coarse
+(docs/reports.md has how little it finds), and that an image can be familiar and still be wrong.
+Facts and reports name the basis.
 
 Where it looked is the gradient of the predicted logit by the image, times the grey value (so that
 the empty background does not count), summed over a grid of three by three. The cell that holds most

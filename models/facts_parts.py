@@ -23,7 +23,14 @@ from models.facts_checks import check_name, check_number, check_whole
 from models.facts_json import field_values
 from models.report_errors import FactsError
 
-QualityFlag = Literal["low contrast", "saturation", "nearly blank image", "tissue at the border"]
+QualityFlag = Literal[
+    "low contrast",
+    "saturation",
+    "nearly blank image",
+    "tissue at the border",
+    "image noise",
+    "blurred image",
+]
 Region = Literal[
     "upper left",
     "upper middle",
