@@ -254,6 +254,12 @@ def approved(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents keep no sandbox ready: the start of one that the test never uses costs seconds."""
+    monkeypatch.setattr("datasites.agent.warm.WarmSandboxes.keep", lambda *_: None)
+
+
 Until = Callable[[Agent, Callable[[], object]], None]
 
 

@@ -85,7 +85,7 @@ def listed(site):
     return {row["item"]: row for row in json.loads(dura("list", site, "--json"))}
 
 
-def test_the_life_of_case_reports(world, plan, until):
+def test_the_life_of_case_reports(world, plan, until, cold):
     agent = drafted_in_the_sandbox(world, plan, until)
     site, desk = world.site.root, Desk(world.site)
     cases = [item for item in desk.items() if item.kind == "case"]

@@ -32,7 +32,7 @@ def task(world) -> ReportTask:
 
 
 @pytest.fixture
-def named(world, plan):
+def named(world, plan, cold):
     """An agent with an approved plan that names its two hospitals."""
     part = ReportPart(cases=0, metrics_noise_multiplier=5.0, hospitals=("A", "North"))
     world.submit_plan(make_bundle(plan.model_copy(update={"reports": part}), None))
