@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
     from datasites.syftnet.words import fingerprint_words
+    from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
 
 _HOMES = {
@@ -129,6 +130,7 @@ _HOMES = {
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
+    "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -179,17 +181,20 @@ __all__ = [
     "TrainPart",
     "TrainTask",
     "WithheldNotice",
+    "adapt_generator",
     "bundle_facts",
     "check_assumptions",
     "check_released",
     "checked_relay_url",
     "consented_shard",
+    "draw_images",
     "explain",
     "findings_text",
     "fingerprint_words",
     "make_bundle",
     "make_folder",
     "open_bundle",
+    "open_generator",
     "parse_model",
     "parse_relay_url",
     "plan_events",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -28,7 +28,10 @@ class Generator(ABC):
     Attributes:
         network: what is trained; in training mode, frozen parameters marked as such.
         image_size: S, pixels of the images it makes.
+        images_at_once: rows whose gradients may be held in memory at once.
     """
+
+    images_at_once: ClassVar[int] = 64
 
     def __init__(self, network: nn.Module, *, image_size: int) -> None:
         self.network = network

@@ -61,6 +61,8 @@ class Checkpoint:
 class StableGenerator(Generator):
     """A Stable Diffusion checkpoint with low-rank additions."""
 
+    images_at_once = 8
+
     def __init__(
         self, checkpoint: Checkpoint, *, image_size: int, rank: int, guidance: float
     ) -> None:

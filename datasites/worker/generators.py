@@ -109,6 +109,7 @@ def adapt_generator(
             clipping_norm=part.clipping_norm,
             expected_units=part.sampling_rate * published_units,
             steps=part.steps,
+            chunk_images=generator.images_at_once,
         ),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=part.learning_rate),
         sampling=os_generator(),

@@ -38,6 +38,7 @@ SMALL = {
     ("generator", "steps"): 1,
     ("generator", "sampling_rate"): 0.2,
     ("generator", "draws"): 1,
+    ("generator", "pooled"): "true",
     ("generator", "images_per_class"): 2,
     ("generator", "sampling_steps"): 2,
     ("reports", "cases"): 1,
@@ -261,11 +262,26 @@ def _run_with_ctrl_c(study):
     signal.signal(signal.SIGINT, before)
     state = study.out / "state.json"
 
+    def generator_released(name):
+        """The run waits for the owners of the generators."""
+        assert run.poll() is None, run.communicate()
+        for item, kind, *_ in study.desk(name):
+            if kind == "generator":
+                return must(
+                    "site", "releases", "release", study.site(name), item,
+                    "--as", f"owner-{name}", "--reason", "its images were looked at",
+                )  # fmt: skip
+        return ""
+
     def first_round_kept():
         assert run.poll() is None, run.communicate()
         return state.exists() and json.loads(state.read_text())["rounds_done"] == 1
 
     try:
+        for name in ("A", "B"):
+            study.said[f"generator of {name}"] = until(
+                f"the generator of {name}", lambda n=name: generator_released(n)
+            )
         until("the first round", first_round_kept)
     finally:
         run.send_signal(signal.SIGINT)

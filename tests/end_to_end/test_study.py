@@ -90,6 +90,22 @@ def test_resuming_finished_the_study_and_nobody_trained_a_round_twice(shared):
         assert len(list(receipts)) == 2
 
 
+@pytest.mark.parametrize(("name", "other"), [("A", "B"), ("B", "A")])
+def test_each_hospital_drew_from_the_other_s_released_generator_at_no_cost(shared, name, other):
+    (folder,) = (shared.site(name) / "private" / "synthetic").iterdir()
+    about = json.loads((folder / "pooled.json").read_text())
+    assert about["synthetic"] is True
+    assert [source["hospital"] for source in about["sources"]] == [mail(other)]
+    assert "released" in shared.said[f"generator of {name}"]
+    lines = (shared.site(name) / "ledger.jsonl").read_text()
+    assert '"images_pooled"' in lines
+    assert "at no cost: post-processing" in lines
+    # What was released is what the other one was sent: the hash stands in the signed receipt.
+    (sha256,) = {source["sha256"] for source in about["sources"]}
+    receipts = shared.out.glob(f"receipts/{mail(other)}/*generator*.json")
+    assert any(sha256 in receipt.read_text() for receipt in receipts)
+
+
 def test_agents_ended_in_order(shared):
     assert shared.said["agents"] == [0, 0, 0]
 
@@ -272,7 +288,7 @@ def test_no_unreleased_report_left_a_hospital(shared, outside):
     for name in ("A", "B"):
         desk = Desk(Site.open(shared.site(name)))
         for item in desk.items():
-            if item.kind in (ItemKind.WEIGHTS, ItemKind.EVALUATION):
+            if item.kind in (ItemKind.WEIGHTS, ItemKind.EVALUATION, ItemKind.GENERATOR):
                 continue
             draft = DraftReport.model_validate_json(next(iter(desk.files(item).values())))
             lines = {line for line in draft.text.splitlines() if len(line) > 60}

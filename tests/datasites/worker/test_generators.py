@@ -155,3 +155,10 @@ def test_a_stable_diffusion_plan_without_a_checkpoint_says_what_to_set(checkpoin
     other = _part(**STABLE, checkpoint_sha256="0" * 64)
     with pytest.raises(WeightsError, match="plan starts from"):
         open_generator(other, classes=CLASSES, checkpoint=checkpoint["folder"])
+
+
+def test_a_large_network_holds_the_gradients_of_few_images_at_once(checkpoint):
+    """As many as one unit may have, at the least: a unit is never split."""
+    _, small = _opened(SCRATCH, checkpoint)
+    _, stable = _opened(STABLE, checkpoint)
+    assert 8 == stable.images_at_once < small.images_at_once
