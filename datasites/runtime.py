@@ -14,6 +14,7 @@ from datasites.sandbox.machine import PACKAGES
 from privacy import digest, sha256_hex
 
 LIBRARIES = (
+    "cryptography",
     "diffusers",
     "dp-accounting",
     "numpy",

@@ -48,6 +48,7 @@ from privacy import (
     audit_scores,
     epsilon,
     os_generator,
+    os_noise,
     os_rng,
     train_with_canaries,
 )
@@ -76,7 +77,7 @@ def run_audit(settings: EmpiricalSettings, records: Records) -> EmpiricalAudit:
         settings=dp_settings(settings, noise, units=_expected(settings, records)),
         optimizer=sgd(settings),
         sampling=os_generator(),
-        noise=os_generator(),
+        noise=os_noise(),
         coins=os_rng(),
     )
     attack = None

@@ -29,7 +29,7 @@ from orchestrator.empirical_run import (
 )
 from orchestrator.errors import EvaluationError, StudyError
 from orchestrator.scoring import ReleasedModel
-from privacy import os_generator, os_rng, train_dp
+from privacy import os_generator, os_noise, os_rng, train_dp
 
 ATTACK_FPR = 0.001
 
@@ -127,7 +127,7 @@ def _shadow(settings: EmpiricalSettings, pool: Records, noise: float) -> nn.Modu
         settings=dp_settings(settings, noise, units=len(half)),
         optimizer=sgd(settings),
         sampling=os_generator(),
-        noise=os_generator(),
+        noise=os_noise(),
     )
     return model
 

@@ -110,6 +110,7 @@ if TYPE_CHECKING:
     from privacy.mechanisms import Mechanism as Mechanism
     from privacy.mechanisms import Sampler as Sampler
     from privacy.mechanisms import describe as describe
+    from privacy.noise import os_noise as os_noise
     from privacy.onerun import Guesses as Guesses
     from privacy.onerun import LowerBound as LowerBound
     from privacy.onerun import audit_scores as audit_scores
@@ -207,6 +208,7 @@ _NAMES = {
     "ledgerreading": ("entries_of_kind", "read_file"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
+    "noise": ("os_noise",),
     "randomness": ("os_generator", "os_rng"),
     "receipts": (
         "Receipt",

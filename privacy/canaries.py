@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from privacy.dpsgd import DpSgdSettings, Losses, MakeOptimizer, train_dp
 from privacy.errors import SettingsError
 from privacy.events import DpEvent
+from privacy.noise import Noise
 
 _STRIDE = 1e-2
 """Length of a step, in parameter space, for directional derivatives."""
@@ -192,7 +193,7 @@ def train_with_canaries(
     settings: DpSgdSettings,
     optimizer: MakeOptimizer,
     sampling: torch.Generator,
-    noise: torch.Generator,
+    noise: Noise,
     coins: np.random.Generator,
 ) -> CanaryRun:
     """Toss the coins, train, score.

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 
 import torch
 from dp_accounting.dp_event import DpEvent
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from privacy.errors import GradientError, SettingsError
 from privacy.events import poisson_gaussian
 from privacy.grad_sample import UnitGradSampleModule, check_rows, check_sums, per_sample, trainable
+from privacy.noise import DPOptimizer, Noise
 from privacy.sampling import Chunk, UnitIndex, pack
 from privacy.unit_gradients import average_by_unit
 
@@ -113,7 +113,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
     settings: DpSgdSettings,
     optimizer: MakeOptimizer,
     sampling: torch.Generator,
-    noise: torch.Generator,
+    noise: Noise,
     public_loss: PublicLoss | None = None,
     on_step: Callable[[int], bool | None] | None = None,
 ) -> DpSgdResult:
@@ -127,7 +127,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
         settings: rate, noise, clipping norm, steps.
         optimizer: makes a PyTorch optimizer over exactly the parameters it is given.
         sampling: chooses the units; CPU; from `privacy.os_generator`, never from a plan.
-        noise: draws the noise, on the parameters' device; from `privacy.os_generator`.
+        noise: draws the noise, on the parameters' device; from `privacy.os_noise`.
         public_loss: loss on public data, synthetic data of a DP generator, or the weights alone
             (FedProx); its gradient is added without clipping or noise.
         on_step: called with the number of steps taken after each; returning True stops.
@@ -171,7 +171,7 @@ class _Trainer:
         losses: Losses,
         settings: DpSgdSettings,
         optimizer: MakeOptimizer,
-        noise: torch.Generator,
+        noise: Noise,
         public_loss: PublicLoss | None,
     ) -> None:
         self._wrapped = wrapped

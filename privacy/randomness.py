@@ -4,7 +4,7 @@ PyTorch's CPU generator keeps only the low 32 bits of a seed (measured: seeds 1 
 the same numbers), so noise drawn after `manual_seed` could be found by trying four thousand million
 seeds and then subtracted. Here all 624 words of the Mersenne Twister are filled from
 `os.urandom`. It is still not a cryptographic generator: who saw enough of its raw output could
-predict the rest; noised and summed gradients do not show raw output.
+predict the rest. So it samples units and augments, and noise on a CPU comes from `privacy.noise`.
 """
 
 import os

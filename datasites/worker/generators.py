@@ -22,7 +22,7 @@ from models import (
     pretrained_generator,
     stable_generator,
 )
-from privacy import DpSgdResult, DpSgdSettings, os_generator, train_dp
+from privacy import DpSgdResult, DpSgdSettings, os_generator, os_noise, train_dp
 
 
 def open_generator(
@@ -113,7 +113,7 @@ def adapt_generator(
         ),
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=part.learning_rate),
         sampling=os_generator(),
-        noise=os_generator(),
+        noise=os_noise(),
     )
 
 

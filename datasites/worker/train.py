@@ -27,7 +27,7 @@ from models import (
     weights_from_bytes,
     weights_to_bytes,
 )
-from privacy import DpSgdSettings, check_gradients, os_generator, train_dp
+from privacy import DpSgdSettings, check_gradients, os_generator, os_noise, train_dp
 
 SYNTHETIC_BATCH = 32
 
@@ -58,7 +58,7 @@ def run(files: JobFiles) -> int:
             parameters, lr=task.learning_rate, momentum=job.plan.train.momentum
         ),
         sampling=os_generator(),
-        noise=os_generator(),
+        noise=os_noise(),
         public_loss=_public_loss(files, model, task),
     )
     files.write(job.plan.weights_output.name, weights_to_bytes(model.state_dict()))

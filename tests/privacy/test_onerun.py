@@ -119,7 +119,7 @@ def test_more_correct_guesses_never_prove_less(made, data):
         )
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.floats(0.05, 10), st.sampled_from([1e-8, 1e-5, 1e-2]))
 def test_mu_and_epsilon_belong_together(value, delta):
     found = epsilon(gaussian(noise_multiplier=1 / gaussian_mu(value, delta=delta)), delta=delta)
