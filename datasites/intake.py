@@ -20,6 +20,7 @@ from typing import TypedDict, cast
 import numpy as np
 
 from datasites.card import NOISE_MULTIPLIER, DataCard, SideCounts, UnitKind
+from datasites.features import drop_features
 from datasites.ingest import (
     UNIT_KINDS,
     IngestError,
@@ -119,6 +120,7 @@ def take_in(
     (site.root / "private").mkdir(exist_ok=True, mode=0o700)
     if changed:
         card = _charge_card(site, read[0].shard, actor=actor, beside=_beside(read))
+        drop_features(site)
     save_shard(read[0].shard, site.shard(TRAIN), replace=True)
     if held_out is not None:
         save_shard(held_out.shard, site.shard(TEST), replace=True)

@@ -7,6 +7,7 @@
       ledger.jsonl            the privacy ledger
       private/train, test     shards (arrays), never below the SyftBox
       private/synthetic/PLAN  DP-synthetic images of a plan's generator
+      private/features/KEY    features of the training shard by the frozen encoder
       card.json               the published data card
       plans/SHA/              received bundles, byte for byte, with who sent them
       approvals/SHA.json      signed decisions
@@ -137,6 +138,11 @@ class Site:
     def synthetic(self, plan_sha256: str) -> Path:
         """Where a plan's synthetic images lie."""
         return self.root / "private" / "synthetic" / plan_sha256
+
+    @property
+    def features(self) -> Path:
+        """Where features of the training shard are kept between rounds."""
+        return self.root / "private" / "features"
 
     @property
     def has_data(self) -> bool:

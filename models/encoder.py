@@ -1,6 +1,7 @@
 """The encoder: an image to a short vector of length 1. Frozen, shipped, made without patient data.
 
     image -> the head in it (`models.head_box`) -> `models.trunk` -> means over a 4 x 4 grid
+          -> mean with the same of the mirrored image
           -> public mean taken off -> public projection -> length 1
 
 What it has seen, how it was made and its licence stand in its card, `card.json`, beside the
@@ -10,7 +11,9 @@ SHA-256, so that a hospital runs the weights that were reviewed, or none.
 Why a projection, and why length 1: differential privacy adds noise to every coordinate of a
 gradient, so a head learns the more from a given epsilon the fewer directions it looks at; and a
 linear head's gradient is bounded by the length of its input, so that clipping changes little.
-Mean and projection were fitted to phantoms: fitted to a shard they would be a release.
+Mean and projection were fitted to phantoms: fitted to a shard they would be a release. Left and
+right are alike to all four classes, so an image and its mirror image are one: that spends no
+direction, and so no noise, on the side.
 """
 
 from __future__ import annotations
@@ -104,9 +107,9 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
         """What the projection is fitted to: [B, 1, S, S] to [B, POOLED]."""
-        grey = (images * 0.25 + 0.25).clamp(0.0, 1.0)
-        maps = self.trunk(cut_to_head(grey, side=SIDE))
-        return F.adaptive_avg_pool2d(maps, GRID).flatten(1)
+        head = cut_to_head((images * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
+        both = (F.adaptive_avg_pool2d(self.trunk(x), GRID) for x in (head, head.flip(-1)))
+        return torch.stack(tuple(both)).mean(0).flatten(1)
 
 
 def read_card(folder: Path = ASSETS) -> EncoderCard:

@@ -14,7 +14,6 @@ Two halves, so that a crash in between loses nothing:
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from datasites.agent.start import ReadyJob
 from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status, Timing
 from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
 from datasites.errors import OutputError, ReleaseRefusedError
+from datasites.features import keep_features, read_array
 from datasites.plans import (
     GenerateTask,
     PoolTask,
@@ -102,6 +102,7 @@ class Finisher:
             case PoolTask():
                 files = _pooled(folder.outputs, job, job.task)
             case TrainTask():
+                keep_features(self._site, folder.outputs)
                 files = _weights(folder.outputs, job)
             case ReportTask():
                 files = _reports(folder.outputs, job)
@@ -367,10 +368,7 @@ def _arrays(folder: Path, wanted: _Arrays) -> dict[str, bytes]:
     files = {}
     for name, (dtype, shape) in wanted.items():
         files[name] = take_output(folder, name, max_bytes=_IMAGES_BYTES)
-        try:
-            array = np.load(io.BytesIO(files[name]), allow_pickle=False)
-        except (ValueError, OSError) as error:
-            raise OutputError(f"{name} is not an array: {error}") from error
-        if array.dtype != dtype or array.shape != shape:
-            raise OutputError(f"{name} is {array.dtype}{array.shape}; declared {dtype}{shape}")
+        array = read_array(files[name], name, dtype=dtype)
+        if array.shape != shape:
+            raise OutputError(f"{name} has the shape {array.shape}; declared {shape}")
     return files

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from datasites.errors import SandboxError
+from datasites.features import features_folder
 from datasites.plans import Plan
 from datasites.sandbox import (
     JobFolder,
@@ -111,6 +112,7 @@ class WarmSandboxes:
             synthetic = self._site.synthetic(plan_sha256)
             synthetic.mkdir(parents=True, exist_ok=True, mode=0o700)
             mounts["synthetic"] = synthetic
+            mounts["features"] = features_folder(self._site)
         missing = [str(path) for path in mounts.values() if not path.is_dir()]
         if missing:
             raise SandboxError(f"the job needs {missing}, which is not there; ingest it first")

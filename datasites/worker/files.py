@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from datasites.plans import MODEL_FILE, WEIGHTS_FILE
 from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
 from datasites.worker.protocol import (
     CHECKPOINT,
+    FEATURES,
     JOB_FILE,
     POOLED_IMAGES,
     POOLED_LABELS,
@@ -68,6 +70,11 @@ class JobFiles:
         labels = [np.load(folder / name, allow_pickle=False) for _, name in pairs]
         return np.concatenate(images), np.concatenate(labels)
 
+    def features(self) -> NDArray[np.float32] | None:
+        """What an earlier job kept of the training shard: float32 [N, D]."""
+        path = self._data / "features" / FEATURES
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
     @property
     def report_model(self) -> Path | None:
         """The folder of the hospital's own LLaMa, None for the shipped one."""
@@ -83,6 +90,12 @@ class JobFiles:
     def write(self, name: str, data: bytes) -> None:
         """Leave an output."""
         (self._outputs / name).write_bytes(data)
+
+    def write_array(self, name: str, array: NDArray[np.generic]) -> None:
+        """Leave an array, as a `.npy` file without pickled objects."""
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        self.write(name, buffer.getvalue())
 
     def write_result(self, result: Result) -> None:
         """Leave the result; without it a job counts as failed."""

@@ -19,6 +19,7 @@ from datasites.settings import ReportDtype
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 REPORTS_FILE = "reports.json"
+FEATURES = "features.npy"
 SYNTHETIC_IMAGES = "synthetic_images.npy"
 SYNTHETIC_LABELS = "synthetic_labels.npy"
 CHECKPOINT = "checkpoint"

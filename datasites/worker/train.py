@@ -17,7 +17,7 @@ from torch.nn import functional
 from datasites.ingest.shard import Shard
 from datasites.plans import Plan, TrainTask
 from datasites.worker.files import JobFiles
-from datasites.worker.protocol import Job
+from datasites.worker.protocol import FEATURES, Job
 from models import (
     AugmentSettings,
     EncoderHead,
@@ -51,7 +51,7 @@ def run(files: JobFiles) -> int:
     shard = files.shard("train")
     result = train_dp(
         model,
-        losses=_losses(model, shard, job.plan),
+        losses=_losses(files, model, shard),
         units=as_tensor(shard.units),
         settings=_settings(job, task),
         optimizer=lambda parameters: torch.optim.SGD(
@@ -65,19 +65,29 @@ def run(files: JobFiles) -> int:
     return result.steps_taken
 
 
-def _losses(model: nn.Module, shard: Shard, plan: Plan) -> Callable[[nn.Module, Tensor], Tensor]:
-    """The loss of each image; features that no step changes are computed once."""
-    images = normalise(as_tensor(shard.images))
+def _losses(
+    files: JobFiles, model: nn.Module, shard: Shard
+) -> Callable[[nn.Module, Tensor], Tensor]:
+    """The loss of each image; features that no step changes are computed once for all rounds."""
+    plan = files.job.plan
     labels = as_tensor(shard.labels)
     if isinstance(model, EncoderHead) and plan.train.augment is None:
-        features, head = model.features(images), model.head
+        features, head = _features(files, model, shard), model.head
         return lambda _network, index: functional.cross_entropy(
             head(features[index]), labels[index], reduction="none"
         )
-    augment = _augmentation(plan)
+    images, augment = normalise(as_tensor(shard.images)), _augmentation(plan)
     return lambda network, index: functional.cross_entropy(
         network(augment(images[index])), labels[index], reduction="none"
     )
+
+
+def _features(files: JobFiles, model: EncoderHead, shard: Shard) -> Tensor:
+    kept = files.features()
+    if kept is None or kept.shape != (len(shard.labels), model.head.in_features):
+        kept = model.features(normalise(as_tensor(shard.images))).numpy()
+        files.write_array(FEATURES, kept)
+    return as_tensor(kept)
 
 
 def load_classifier(plan: Plan, model_text: str | None, weights: bytes) -> nn.Module:

