@@ -64,7 +64,7 @@ class SiteSettings(BaseModel):
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64, strict=False)] = (
         DEFAULT_CLASSES
     )
-    image_size: Annotated[int, Field(ge=16, le=256)] = 64
+    image_size: Annotated[int, Field(ge=16, le=256)] = 160
     reviewers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     quorum: Annotated[int, Field(ge=1, le=9)] = 1
     approval_days: Annotated[int, Field(ge=1, le=365)] = 30

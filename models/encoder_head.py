@@ -12,13 +12,19 @@ constant keeps the largest eigenvalue small, so that few and large steps get far
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.classifiers import normalise
 from models.encoder import Encoder, load_encoder
 
 CONSTANT = 0.2
 """What stands beside the features in place of a bias."""
+
+_CHUNK = 256
 
 
 class EncoderHead(nn.Module):
@@ -33,6 +39,14 @@ class EncoderHead(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """What the head takes: [B, 1, S, S] to [B, dimension + 1], without gradients."""
         return F.pad(self._hidden[0](images), [0, 1], value=CONSTANT)
+
+    def stored_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same for stored images uint8 [N, S, S], a few at a time."""
+        parts = [
+            self.features(normalise(torch.from_numpy(np.array(images[start : start + _CHUNK]))))
+            for start in range(0, len(images), _CHUNK)
+        ]
+        return np.concatenate([part.numpy() for part in parts])
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, 1, S, S] to [B, classes]."""

@@ -154,7 +154,7 @@ class Conductor:
         state = RunFolder(out).load()
         if state.rounds_done < self.study.rounds:
             raise StudyError(f"the run in {out} is not finished; `dura study resume {self.folder}`")
-        weights, _ = RunFolder(out).checkpoint(state.rounds_done)
+        weights = self._final(RunFolder(out), state.rounds_done)
         test = self._test_set(Path(state.test), bundle)
         self._finish(out, state, bundle, weights, test)
         return out
@@ -188,7 +188,7 @@ class Conductor:
         rounds = state.rounds_done
         if rounds == 0:
             raise StudyError("the last run has no finished round yet; give --model FILE")
-        weights = weights_to_bytes(folder.checkpoint(rounds)[0])
+        weights = weights_to_bytes(self._final(folder, rounds))
         return weights, rounds, Told.of(state, self.study)
 
     def _approved(self, bundle: Bundle) -> tuple[str, ...]:
@@ -234,11 +234,15 @@ class Conductor:
             score=lambda weights: test.score(bundle_model(bundle, weights)),
             watcher=watcher,
         )
-        weights = run.train(self._initial(bundle))
+        run.train(self._initial(bundle))
+        weights = self._final(folder, state.rounds_done)
         evaluation = test.score(bundle_model(bundle, weights))
         run.ask_reports(weights, evaluation)
         self._finish(out, state, bundle, weights, test)
         return evaluation
+
+    def _final(self, folder: RunFolder, rounds_done: int) -> dict[str, torch.Tensor]:
+        return folder.averaged(rounds_done, rounds=self.study.strategy.average_last)
 
     def _initial(self, bundle: Bundle) -> Mapping[str, torch.Tensor]:
         plan = bundle.plan

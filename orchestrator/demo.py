@@ -168,6 +168,7 @@ class Demo:
             str(self._rounds),
             "--epsilon",
             str(self._epsilon),
+            "--generator",
         )
         asked = self._quiet("study", "pair", self._study)
         own = asked.splitlines()[0].rsplit(" ", 1)[-1]

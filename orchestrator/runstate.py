@@ -193,6 +193,17 @@ class RunFolder:
             weights_from_bytes((folder / f"{round_number:04d}.strategy.safetensors").read_bytes()),
         )
 
+    def averaged(self, last_round: int, *, rounds: int) -> dict[str, torch.Tensor]:
+        """The mean of the global weights after the last `rounds` rounds up to `last_round`."""
+        first = max(1, last_round - rounds + 1)
+        each = [self.checkpoint(number)[0] for number in range(first, last_round + 1)]
+        return {
+            name: torch.stack([weights[name].double() for weights in each]).mean(0).to(tensor.dtype)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in each[-1].items()
+        }
+
     def save_receipt(self, hospital: str, request: str, text: str) -> None:
         """Keep a hospital's signed receipt."""
         self.write(f"receipts/{hospital}/{request}.json", text.encode())

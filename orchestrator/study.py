@@ -151,6 +151,8 @@ class StrategySpec(_Part):
 
     Attributes:
         max_update_norm: L2 bound on what one hospital may change in a round.
+        average_last: rounds whose global weights are averaged into the final model (parameter
+            averaging, De et al. 2022, arXiv 2204.13650): it takes noise off, and costs no epsilon.
     """
 
     name: str = "fedavg"
@@ -159,6 +161,7 @@ class StrategySpec(_Part):
     trimmed_fraction: Share | None = None
     byzantine: Annotated[int, Field(ge=1, le=100)] | None = None
     max_update_norm: Positive | None = None
+    average_last: Annotated[int, Field(ge=1, le=1_000)] = 1
 
     def settings(self) -> StrategySettings:
         """The checked settings of the strategy.
@@ -166,7 +169,7 @@ class StrategySpec(_Part):
         Raises:
             StrategyError: the name is unknown, or a setting does not belong to it.
         """
-        given = self.model_dump(exclude={"max_update_norm"}, exclude_none=True)
+        given = self.model_dump(exclude={"max_update_norm", "average_last"}, exclude_none=True)
         return StrategySettings(**given)
 
 
@@ -215,6 +218,8 @@ class Study(_Part):
             raise ValueError(f"quorum {self.quorum} of {len(self.hospitals)} hospitals")
         if not self.train.learning_rate_range.holds(self.train.learning_rate):
             raise ValueError("train.learning_rate lies outside train.learning_rate_range")
+        if self.strategy.average_last > self.rounds:
+            raise ValueError(f"strategy.average_last is more than the {self.rounds} rounds")
         least = self.strategy.settings().minimum_updates
         if self.quorum < least:
             raise ValueError(f"{self.strategy.name} needs a quorum of at least {least}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 _TEMPLATE = """\
 # A Dura study. `dura study check` says what it costs; `submit` sends it to the hospitals.
@@ -47,6 +47,7 @@ hospitals = []              # a name for each hospital: tells every hospital who
 
 [strategy]
 name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
+average_last = {averaged}            # rounds whose weights are averaged into the final model
 """
 
 _GENERATOR = """
@@ -65,12 +66,19 @@ sampling_steps = 10
 pooled = false              # true: owners may release their generators, and every hospital draws
                             # from the others' as well: no further epsilon; each waits for its owner
 """
+_SYNTHETIC_WEIGHT = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Recipe:
-    """What the template gives a kind of model; names are those of `study.toml`."""
+class Recipe:
+    """What the template gives a kind of model; names are those of `study.toml`.
 
+    Attributes:
+        generator: whether a generator is trained and its images are mixed in.
+        averaged: share of the rounds, the last ones, whose weights are averaged.
+    """
+
+    model: str
     image_size: int
     steps: int
     rate: float
@@ -79,11 +87,21 @@ class _Recipe:
     highest: float
     momentum: float
     augment: str
-    synthetic: float
-    generator: str
+    generator: bool
+    rounds: int
+    averaged: float
+
+    def fields(self) -> dict[str, object]:
+        """The values by their names in the template."""
+        return asdict(self) | {
+            "generator": _GENERATOR if self.generator else "",
+            "synthetic": _SYNTHETIC_WEIGHT if self.generator else 0.0,
+            "averaged": max(1, round(self.averaged * self.rounds)),
+        }
 
 
-_WHOLE_NETWORK = _Recipe(
+_WHOLE_NETWORK = Recipe(
+    model="small_cnn",
     image_size=64,
     steps=24,
     rate=0.3,
@@ -92,24 +110,40 @@ _WHOLE_NETWORK = _Recipe(
     highest=8.0,
     momentum=0.9,
     augment="true",
-    synthetic=0.05,
-    generator=_GENERATOR,
+    generator=True,
+    rounds=4,
+    averaged=0.0,
 )
 # DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
 # lie between them. Large steps, because features have length 1 and a small clip bounds each unit.
 # No generator: its images would cost epsilon, and a linear head has few weights to learn.
-_FROZEN_ENCODER = _Recipe(
+FROZEN_ENCODER = Recipe(
+    model="encoder_head",
     image_size=160,
     steps=1,
     rate=1.0,
     clipping_norm=0.3,
-    learning_rate=60.0,
+    learning_rate=90.0,
     highest=400.0,
     momentum=0.0,
     augment="false",
-    synthetic=0.0,
-    generator="",
+    generator=False,
+    rounds=40,
+    averaged=0.25,
 )
+
+
+def recipe_for(
+    model: str = FROZEN_ENCODER.model, *, rounds: int | None = None, generator: bool | None = None
+) -> Recipe:
+    """The recipe of a classifier, with what a user chose instead; None chooses nothing."""
+    base = FROZEN_ENCODER if model == FROZEN_ENCODER.model else _WHOLE_NETWORK
+    return replace(
+        base,
+        model=model,
+        rounds=base.rounds if rounds is None else rounds,
+        generator=base.generator if generator is None else generator,
+    )
 
 
 def study_template(
@@ -120,20 +154,16 @@ def study_template(
     hospitals: Sequence[str],
     epsilon: float,
     delta: float,
-    rounds: int,
-    model: str,
+    recipe: Recipe,
 ) -> str:
     """The text of a new study's file."""
-    recipe = _FROZEN_ENCODER if model == "encoder_head" else _WHOLE_NETWORK
     return _TEMPLATE.format(
-        **asdict(recipe),
+        **recipe.fields(),
         name=name,
         email=email,
         relay=relay,
         hospitals=", ".join(f'"{site}"' for site in hospitals),
         quorum=max(1, (len(hospitals) + 1) // 2),
-        rounds=rounds,
-        model=model,
         epsilon=float(epsilon),
         delta=delta,
     )

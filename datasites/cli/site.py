@@ -33,7 +33,7 @@ def init(
     classes: Annotated[
         str, typer.Option(help="Comma-separated class names.")
     ] = "glioma,meningioma,notumor,pituitary",
-    image_size: Annotated[int, typer.Option(help="Pixels a side of stored images.")] = 64,
+    image_size: Annotated[int, typer.Option(help="Pixels a side of stored images.")] = 160,
     reviewers: Annotated[str, typer.Option(help="Comma-separated people who may approve.")] = "",
     quorum: Annotated[int, typer.Option(help="How many of them must agree.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads a job may use.")] = 1,

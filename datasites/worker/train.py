@@ -85,7 +85,7 @@ def _losses(
 def _features(files: JobFiles, model: EncoderHead, shard: Shard) -> Tensor:
     kept = files.features()
     if kept is None or kept.shape != (len(shard.labels), model.head.in_features):
-        kept = model.features(normalise(as_tensor(shard.images))).numpy()
+        kept = model.stored_features(shard.images)
         files.write_array(FEATURES, kept)
     return as_tensor(kept)
 

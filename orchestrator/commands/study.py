@@ -26,14 +26,19 @@ def init(
     hospitals: Annotated[str, typer.Option(help="Comma-separated e-mails of the hospitals.")],
     epsilon: Annotated[float, typer.Option(help="What the study may cost a privacy unit.")] = 7.8,
     delta: Annotated[float, typer.Option(help="Delta at which epsilon is computed.")] = 1e-5,
-    rounds: Annotated[int, typer.Option(help="Rounds.")] = 4,
-    model: Annotated[str, typer.Option(help="Registered classifier, or model.py.")] = "small_cnn",
+    rounds: Annotated[int | None, typer.Option(help="Rounds; the model's recipe without.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Registered classifier, or model.py.")
+    ] = "encoder_head",
+    generator: Annotated[
+        bool | None, typer.Option(help="Train a DP diffusion generator; by recipe without.")
+    ] = None,
 ) -> None:
     """Create a study folder with a commented study.toml, and your keys."""
     from datasites import parse_relay_url
     from orchestrator.errors import StudyError
     from orchestrator.office import Office
-    from orchestrator.template import study_template
+    from orchestrator.template import recipe_for, study_template
 
     if (study / "study.toml").exists():
         raise StudyError(f"{study} holds a study already; edit its study.toml")
@@ -48,8 +53,7 @@ def init(
         hospitals=sites,
         epsilon=epsilon,
         delta=delta,
-        rounds=rounds,
-        model=model,
+        recipe=recipe_for(model, rounds=rounds, generator=generator),
     )
     (study / "study.toml").write_text(text)
     office = Office(study)

@@ -166,7 +166,7 @@ def _prepare(study):
     for name in HOSPITALS:
         must(
             "site", "init", study.site(name), "--name", name, "--email", mail(name),
-            "--relay", study.relay, "--epsilon", 8.0, "--delta", 1e-5,
+            "--relay", study.relay, "--epsilon", 8.0, "--delta", 1e-5, "--image-size", 64,
         )  # fmt: skip
         data = study.root / "data"
         must(
@@ -190,7 +190,7 @@ def _pair(study):
     init = (
         "study", "init", study.study, "--name", "tumours", "--email", RESEARCHER,
         "--relay", study.relay, "--hospitals", ",".join(mail(name) for name in HOSPITALS),
-        "--rounds", 2,
+        "--rounds", 2, "--model", "small_cnn",
     )  # fmt: skip
     study.said["init"] = must(*init)
     study.said["init again"] = dura(*init)

@@ -189,6 +189,7 @@ def prepare(world):
         world.must(
             name, "site", "init", world.site(name), "--name", name, "--email", email,
             "--relay", f"sftp://{ACCOUNTS[name]}{URL}", "--epsilon", 8.0, "--delta", 1e-5,
+            "--image-size", 64,
         )  # fmt: skip
     make_accounts(world)
     make_keys(world)
@@ -214,6 +215,7 @@ def pair(world):
     world.must(
         "R", "study", "init", world.study, "--name", "tumours", "--email", RESEARCHER,
         "--relay", f"sftp://ann{URL}", "--hospitals", hospitals, "--rounds", 1,
+        "--model", "small_cnn",
     )  # fmt: skip
     path = world.study / "study.toml"
     path.write_text(edited(path.read_text(), SMALL))

@@ -36,7 +36,7 @@ from orchestrator.researcher import Researcher, plan_job
 from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder
 from orchestrator.study import STUDY_FILE, read_study, study_plan
-from orchestrator.template import study_template
+from orchestrator.template import recipe_for, study_template
 from privacy import (
     Checkpoint,
     Receipt,
@@ -71,8 +71,7 @@ def study_text():
         hospitals=SITES,
         epsilon=7.8,
         delta=1e-5,
-        rounds=2,
-        model="small_cnn",
+        recipe=recipe_for("small_cnn", rounds=2),
     )
 
 
@@ -281,8 +280,7 @@ def paper(tmp_path_factory):
         hospitals=SITES,
         epsilon=7.8,
         delta=1e-5,
-        rounds=2,
-        model="small_cnn",
+        recipe=recipe_for("small_cnn", rounds=2),
     ).replace("round_timeout_s = 3600.0", "round_timeout_s = 1.0\n")
     (folder / STUDY_FILE).write_text(text)
     study = read_study(folder)

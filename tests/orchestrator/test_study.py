@@ -18,7 +18,7 @@ from orchestrator.study import (
     read_study,
     study_plan,
 )
-from orchestrator.template import study_template
+from orchestrator.template import recipe_for, study_template
 from privacy import epsilon
 
 
@@ -37,13 +37,13 @@ def test_a_head_on_the_encoder_gets_one_full_step_a_round_and_no_generator(tmp_p
         hospitals=["a@hospital.example"],
         epsilon=8.0,
         delta=1e-5,
-        rounds=40,
-        model="encoder_head",
+        recipe=recipe_for(),
     )
     (tmp_path / STUDY_FILE).write_text(text)
     plan = study_plan(read_study(tmp_path))
     assert (plan.train.steps, plan.train.sampling_rate) == (1, 1.0)
     assert plan.generator is None
+    assert (plan.rounds, read_study(tmp_path).strategy.average_last) == (40, 10)
     assert plan.train.augment is None
     assert epsilon(plan_events(plan), delta=1e-5) <= 8.0
 

@@ -31,7 +31,7 @@ from models import draw_phantoms
 from orchestrator.demo import write_phantoms
 from orchestrator.office import Office
 from orchestrator.study import STUDY_FILE
-from orchestrator.template import study_template
+from orchestrator.template import recipe_for, study_template
 from privacy import Budget
 
 HOSPITALS = ("A", "B", "C")
@@ -148,8 +148,8 @@ def _site(world: World, name: str, *, seed: int) -> Site:
 def _write_study(world: World) -> None:
     text = study_template(
         name="crash", email=RESEARCHER, relay=world.relay.as_uri(),
-        hospitals=[mail(name) for name in HOSPITALS], epsilon=8.0, delta=1e-5, rounds=ROUNDS,
-        model="small_cnn",
+        hospitals=[mail(name) for name in HOSPITALS], epsilon=8.0, delta=1e-5,
+        recipe=recipe_for("small_cnn", rounds=ROUNDS),
     )  # fmt: skip
     values = tomllib.loads(text)
     # Rounds alone: what makes a crash matter is the same for every kind of job.
