@@ -158,3 +158,14 @@ def test_checkpoints_are_exact(folder):
 @pytest.mark.parametrize(("wall", "work", "over"), [(3.0, 2.0, 1.0), (1.0, 2.0, 0.0)])
 def test_overhead_is_what_is_not_training(wall, work, over):
     assert RoundTiming(round=1, wall_s=wall, work_s=work).overhead_s == over
+
+
+def test_the_last_rounds_are_averaged_and_integers_are_those_of_the_last(folder):
+    for number, value in ((1, 0.0), (2, 2.0), (3, 4.0)):
+        weights = {"w": torch.full((2,), value), "n": torch.tensor(number)}
+        folder.save_checkpoint(number, weights, {})
+    for rounds, mean in ((1, 4.0), (2, 3.0), (3, 2.0), (9, 2.0)):
+        final = folder.averaged(3, rounds=rounds)
+        assert final["w"].tolist() == [mean, mean]
+        assert final["w"].dtype == torch.float32
+        assert int(final["n"]) == 3

@@ -105,7 +105,7 @@ def test_features_are_left_once_and_taken_from_where_they_were_kept(
         weights = weights_from_bytes(output(files, "weights.safetensors"))
         ends.append(float(weights["head.weight"].norm()))
         assert (files._outputs / "features.npy").exists() == (len(kept) != len(left))
-    assert ends[0] > 0.01
+    assert ends[0] > 0.005
     assert ends[1] < 1e-3  # of features that say nothing, nothing is learnt
     assert ends[2] == pytest.approx(ends[0], rel=1e-3)  # a table of another shard is not used
 
