@@ -23,13 +23,14 @@ if TYPE_CHECKING:
         Timing,
         WithheldNotice,
     )
-    from datasites.card import DataCard
+    from datasites.card import NOISE_MULTIPLIER, DataCard
     from datasites.cli.text import findings_text
     from datasites.consent import consented_shard
     from datasites.durable import make_folder, write_file
     from datasites.errors import DatasitesError, PlanError, RelayError
     from datasites.ingest import IngestError
-    from datasites.labelled import read_labelled
+    from datasites.ingest.split import plan_split
+    from datasites.labelled import read_labelled, read_shard
     from datasites.modelcheck import bundle_facts
     from datasites.plans import (
         TASK_FILE,
@@ -85,13 +86,14 @@ _HOMES = {
         "Timing",
         "WithheldNotice",
     ),
-    "datasites.card": ("DataCard",),
+    "datasites.card": ("NOISE_MULTIPLIER", "DataCard"),
     "datasites.durable": ("make_folder", "write_file"),
     "datasites.consent": ("consented_shard",),
     "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
+    "datasites.ingest.split": ("plan_split",),
     "datasites.cli.text": ("findings_text",),
-    "datasites.labelled": ("read_labelled",),
+    "datasites.labelled": ("read_labelled", "read_shard"),
     "datasites.modelcheck": ("bundle_facts",),
     "datasites.plans": (
         "TASK_FILE",
@@ -141,6 +143,7 @@ __all__ = [
     "DECISION_FILE",
     "EVALUATION_FILE",
     "GENERATOR_FILE",
+    "NOISE_MULTIPLIER",
     "REPORTS_FILE",
     "TASK_FILE",
     "WEIGHTS_FILE",
@@ -198,7 +201,9 @@ __all__ = [
     "parse_model",
     "parse_relay_url",
     "plan_events",
+    "plan_split",
     "read_labelled",
+    "read_shard",
     "rehearse",
     "released_payload",
     "render_released",

@@ -1,4 +1,4 @@
-"""Reading any labelled folder as arrays, for people who score a model on their own images."""
+"""Reading any labelled folder as arrays, for people who score or compare on their own images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasites.ingest.classes import ClassNames
+from datasites.ingest.ingester import ingest
 from datasites.ingest.reading import read_folder
+from datasites.ingest.shard import Shard
+
+
+def read_shard(folder: Path, *, image_size: int) -> Shard:
+    """A folder as a hospital's ingest makes it, privacy units included; nothing is stored.
+
+    Raises:
+        IngestError: the folder is missing or holds nothing usable.
+    """
+    return ingest(folder, image_size=image_size).shard
 
 
 def read_labelled(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.encoder_head import EncoderHead
+    from models.encoder_tuned import EncoderTuned, TunedStart, tune
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import (
         OTHERS,
@@ -71,6 +72,7 @@ _HOMES = {
     "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_head": ("EncoderHead",),
+    "models.encoder_tuned": ("EncoderTuned", "TunedStart", "tune"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.generator": ("Generator",),
     "models.generator_card": ("GeneratorCard", "read_generator_card"),
@@ -128,6 +130,7 @@ __all__ = [
     "CohortFacts",
     "CopyCheck",
     "EncoderHead",
+    "EncoderTuned",
     "Estimate",
     "Evaluation",
     "Facts",
@@ -151,6 +154,7 @@ __all__ = [
     "SmallGenerator",
     "StableGenerator",
     "TrendPoint",
+    "TunedStart",
     "WeightsError",
     "attack_tpr",
     "build_augment",
@@ -191,6 +195,7 @@ __all__ = [
     "save_model_file",
     "sections_of",
     "stable_generator",
+    "tune",
     "unpack_generators",
     "verify_report",
     "weights_from_bytes",

@@ -18,7 +18,7 @@ import sys
 import typer
 
 from datasites.cli import budget, data, decisions, doctor, peers, releases, site
-from orchestrator.commands import audit, demo, report, study
+from orchestrator.commands import audit, bench, demo, report, study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")
+app.add_typer(bench.app, name="bench")
 app.command(name="demo")(demo.demo)
 
 __all__ = ["app", "budget", "decisions", "doctor", "main", "peers", "releases"]

@@ -1,0 +1,124 @@
+"""The encoder's late blocks trained along, without differential privacy: what the noise takes.
+
+For comparison alone. No plan can name it, so no hospital runs it; `dura bench accuracy` trains it
+in one process. It starts where the shipped encoder is. The early blocks stay, so their maps are
+computed once an image and its mirror image (`TunedStart`), and training sees either, mixed in pairs
+with random weights (manifold mixup, Verma et al. 2019, arXiv 1806.05236).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.classifiers import normalise
+from models.encoder import GRID, POOLED, SIDE, load_encoder
+from models.head_box import cut_to_head
+from models.trunk import Trunk
+
+EARLY = 5
+"""Blocks that stay: those that stayed when the encoder was trained on phantoms."""
+
+_DROPOUT = 0.3
+_MIXUP = 0.4
+_BATCH = 32
+_CHUNK = 64
+_DECAY = 0.02
+
+
+@dataclass(frozen=True)
+class TunedStart:
+    """Maps after the early blocks, float16 [N, C, H, W], of images and of their mirror images."""
+
+    plain: Tensor
+    mirrored: Tensor
+
+    @classmethod
+    def of(cls, images: NDArray[np.uint8]) -> TunedStart:
+        """Those of stored images uint8 [N, S, S]."""
+        trunk = load_encoder().trunk
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        with torch.no_grad():
+            for start in range(0, len(images), _CHUNK):
+                chunk = normalise(torch.from_numpy(np.array(images[start : start + _CHUNK])))
+                head = cut_to_head((chunk * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
+                for kept, view in zip(found, (head, head.flip(-1)), strict=True):
+                    kept.append(trunk.early(view, blocks=EARLY).contiguous().half())
+        return cls(torch.cat(found[0]), torch.cat(found[1]))
+
+
+class EncoderTuned(nn.Module):
+    """Early maps [B, C, H, W] to logits [B, classes]."""
+
+    def __init__(self, *, classes: int) -> None:
+        super().__init__()
+        trunk: Trunk = load_encoder().trunk
+        self.late = trunk.blocks[EARLY:].requires_grad_(True)
+        self.drop = nn.Dropout(_DROPOUT)
+        self.head = nn.Linear(POOLED, classes)
+
+    def forward(self, early: Tensor) -> Tensor:
+        """Logits of one view of each image."""
+        maps = self.late(early.contiguous(memory_format=torch.channels_last))
+        logits: Tensor = self.head(self.drop(F.adaptive_avg_pool2d(maps, GRID).flatten(1)))
+        return logits
+
+    @torch.no_grad()
+    def probabilities(self, start: TunedStart) -> NDArray[np.float64]:
+        """Softmax of the mean logits of both views: float64 [N, classes]."""
+        self.eval()
+        parts = [
+            (self(plain.float()) + self(mirrored.float())) / 2
+            for plain, mirrored in zip(
+                start.plain.split(_CHUNK), start.mirrored.split(_CHUNK), strict=True
+            )
+        ]
+        return torch.softmax(torch.cat(parts).double(), dim=1).numpy()
+
+
+def tune(
+    model: EncoderTuned,
+    start: TunedStart,
+    labels: Tensor,
+    rows: Tensor,
+    *,
+    learning_rate: float,
+    proximal_mu: float,
+    generator: torch.Generator,
+) -> None:
+    """One pass over some rows, in place; no differential privacy.
+
+    Args:
+        model: trained in place.
+        start: maps of all images.
+        labels: int64 [N].
+        rows: which images, in any order.
+        learning_rate: of AdamW.
+        proximal_mu: weight of FedProx' term, which holds the model near where it began.
+        generator: order, views and mixtures.
+    """
+    model.train()
+    origin = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=_DECAY)
+    weights = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    for batch in rows[torch.randperm(len(rows), generator=generator)].split(_BATCH):
+        mirror = torch.rand(len(batch), generator=generator) < 0.5
+        views = torch.where(mirror[:, None, None, None], start.mirrored[batch], start.plain[batch])
+        partner = torch.randperm(len(batch), generator=generator)
+        share = float(weights.beta(_MIXUP, _MIXUP))
+        early = views.float()
+        logits = model(share * early + (1 - share) * early[partner])
+        truth = labels[batch]
+        loss = share * F.cross_entropy(logits, truth)
+        loss = loss + (1 - share) * F.cross_entropy(logits, truth[partner])
+        if proximal_mu:
+            pairs = zip(model.parameters(), origin, strict=True)
+            loss = loss + proximal_mu / 2 * sum((p - o).square().sum() for p, o in pairs)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
