@@ -2,8 +2,8 @@
 
 For comparison alone. No plan can name it, so no hospital runs it; `dura bench accuracy` trains it
 in one process. It starts where the shipped encoder is. The early blocks stay, so their maps are
-computed once an image and its mirror image (`TunedStart`), and training sees either, mixed in pairs
-with random weights (manifold mixup, Verma et al. 2019, arXiv 1806.05236).
+computed once an image and its mirror image (`TunedStart`), and training sees either, moved by up to
+one cell of the map.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EARLY = 5
 """Blocks that stay: those that stayed when the encoder was trained on phantoms."""
 
 _DROPOUT = 0.3
-_MIXUP = 0.4
+_SMOOTHING = 0.05
 _BATCH = 32
 _CHUNK = 64
 _DECAY = 0.02
@@ -100,22 +100,17 @@ def tune(
         rows: which images, in any order.
         learning_rate: of AdamW.
         proximal_mu: weight of FedProx' term, which holds the model near where it began.
-        generator: order, views and mixtures.
+        generator: order, views and shifts.
     """
     model.train()
     origin = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=_DECAY)
-    weights = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
     for batch in rows[torch.randperm(len(rows), generator=generator)].split(_BATCH):
         mirror = torch.rand(len(batch), generator=generator) < 0.5
         views = torch.where(mirror[:, None, None, None], start.mirrored[batch], start.plain[batch])
-        partner = torch.randperm(len(batch), generator=generator)
-        share = float(weights.beta(_MIXUP, _MIXUP))
-        early = views.float()
-        logits = model(share * early + (1 - share) * early[partner])
-        truth = labels[batch]
-        loss = share * F.cross_entropy(logits, truth)
-        loss = loss + (1 - share) * F.cross_entropy(logits, truth[partner])
+        shift = torch.randint(-1, 2, (2,), generator=generator).tolist()
+        logits = model(torch.roll(views.float(), shift, dims=(2, 3)))
+        loss = F.cross_entropy(logits, labels[batch], label_smoothing=_SMOOTHING)
         if proximal_mu:
             pairs = zip(model.parameters(), origin, strict=True)
             loss = loss + proximal_mu / 2 * sum((p - o).square().sum() for p, o in pairs)

@@ -49,7 +49,7 @@ HELD_OUT = 0.2
 HEAD, TUNED = "encoder_head", "tuned"
 _CHUNK = 512
 _TUNED_ROUNDS, _TUNED_AVERAGED = 16, 4
-_TUNED_RATE, _TUNED_LEAST = 1.2e-3, 2e-5
+_TUNED_RATE, _TUNED_LEAST = 1.5e-3, 1e-5
 _PROXIMAL_MU = 0.01
 _BARE_NOISE = 1e-9
 """Of the head without DP: the trainer takes no zero, and this moves no weight."""

@@ -1,0 +1,128 @@
+"""`dura bench accuracy` on phantoms: a study's plan, its noise, and figures that can be had again.
+
+Proven: hospitals hold whole units, disjoint from each other and from what is judged; a validation
+part is cut from training alone; noise is that of the calibrated plan, and much of it costs
+accuracy; a hospital's figure follows from its mix of classes; the command writes JSON, table and
+curve that agree; the late blocks learn.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from models import EncoderTuned, TunedStart, draw_phantoms, tune
+from orchestrator import accuracy
+from orchestrator.accuracy import HEAD, AccuracyBench, Case, cases, default_study
+from orchestrator.accuracy_tables import curve_png, document, summary, table
+from orchestrator.demo import write_phantoms
+
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "data"
+    write_phantoms(path, per_class=30, seed=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(folder):
+    return AccuracyBench(folder)
+
+
+@pytest.fixture(scope="module")
+def rows(bench):
+    asked = (None, 8.0, 0.05)
+    return [bench.measure(Case(recipe=HEAD, alpha=None, epsilon=e, seed=0)) for e in asked]
+
+
+@pytest.mark.parametrize("alpha", [None, 0.1])
+@pytest.mark.parametrize("validation", [False, True])
+def test_no_unit_stands_at_two_places(folder, bench, alpha, validation):
+    same = AccuracyBench(folder, validation=True) if validation else bench
+    division = same._divide(Case(recipe=HEAD, alpha=alpha, epsilon=None, seed=1))
+    parts = [set(same.units[rows].tolist()) for rows in (*division.hospitals, division.judged)]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert all(parts)
+    held_out = bench._divide(Case(recipe=HEAD, alpha=alpha, epsilon=None, seed=1)).judged
+    assert (set(held_out) & set(division.judged) == set()) == validation
+
+
+def test_a_test_folder_is_all_that_is_judged(folder, bench):
+    other = AccuracyBench(folder, test=folder)
+    division = other._divide(Case(recipe=HEAD, alpha=None, epsilon=None, seed=0))
+    assert sum(map(len, division.hospitals)) == other.train_images
+    assert division.judged.min() == other.train_images
+    assert len(division.judged) == len(other.labels) - other.train_images
+
+
+def test_the_plan_is_the_default_studys_and_noise_costs_accuracy(rows):
+    free, paid, drowned = rows
+    _, plan = default_study(epsilon=8.0, classes=CLASSES)
+    assert paid.noise_multiplier == plan.train.noise_multiplier > 1
+    assert (free.noise_multiplier, free.rounds) == (0.0, plan.rounds)
+    assert free.evaluation.accuracy > 0.5
+    assert drowned.evaluation.accuracy < free.evaluation.accuracy - 0.1
+
+
+def test_the_same_seed_gives_the_same_figure(bench, rows):
+    again = bench.measure(rows[1].case)
+    assert again.evaluation == rows[1].evaluation
+
+
+def test_a_hospitals_figure_is_recall_by_its_mix(bench, rows):
+    row = rows[0]
+    division = bench._divide(row.case)
+    recall = {score.name: score.recall for score in row.evaluation.per_class}
+    labels = [CLASSES[label] for label in bench.labels[division.hospitals[2]]]
+    assert row.hospitals["C"] == pytest.approx(np.mean([recall[name] for name in labels]))
+    assert len(row.hospitals) == 5
+
+
+def test_json_table_and_curve_agree(bench, rows):
+    found = json.loads(json.dumps(document(bench, rows, command="dura bench accuracy")))
+    assert [row["accuracy"] for row in found["rows"]] == [r.evaluation.accuracy for r in rows]
+    lines = table(found["summary"]).splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert f"{rows[1].evaluation.accuracy:.3f}" in lines[3]
+    assert curve_png(found["summary"]).startswith(b"\x89PNG")
+    twice = summary([rows[1], rows[1]])
+    assert (twice[0]["seeds"], twice[0]["accuracy"]["deviation"]) == (2, 0.0)
+
+
+def test_what_is_measured():
+    quick, whole = cases(quick=True, seeds=1, tuned=False), cases(quick=False, seeds=3, tuned=True)
+    assert {case.alpha for case in quick} == {None, 0.1}
+    assert {case.epsilon for case in quick} == {8.0, 3.0, 1.0, None}
+    assert {case.recipe for case in whole} == {accuracy.HEAD, accuracy.TUNED}
+    assert len({(c.name, c.partition, c.epsilon, c.seed) for c in whole}) == len(whole)
+
+
+def test_late_blocks_learn_and_a_proximal_term_holds_them(bench):
+    drawn = draw_phantoms(counts=dict.fromkeys(CLASSES, 12), size=64, seed=1)
+    start, labels = TunedStart.of(drawn.images), torch.from_numpy(drawn.labels)
+    moved = []
+    for mu in (0.0, 100.0):
+        torch.manual_seed(0)
+        model = EncoderTuned(classes=4)
+        before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            tune(
+                model,
+                start,
+                labels,
+                torch.arange(len(labels)),
+                learning_rate=1e-3,
+                proximal_mu=mu,
+                generator=generator,
+            )
+        after = torch.cat([p.detach().flatten() for p in model.parameters()])
+        moved.append(float((after - before).norm()))
+        if mu == 0.0:
+            right = model.probabilities(start).argmax(1) == drawn.labels
+            assert right.mean() > 0.5
+    assert moved[1] < 0.9 * moved[0]
