@@ -51,6 +51,9 @@ _CHUNK = 512
 _TUNED_ROUNDS, _TUNED_AVERAGED = 16, 4
 _TUNED_RATE, _TUNED_LEAST = 1.5e-3, 1e-5
 _PROXIMAL_MU = 0.01
+WITHOUT = 8.0
+"""The epsilon whose recipe is run without noise, to compare."""
+
 _BARE_NOISE = 1e-9
 """Of the head without DP: the trainer takes no zero, and this moves no weight."""
 
@@ -209,7 +212,7 @@ class AccuracyBench:
         return self._recipe.image_size
 
     def _train_head(self, case: Case, division: Division) -> tuple[NDArray[np.float64], float, int]:
-        study, plan = default_study(epsilon=case.epsilon or 1.0, classes=self.classes)
+        study, plan = default_study(epsilon=case.epsilon or WITHOUT, classes=self.classes)
         noise = plan.train.noise_multiplier if case.epsilon else _BARE_NOISE
         generator = torch.Generator().manual_seed(case.seed)
         counts = [self._published(rows, seed=case.seed) for rows in division.hospitals]
@@ -308,8 +311,8 @@ class AccuracyBench:
         return found
 
 
-def cases(*, quick: bool, seeds: int, tuned: bool) -> list[Case]:
-    """What is measured: the whole table, or what ten minutes allow."""
+def cases(*, quick: bool, seeds: int, tuned: int) -> list[Case]:
+    """What is measured: the whole table, or what ten minutes allow; `tuned` seeds of that recipe."""
     epsilons = (8.0, 3.0, 1.0, None)
     alphas = (None, 0.1) if quick else (None, 0.5, 0.1)
     heads = [
@@ -318,12 +321,10 @@ def cases(*, quick: bool, seeds: int, tuned: bool) -> list[Case]:
         for epsilon in epsilons
         for seed in range(seeds)
     ]
-    if not tuned:
-        return heads
     return heads + [
         Case(recipe=TUNED, alpha=alpha, epsilon=None, seed=seed, proximal_mu=mu)
         for alpha, mu in ((None, 0.0), (0.1, 0.0), (0.1, _PROXIMAL_MU))
-        for seed in range(seeds)
+        for seed in range(tuned)
     ]
 
 
@@ -347,7 +348,7 @@ def default_study(*, epsilon: float, classes: Sequence[str]) -> tuple[Study, Pla
         hospitals=[f"{letter}@bench.example" for letter in "abcde"],
         epsilon=epsilon,
         delta=DELTA,
-        recipe=recipe_for(),
+        recipe=recipe_for(epsilon=epsilon),
     )
     study = Study.model_validate(tomllib.loads(text) | {"classes": list(classes)})
     return study, study_plan(study)

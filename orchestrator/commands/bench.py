@@ -31,8 +31,8 @@ def accuracy(
         bool, typer.Option("--validation", help="Judge on a part of the training images.")
     ] = False,
     tuned: Annotated[
-        bool, typer.Option(help="Also train the encoder's late blocks, without DP: slow.")
-    ] = True,
+        int, typer.Option(help="Seeds of the late blocks trained along, without DP: slow.")
+    ] = 1,
 ) -> None:
     """Accuracy for epsilon over five hospitals in this process, by the default plan."""
     import json
@@ -46,7 +46,7 @@ def accuracy(
         f"{bench.train_images} images in {int(bench.units.max()) + 1} units ({bench.unit}), "
         f"data set {bench.version[:12]}"
     )
-    wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=tuned and not quick)
+    wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=0 if quick else tuned)
     rows = run(bench, wanted, say=lambda row: typer.echo(said(row)))
     command = " ".join(["dura", *sys.argv[1:]])
     found = document(bench, rows, command=command)

@@ -53,7 +53,7 @@ def init(
         hospitals=sites,
         epsilon=epsilon,
         delta=delta,
-        recipe=recipe_for(model, rounds=rounds, generator=generator),
+        recipe=recipe_for(model, epsilon=epsilon, rounds=rounds, generator=generator),
     )
     (study / "study.toml").write_text(text)
     office = Office(study)

@@ -94,7 +94,7 @@ def test_json_table_and_curve_agree(bench, rows):
 
 
 def test_what_is_measured():
-    quick, whole = cases(quick=True, seeds=1, tuned=False), cases(quick=False, seeds=3, tuned=True)
+    quick, whole = cases(quick=True, seeds=1, tuned=0), cases(quick=False, seeds=3, tuned=2)
     assert {case.alpha for case in quick} == {None, 0.1}
     assert {case.epsilon for case in quick} == {8.0, 3.0, 1.0, None}
     assert {case.recipe for case in whole} == {accuracy.HEAD, accuracy.TUNED}
