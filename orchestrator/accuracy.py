@@ -312,7 +312,7 @@ class AccuracyBench:
 
 
 def cases(*, quick: bool, seeds: int, tuned: int) -> list[Case]:
-    """What is measured: the whole table, or what ten minutes allow; `tuned` seeds of that recipe."""
+    """What is measured: the whole table, or what ten minutes allow."""
     epsilons = (8.0, 3.0, 1.0, None)
     alphas = (None, 0.1) if quick else (None, 0.5, 0.1)
     heads = [

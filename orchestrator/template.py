@@ -147,7 +147,7 @@ def recipe_for(
     rounds: int | None = None,
     generator: bool | None = None,
 ) -> Recipe:
-    """The recipe of a classifier for a study's epsilon, with what a user chose; None is no choice."""
+    """The recipe of a classifier for a study's epsilon; None leaves a choice to it."""
     base = _WHOLE_NETWORK
     if model == FROZEN_ENCODER.model:
         count, rate = next((n, rate) for least, n, rate in _BY_EPSILON if epsilon >= least)

@@ -38,13 +38,15 @@ def accuracy(
     import json
 
     from datasites import write_file
-    from orchestrator.accuracy import AccuracyBench, cases, run
+    from orchestrator.accuracy import DELTA, AccuracyBench, cases, run
     from orchestrator.accuracy_tables import curve_png, document, said, table
+    from privacy import per_unit
 
     bench = AccuracyBench(data, test=test, validation=validation)
     typer.echo(
         f"{bench.train_images} images in {int(bench.units.max()) + 1} units ({bench.unit}), "
-        f"data set {bench.version[:12]}"
+        f"data set {bench.version[:12]}; epsilon is of the whole study at delta {DELTA:g} "
+        f"{per_unit(bench.unit)}"
     )
     wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=0 if quick else tuned)
     rows = run(bench, wanted, say=lambda row: typer.echo(said(row)))
