@@ -139,7 +139,7 @@ class AccuracyBench:
         self.train_images = len(shard.labels)
         self.units: NDArray[np.int64] = np.asarray(shard.units)
         self.validation = validation
-        images, labels = np.asarray(shard.images), np.asarray(shard.labels)
+        images, labels = np.array(shard.images), np.array(shard.labels)
         self._held_out = test is None
         if test is not None:
             more, more_labels = read_labelled(test, classes=self.classes, image_size=size)

@@ -21,7 +21,6 @@ from datasites.worker.protocol import FEATURES, Job
 from models import (
     AugmentSettings,
     EncoderHead,
-    build_augment,
     build_model,
     normalise,
     weights_from_bytes,
@@ -33,8 +32,10 @@ SYNTHETIC_BATCH = 32
 
 
 def warm_up() -> None:
-    """Import and touch what the first step would otherwise wait for."""
-    build_augment(AugmentSettings(), generator=torch.Generator())
+    """Import and touch what the first step would otherwise wait for.
+
+    Not augmentation: torchvision takes a second and a half, and the default plan has none.
+    """
     layer = nn.Linear(2, 2)
     torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
 
@@ -138,6 +139,8 @@ def _settings(job: Job, task: TrainTask) -> DpSgdSettings:
 def _augmentation(plan: Plan) -> Callable[[Tensor], Tensor]:
     if plan.train.augment is None:
         return lambda images: images
+    from models import build_augment  # and with it torchvision
+
     settings = AugmentSettings(**plan.train.augment.model_dump())
     return build_augment(settings, generator=os_generator())
 
