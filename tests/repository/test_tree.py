@@ -1,4 +1,4 @@
-"""What may stand in the repository: text of bounded length, and the three shipped models.
+"""What may stand in the repository: text of bounded length, the shipped models and one diagram.
 
 An MRI can be committed by mistake in many shapes: as an image or array file, under another name,
 packed, or as base64 inside a page or a notebook. So every tracked file is text, except those named
@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BINARY = {
+    "docs/accuracy/accuracy.png",
     "models/assets/encoder/encoder.safetensors",
     "models/assets/generator/generator.safetensors",
     "models/assets/report_llama/model.safetensors",
