@@ -13,7 +13,7 @@ def demo(
         Path | None, typer.Option(help="Folder with one folder a class; phantoms without it.")
     ] = None,
     out: Annotated[Path, typer.Option(help="New folder for everything.")] = Path("runs/demo"),
-    rounds: Annotated[int, typer.Option(help="Rounds; a study's default is 40.")] = 6,
+    rounds: Annotated[int, typer.Option(help="Rounds; a study's default is 40.")] = 4,
     epsilon: Annotated[float, typer.Option(help="What the study may cost each unit.")] = 7.8,
     replace: Annotated[bool, typer.Option(help="Remove an earlier demo in the folder.")] = False,
 ) -> None:
