@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crashkit.world import HOSPITALS, PATIENCE_S, World, Zygote
+from crashkit.world import HOSPITALS, PATIENCE_S, World, Zygote, mail
 
 from datasites.agent.requests import RequestBook
 from datasites.desk import Desk, ItemState
@@ -67,6 +67,7 @@ class Scenario:
                 self._start(name)
             self._until(self._study_done, "the study to end")
             self._until(self._all_answered, "the last answers")
+            self._until(self._all_taken, "the last countersignatures to be taken")
             self._end_agents()
         finally:
             self.kill_all()
@@ -191,6 +192,10 @@ class Scenario:
     def _all_answered(self) -> bool:
         books = [RequestBook(Site.open(self.world.site(name))) for name in HOSPITALS]
         return all(request.answered for book in books for request in book.all())
+
+    def _all_taken(self) -> bool:
+        inboxes = (self.world.relay / "channels" / mail(name) / "inbox" for name in HOSPITALS)
+        return not any(path.is_file() for inbox in inboxes for path in inbox.rglob("msg*"))
 
     def _end_agents(self) -> None:
         for name in HOSPITALS:
