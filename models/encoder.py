@@ -107,9 +107,14 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
         """What the projection is fitted to: [B, 1, S, S] to [B, POOLED]."""
-        head = cut_to_head((images * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
-        both = (F.adaptive_avg_pool2d(self.trunk(x), GRID) for x in (head, head.flip(-1)))
+        both = (F.adaptive_avg_pool2d(self.trunk(view), GRID) for view in views(images))
         return torch.stack(tuple(both)).mean(0).flatten(1)
+
+
+def views(images: Tensor) -> tuple[Tensor, Tensor]:
+    """The head in normalised images [B, 1, S, S] as the trunk takes it, and its mirror image."""
+    head = cut_to_head((images * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
+    return head, head.flip(-1)
 
 
 def read_card(folder: Path = ASSETS) -> EncoderCard:

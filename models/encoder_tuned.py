@@ -17,12 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.classifiers import normalise
-from models.encoder import GRID, POOLED, SIDE, load_encoder
-from models.head_box import cut_to_head
-from models.trunk import Trunk
-
-EARLY = 5
-"""Blocks that stay: those that stayed when the encoder was trained on phantoms."""
+from models.encoder import GRID, POOLED, load_encoder, views
+from models.trunk import EARLY, Trunk
 
 _DROPOUT = 0.3
 _SMOOTHING = 0.05
@@ -46,8 +42,7 @@ class TunedStart:
         with torch.no_grad():
             for start in range(0, len(images), _CHUNK):
                 chunk = normalise(torch.from_numpy(np.array(images[start : start + _CHUNK])))
-                head = cut_to_head((chunk * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
-                for kept, view in zip(found, (head, head.flip(-1)), strict=True):
+                for kept, view in zip(found, views(chunk), strict=True):
                     kept.append(trunk.early(view, blocks=EARLY).contiguous().half())
         return cls(torch.cat(found[0]), torch.cat(found[1]))
 

@@ -21,6 +21,8 @@ from models.errors import WeightsError
 CHANNELS = 112
 STRIDE = 16
 BLOCKS = 11
+EARLY = 5
+"""Blocks that stay as published, whoever trains the others."""
 
 # (blocks, expansion, kernel, stride of the first, channels)
 _STAGES = (

@@ -136,7 +136,8 @@ FROZEN_ENCODER = Recipe(
 _BY_EPSILON = ((5.0, 40, 120.0), (2.0, 40, 90.0), (0.0, 16, 75.0))
 """From this epsilon on: rounds and learning rate of the head; more noise wants fewer steps.
 
-Chosen by `dura bench accuracy --validation` on the public training half, at epsilon 8, 3 and 1.
+Chosen on the validation part that `dura bench accuracy --validation` judges on, at epsilon 8, 3
+and 1, by a sweep that is not kept.
 """
 
 

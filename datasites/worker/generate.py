@@ -6,11 +6,6 @@ waits on the release desk for its owner.
 
 from __future__ import annotations
 
-import io
-
-import numpy as np
-from numpy.typing import NDArray
-
 from datasites.plans import GenerateTask
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import adapt_generator, draw_images, open_generator
@@ -40,15 +35,8 @@ def run(files: JobFiles) -> int:
         published_units=job.published_units,
     )
     images, labels = draw_images(generator, part, classes=len(job.plan.classes))
-    files.write(SYNTHETIC_IMAGES, npy(images))
-    files.write(SYNTHETIC_LABELS, npy(labels))
+    files.write_array(SYNTHETIC_IMAGES, images)
+    files.write_array(SYNTHETIC_LABELS, labels)
     if job.plan.pools:
         files.write(GENERATOR_FILE, weights_to_bytes(generator.adapted()))
     return result.steps_taken
-
-
-def npy(array: NDArray[np.generic]) -> bytes:
-    """An array as a file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

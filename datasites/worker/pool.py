@@ -11,7 +11,6 @@ import numpy as np
 
 from datasites.plans import PoolTask
 from datasites.worker.files import JobFiles
-from datasites.worker.generate import npy
 from datasites.worker.generators import draw_images, open_generator
 from datasites.worker.protocol import POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES
 from models import fresh_generator, unpack_generators, weights_from_bytes, weights_sha256
@@ -41,7 +40,7 @@ def run(files: JobFiles) -> int:
         images.append(drawn)
         labels.append(truth)
         sources.append(np.full(len(truth), number, np.int64))
-    files.write(POOLED_IMAGES, npy(np.concatenate(images)))
-    files.write(POOLED_LABELS, npy(np.concatenate(labels)))
-    files.write(POOLED_SOURCES, npy(np.concatenate(sources)))
+    files.write_array(POOLED_IMAGES, np.concatenate(images))
+    files.write_array(POOLED_LABELS, np.concatenate(labels))
+    files.write_array(POOLED_SOURCES, np.concatenate(sources))
     return 0

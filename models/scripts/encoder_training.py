@@ -20,9 +20,8 @@ from models.classifiers import normalise
 from models.encoder import GRID, SIDE, Encoder
 from models.head_box import cut_out, cut_to_head, head_box
 from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS, Varied, draw_varied
-from models.trunk import BLOCKS, CHANNELS, STRIDE, Trunk
+from models.trunk import BLOCKS, CHANNELS, EARLY, STRIDE, Trunk
 
-FROZEN = 5
 BATCH = 64
 NOTUMOR = CLASSES.index("notumor")
 _TRUNK_RATE, _TASK_RATE, _DECAY = 8e-4, 2e-3, 0.02
@@ -55,7 +54,7 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
     """Draw phantoms and compute their early maps.
 
     Args:
-        trunk: its first `FROZEN` blocks are used.
+        trunk: its first `EARLY` blocks are used.
         count: N.
         seed: phantom i follows from (seed, i).
     """
@@ -66,7 +65,7 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
         masks = torch.from_numpy(np.stack([d.lesion for d in drawn]))[:, None]
         with torch.no_grad():
             cut = cut_to_head(images, side=SIDE)
-            early.append(trunk.early(cut, blocks=FROZEN).contiguous().half())
+            early.append(trunk.early(cut, blocks=EARLY).contiguous().half())
         boxes = [head_box(image[0]) for image in images]
         cells.append(_by_class(cut_out(masks, boxes, side=_CELLS), labels))
         views, contrasts = [d.view for d in drawn], [d.contrast for d in drawn]
@@ -156,7 +155,7 @@ def train_late(
         The tasks' layers, which are not shipped.
     """
     tasks = Tasks()
-    late = list(trunk.blocks[FROZEN:BLOCKS].parameters())
+    late = list(trunk.blocks[EARLY:BLOCKS].parameters())
     trunk.requires_grad_(False)
     for parameter in late:
         parameter.requires_grad_(True)
@@ -184,7 +183,7 @@ def _step(
     """The loss of one batch, all of it mirrored with probability one half."""
     early, mirrored = lessons.early[rows].float(), bool(torch.rand((), generator=generator) < 0.5)
     early = early.flip(-1) if mirrored else early
-    cells, *rest = tasks(trunk.late(early, blocks=FROZEN))
+    cells, *rest = tasks(trunk.late(early, blocks=EARLY))
     cells = cells.flip(-1) if mirrored else cells
     return lesson_loss((cells, *rest), lessons, rows)
 
@@ -193,7 +192,7 @@ def _step(
 def accuracy(trunk: Trunk, tasks: Tasks, lessons: Lessons) -> float:
     """Share of phantoms whose class the tasks' layers name."""
     right = [
-        tasks(trunk.late(lessons.early[rows].float(), blocks=FROZEN))[1].argmax(1)
+        tasks(trunk.late(lessons.early[rows].float(), blocks=EARLY))[1].argmax(1)
         == lessons.labels[rows]
         for rows in torch.arange(len(lessons)).split(BATCH)
     ]
