@@ -103,7 +103,9 @@ def test_what_training_changed_is_left_only_where_the_plan_says_so(
 
 def test_images_of_others_are_mixed_in_beside_ones_own(make_files, train_task):
     def npy(array):
-        return generate.npy(np.asarray(array))
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        return buffer.getvalue()
 
     own = {
         "synthetic/synthetic_images.npy": npy(np.zeros((1, 4, 4), np.uint8)),
