@@ -46,6 +46,13 @@ def report_task(world) -> ReportTask:
     )
 
 
+def of_process(sandbox, name: str) -> list[str]:
+    """The strings of a sandbox's /proc file; between two programs the kernel shows none."""
+    while not (content := Path(f"/proc/{sandbox._process.pid}/{name}").read_bytes()):
+        assert sandbox.alive
+    return content.decode().split("\0")
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:0 ", "mps", "cuda:1234", ""])
 def test_what_is_no_device_is_refused_by_name(world, device):
     with pytest.raises(SettingsError, match="report_device"):
@@ -60,7 +67,7 @@ def test_only_report_jobs_see_the_gpu_and_only_where_it_is_named(world, monkeypa
     shown = set()
     for profile in Profile:
         sandbox = sandboxes.take("0" * 64, profile)
-        argv = Path(f"/proc/{sandbox._process.pid}/cmdline").read_bytes().decode().split("\0")
+        argv = of_process(sandbox, "cmdline")
         sandbox.end()
         if [part for part in argv if "nvidia" in part] == [f"/dev/{name}" for name in GPU.nodes]:
             shown.add(profile.value)
@@ -75,13 +82,11 @@ def test_a_job_without_a_sandbox_sees_the_one_gpu_or_none(world, monkeypatch):
     site = set_device(world, "cuda:2")
     monkeypatch.setattr(warm, "find_gpu", lambda _name: GPU)
     sandboxes = warm.WarmSandboxes(site, UnsafeNoSandbox())
-    for profile, expected in ((Profile.REPORT, b"2"), (Profile.TRAIN, b"")):
+    for profile, expected in ((Profile.REPORT, "2"), (Profile.TRAIN, "")):
         sandbox = sandboxes.take("0" * 64, profile)
-        environ = Path(f"/proc/{sandbox._process.pid}/environ")
-        while not (values := environ.read_bytes()):  # between two programs it has none
-            assert sandbox.alive
+        environ = of_process(sandbox, "environ")
         sandbox.end()
-        assert b"CUDA_VISIBLE_DEVICES=" + expected + b"\0" in values
+        assert f"CUDA_VISIBLE_DEVICES={expected}" in environ
 
 
 @pytest.mark.parametrize(("device", "told"), [("cpu", "cpu"), ("cuda:2", "cuda:0")])
