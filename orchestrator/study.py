@@ -51,7 +51,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class TrainSpec(_Part):
-    """Training of a round; `learning_rate` is used, within the range asked to be approved."""
+    """Training of a round; `learning_rate` is used, within the range asked to be approved.
+
+    Attributes:
+        views: augmentations of each image that a step averages before it clips; costs time and
+            no epsilon (`datasites.plans.AugmentPart`); more than 1 needs `augment`.
+    """
 
     steps: Annotated[int, Field(ge=1, le=10_000)] = 12
     sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.3
@@ -60,6 +65,7 @@ class TrainSpec(_Part):
     learning_rate_range: Range = Range(low=0.0, high=4.0)
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     augment: bool = True
+    views: Annotated[int, Field(ge=1, le=32)] = 1
     synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
@@ -218,6 +224,11 @@ class Study(_Part):
             raise ValueError(f"quorum {self.quorum} of {len(self.hospitals)} hospitals")
         if not self.train.learning_rate_range.holds(self.train.learning_rate):
             raise ValueError("train.learning_rate lies outside train.learning_rate_range")
+        if self.train.views > 1 and not self.train.augment:
+            raise ValueError(
+                f"train.views is {self.train.views}, but train.augment is off: all views of an "
+                "image would be the same; set augment = true, or views = 1"
+            )
         if self.strategy.average_last > self.rounds:
             raise ValueError(f"strategy.average_last is more than the {self.rounds} rounds")
         least = self.strategy.settings().minimum_updates
@@ -275,7 +286,7 @@ def study_plan(study: Study) -> Plan:
                 momentum=train.momentum,
                 proximal_mu=Range(low=0.0, high=study.strategy.proximal_mu or 0.0),
                 synthetic_weight=train.synthetic_weight,
-                augment=AugmentPart() if train.augment else None,
+                augment=AugmentPart(views=train.views) if train.augment else None,
             ),
             generator=generator,
             reports=reports,

@@ -31,6 +31,7 @@ learning_rate = {learning_rate}
 learning_rate_range = {{ low = 0.0, high = {highest} }}
 momentum = {momentum}
 augment = {augment}
+views = {views}                   # augmentations of an image that a step averages; no epsilon
 synthetic_weight = {synthetic}      # weight of the loss on DP-synthetic images
 
 [privacy]                   # asked of each hospital, per privacy unit, add or remove one
@@ -87,6 +88,7 @@ class Recipe:
     highest: float
     momentum: float
     augment: str
+    views: int
     generator: bool
     rounds: int
     averaged: float
@@ -110,6 +112,7 @@ _WHOLE_NETWORK = Recipe(
     highest=8.0,
     momentum=0.9,
     augment="true",
+    views=1,
     generator=True,
     rounds=4,
     averaged=0.0,
@@ -127,6 +130,7 @@ FROZEN_ENCODER = Recipe(
     highest=400.0,
     momentum=0.0,
     augment="false",
+    views=1,
     generator=False,
     rounds=40,
     averaged=0.25,

@@ -59,13 +59,23 @@ class ModelPart(_Part):
 
 
 class AugmentPart(_Part):
-    """Classical augmentation of real images; an independent draw per image."""
+    """Classical augmentation of real images; an independent draw per image.
+
+    Attributes:
+        horizontal_flip, shift, rotate_deg, scale, brightness: see `models.AugmentSettings`.
+        views: augmentation multiplicity K (De et al. 2022, arXiv 2204.13650, section 3.2): a step
+            sees K independent augmentations of each image. A unit's gradient is the mean over its
+            images' views, and that mean is clipped: a unit moves a step by the clipping norm
+            at most, whatever K, so the event and epsilon stay the same. Time grows by K. Of a
+            unit with many images a step takes 64 views, drawn at random among all of them.
+    """
 
     horizontal_flip: bool = True
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     rotate_deg: Annotated[float, Field(ge=0, le=45)] = 5.0
     scale: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     brightness: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    views: Annotated[int, Field(ge=1, le=32)] = 1
 
 
 class TrainPart(_Part):

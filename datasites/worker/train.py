@@ -29,6 +29,8 @@ from models import (
 from privacy import DpSgdSettings, check_gradients, os_generator, os_noise, train_dp
 
 SYNTHETIC_BATCH = 32
+MOST_IMAGES, MOST_ROWS = 8, 64
+"""Images of one unit that a step uses, and rows (images times views) held in memory at once."""
 
 
 def warm_up() -> None:
@@ -53,7 +55,7 @@ def run(files: JobFiles) -> int:
     result = train_dp(
         model,
         losses=_losses(files, model, shard),
-        units=as_tensor(shard.units),
+        units=as_tensor(shard.units).repeat_interleave(_views(job.plan)),
         settings=_settings(job, task),
         optimizer=lambda parameters: torch.optim.SGD(
             parameters, lr=task.learning_rate, momentum=job.plan.train.momentum
@@ -77,10 +79,19 @@ def _losses(
         return lambda _network, index: functional.cross_entropy(
             head(features[index]), labels[index], reduction="none"
         )
-    images, augment = normalise(as_tensor(shard.images)), _augmentation(plan)
-    return lambda network, index: functional.cross_entropy(
-        network(augment(images[index])), labels[index], reduction="none"
+    images, augment, views = normalise(as_tensor(shard.images)), _augmentation(plan), _views(plan)
+    return lambda network, row: functional.cross_entropy(
+        network(augment(images[row // views])), labels[row // views], reduction="none"
     )
+
+
+def _views(plan: Plan) -> int:
+    """Rows of training for each image: its augmented views are rows of the same unit.
+
+    So they are averaged before the unit is clipped, like the images of a unit, and by the same
+    code.
+    """
+    return plan.train.augment.views if plan.train.augment is not None else 1
 
 
 def _features(files: JobFiles, model: EncoderHead, shard: Shard) -> Tensor:
@@ -133,6 +144,8 @@ def _settings(job: Job, task: TrainTask) -> DpSgdSettings:
         clipping_norm=part.clipping_norm,
         expected_units=part.sampling_rate * job.published_units,
         steps=task.steps,
+        chunk_images=MOST_ROWS,
+        max_images_per_unit=min(MOST_ROWS, MOST_IMAGES * _views(job.plan)),
     )
 
 
@@ -141,7 +154,7 @@ def _augmentation(plan: Plan) -> Callable[[Tensor], Tensor]:
         return lambda images: images
     from models import build_augment  # and with it torchvision
 
-    settings = AugmentSettings(**plan.train.augment.model_dump())
+    settings = AugmentSettings(**plan.train.augment.model_dump(exclude={"views"}))
     return build_augment(settings, generator=os_generator())
 
 

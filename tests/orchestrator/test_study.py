@@ -82,6 +82,8 @@ def test_a_study_that_is_no_text(tmp_path):
         ("quorum = 2", 'quorum = "2"', "quorum"),
         ("seed = 0", "seed = -1", "seed"),
         ("learning_rate = 0", "learning_rate = 90", "learning_rate"),
+        ("views = 1", "views = 0", "train.views"),
+        ("augment = true\nviews = 1", "augment = false\nviews = 2", "all views of an image"),
         ('name = "fedavg"', 'name = "fedsum"', "fedsum"),
         ('name = "fedavg"', 'name = "fedavg"\nproximal_mu = 0.1', "proximal_mu"),
         ('name = "fedavg"', 'name = "krum"', "quorum of at least 5"),

@@ -3,8 +3,9 @@
 Proven: weights change and as many noised steps are taken as were asked; gradients are divided by
 the published number of units; a frozen encoder's features, computed once, give what images give;
 noise is fresh in every run; FedProx' term pulls towards the start;
-synthetic images count only where the plan gives them weight; `model.py` is trained and one whose
-layers mix images is refused; a task of another kind is refused.
+synthetic images count only where the plan gives them weight; views of an image are averaged before
+the clip, which bounds what a unit does to a step whatever their number;
+`model.py` is trained and one whose layers mix images is refused; a task of another kind is refused.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from datasites.ingest import make_shard, save_shard
 from datasites.plans import AugmentPart, ModelPart
 from datasites.worker import train
 from models import initial_weights, weights_from_bytes, weights_to_bytes
@@ -70,8 +72,7 @@ def test_the_published_number_of_units_divides_the_gradient(moved, train_task):
 def test_features_computed_once_train_the_head_as_images_do(make_files, output, train_task, plan):
     """The other path is taken by an augmentation that changes nothing."""
     plan = plan.model_copy(update={"model": ModelPart(name="encoder_head", image_size=32)})
-    still = AugmentPart(horizontal_flip=False, shift=0.0, rotate_deg=0.0, scale=0.0, brightness=0.0)
-    slow = plan.model_copy(update={"train": plan.train.model_copy(update={"augment": still})})
+    slow = plan.model_copy(update={"train": plan.train.model_copy(update={"augment": STILL})})
     start = weights_to_bytes(
         initial_weights("encoder_head", text=None, classes=2, image_size=32, seed=0)
     )
@@ -157,6 +158,53 @@ def test_augmentation_changes_what_is_learnt(moved, train_task, plan):
     plain = moved(task)
     turned = moved(task, plan=plan.model_copy(update={"train": part}))
     assert not torch.allclose(plain, turned, atol=1e-4)
+
+
+STILL = AugmentPart(horizontal_flip=False, shift=0.0, rotate_deg=0.0, scale=0.0, brightness=0.0)
+
+
+def _viewed(plan, augment, views):
+    """The plan with a clip that nothing escapes, and so many views of each image."""
+    part = {"augment": augment.model_copy(update={"views": views}), "clipping_norm": 0.01}
+    return plan.model_copy(update={"train": plan.train.model_copy(update=part)})
+
+
+def test_views_are_averaged_before_the_clip(moved, train_task, plan):
+    """Of one image that stays as it is, many views weigh as much as one, clipped or not."""
+    task = train_task(steps=1, learning_rate=1.0)
+    one, many = (moved(task, plan=_viewed(plan, STILL, views)) for views in (1, 5))
+    assert many.norm() > 1e-4
+    assert torch.allclose(one, many, atol=1e-3 * float(many.norm()))
+
+
+@pytest.mark.parametrize("views", [1, 3, 32])
+def test_a_unit_moves_a_step_by_its_clip_however_many_views_it_has(
+    make_files, output, weights, train_task, plan, shard, views
+):
+    """All images here are of one unit, so a step's whole sum is that unit's."""
+    turned = _viewed(plan, AugmentPart(rotate_deg=45.0, shift=0.5), views)
+    task = train_task(steps=1, learning_rate=1.0)
+    files = make_files(task, plan=turned, published_units=1.0)
+    one = make_shard(
+        images=shard.images,
+        labels=shard.labels,
+        units=np.zeros_like(shard.units),
+        classes=shard.classes,
+        rules="one unit",
+    )
+    save_shard(one, files._data / "train", replace=True)
+    train.run(files)
+    change = _vector(output(files, "weights.safetensors")) - _vector(weights)
+    assert float(change.norm()) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_views_of_an_image_differ(moved, train_task, plan):
+    task = train_task(steps=1, learning_rate=1.0)
+    turned = _viewed(plan, AugmentPart(rotate_deg=45.0, shift=0.5), 3)
+    assert not torch.allclose(moved(task, plan=turned), moved(task, plan=turned), atol=1e-5)
+    assert not torch.allclose(
+        moved(task, plan=turned), moved(task, plan=_viewed(plan, STILL, 3)), atol=1e-5
+    )
 
 
 def test_a_model_file_is_trained(make_files, output, train_task, plan):
