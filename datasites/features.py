@@ -27,9 +27,10 @@ from datasites.errors import OutputError
 from datasites.runtime import runtime_sha256
 from datasites.sandbox import take_output
 from datasites.site import Site
-from datasites.worker.protocol import FEATURES
+from datasites.worker.protocol import FEATURES, MOST_FEATURES
 
-MAX_BYTES = 256 * 1024 * 1024
+MAX_BYTES = MOST_FEATURES + 1024
+"""With the head of the file."""
 
 
 def features_folder(site: Site) -> Path:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         facts_sha256,
         references,
     )
+    from models.frozen_start import FrozenStart
     from models.generator import Generator
     from models.generator_card import GeneratorCard, read_generator_card
     from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
@@ -74,6 +75,7 @@ _HOMES = {
     "models.encoder_head": ("EncoderHead",),
     "models.encoder_tuned": ("EncoderTuned", "TunedStart", "tune"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
+    "models.frozen_start": ("FrozenStart",),
     "models.generator": ("Generator",),
     "models.generator_card": ("GeneratorCard", "read_generator_card"),
     "models.membership": ("AttackScore", "attack_tpr", "label_probabilities", "rmia_scores"),
@@ -136,6 +138,7 @@ __all__ = [
     "Facts",
     "FactsError",
     "Finding",
+    "FrozenStart",
     "Generator",
     "GeneratorCard",
     "GeneratorSettings",

@@ -147,8 +147,22 @@ def _encoder_head(classes: int) -> nn.Module:
     return encoder_head(classes)
 
 
+def _encoder_film(classes: int) -> nn.Module:
+    from models.encoder_adapters import encoder_film
+
+    return encoder_film(classes)
+
+
+def _encoder_lora(classes: int) -> nn.Module:
+    from models.encoder_adapters import encoder_lora
+
+    return encoder_lora(classes)
+
+
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     "small_cnn": _small_cnn,
     "resnet18": _resnet18,
     "encoder_head": _encoder_head,
+    "encoder_film": _encoder_film,
+    "encoder_lora": _encoder_lora,
 }

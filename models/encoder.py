@@ -101,7 +101,11 @@ class Encoder(nn.Module):
         pooled = [self.pooled(chunk) for chunk in images.split(_CHUNK)]
         if not pooled:
             return images.new_zeros((0, self.dimension))
-        centred = torch.cat(pooled) - self.get_buffer("mean")
+        return self.project(torch.cat(pooled))
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Features [B, dimension] from what was pooled [B, POOLED]."""
+        centred = pooled - self.get_buffer("mean")
         return F.normalize(centred @ self.get_buffer("projection"), dim=1)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from datasites import Bundle, IngestError, read_labelled
-from models import EncoderHead, Evaluation, build_model, evaluate, load_model_file, predict
+from models import Evaluation, FrozenStart, build_model, evaluate, load_model_file, predict
 from orchestrator.errors import EvaluationError
 
 
@@ -40,13 +40,12 @@ class TestSet:
         return evaluate(self._probabilities(model), self.labels, self.classes)
 
     def _probabilities(self, model: torch.nn.Module) -> NDArray[np.float64]:
-        """Features by the frozen encoder are computed once, for all heads that are scored."""
-        if not isinstance(model, EncoderHead):
+        """Frozen features are computed once, for all models of one study that are scored."""
+        if not isinstance(model, FrozenStart):
             return predict(model, self.images)
         if self._features is None:
             self._features = torch.from_numpy(model.stored_features(self.images))
-        with torch.no_grad():
-            return torch.softmax(model.head(self._features).double(), dim=1).numpy()
+        return torch.softmax(model.stored_logits(self._features).double(), dim=1).numpy()
 
 
 def bundle_model(bundle: Bundle, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:

@@ -20,6 +20,8 @@ JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 REPORTS_FILE = "reports.json"
 FEATURES = "features.npy"
+MOST_FEATURES = 256 * 1024 * 1024
+"""Bytes of features that are kept; of larger shards they are computed in each step."""
 SYNTHETIC_IMAGES = "synthetic_images.npy"
 SYNTHETIC_LABELS = "synthetic_labels.npy"
 CHECKPOINT = "checkpoint"

@@ -17,10 +17,10 @@ from torch.nn import functional
 from datasites.ingest.shard import Shard
 from datasites.plans import Plan, TrainTask
 from datasites.worker.files import JobFiles
-from datasites.worker.protocol import FEATURES, Job
+from datasites.worker.protocol import FEATURES, MOST_FEATURES, Job
 from models import (
     AugmentSettings,
-    EncoderHead,
+    FrozenStart,
     build_model,
     normalise,
     weights_from_bytes,
@@ -74,10 +74,10 @@ def _losses(
     """The loss of each image; features that no step changes are computed once for all rounds."""
     plan = files.job.plan
     labels = as_tensor(shard.labels)
-    if isinstance(model, EncoderHead) and plan.train.augment is None:
-        features, head = _features(files, model, shard), model.head
+    if isinstance(model, FrozenStart) and _kept(model, plan, shard):
+        features = _features(files, model, shard)
         return lambda _network, index: functional.cross_entropy(
-            head(features[index]), labels[index], reduction="none"
+            model.from_features(features[index]), labels[index], reduction="none"
         )
     images, augment, views = normalise(as_tensor(shard.images)), _augmentation(plan), _views(plan)
     return lambda network, row: functional.cross_entropy(
@@ -94,9 +94,15 @@ def _views(plan: Plan) -> int:
     return plan.train.augment.views if plan.train.augment is not None else 1
 
 
-def _features(files: JobFiles, model: EncoderHead, shard: Shard) -> Tensor:
+def _kept(model: FrozenStart, plan: Plan, shard: Shard) -> bool:
+    """Whether features are kept: they say the same in every step, and have room."""
+    size = model.feature_size * len(shard.labels) * np.dtype(np.float32).itemsize
+    return plan.train.augment is None and size <= MOST_FEATURES
+
+
+def _features(files: JobFiles, model: FrozenStart, shard: Shard) -> Tensor:
     kept = files.features()
-    if kept is None or kept.shape != (len(shard.labels), model.head.in_features):
+    if kept is None or kept.shape != (len(shard.labels), model.feature_size):
         kept = model.stored_features(shard.images)
         files.write_array(FEATURES, kept)
     return as_tensor(kept)

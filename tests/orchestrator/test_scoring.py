@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import EncoderHead, build_model, evaluate, predict
+from models import FrozenStart, build_model, evaluate, predict
 from orchestrator.demo import write_phantoms
 from orchestrator.scoring import TestSet
 
@@ -29,9 +29,9 @@ def test_heads_are_scored_on_features_computed_once(test_set, monkeypatch):
         evaluate(predict(head, test_set.images), test_set.labels, CLASSES) for head in heads
     ]
     calls = []
-    real = EncoderHead.stored_features
+    real = FrozenStart.stored_features
     monkeypatch.setattr(
-        EncoderHead, "stored_features", lambda self, images: calls.append(1) or real(self, images)
+        FrozenStart, "stored_features", lambda self, images: calls.append(1) or real(self, images)
     )
     for head, said in zip(heads, expected, strict=True):
         found = test_set.score(head)

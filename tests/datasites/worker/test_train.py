@@ -20,6 +20,7 @@ from torch import nn
 from datasites.ingest import make_shard, save_shard
 from datasites.plans import AugmentPart, ModelPart
 from datasites.worker import train
+from datasites.worker.protocol import FEATURES, MOST_FEATURES
 from models import initial_weights, weights_from_bytes, weights_to_bytes
 from models.encoder import load_encoder
 from privacy import GradientError
@@ -69,21 +70,31 @@ def test_the_published_number_of_units_divides_the_gradient(moved, train_task):
     assert torch.allclose(few, 10 * many, atol=1e-5)
 
 
-def test_features_computed_once_train_the_head_as_images_do(make_files, output, train_task, plan):
-    """The other path is taken by an augmentation that changes nothing."""
-    plan = plan.model_copy(update={"model": ModelPart(name="encoder_head", image_size=32)})
+@pytest.mark.parametrize(
+    ("name", "most", "left"),
+    [
+        ("encoder_head", MOST_FEATURES, True),
+        ("encoder_film", MOST_FEATURES, True),
+        ("encoder_head", 100, False),
+    ],
+)
+def test_features_computed_once_train_as_images_do(
+    make_files, output, train_task, plan, monkeypatch, name, most, left
+):
+    """The other path is taken by an augmentation that changes nothing, or a shard without room."""
+    monkeypatch.setattr(train, "MOST_FEATURES", most)
+    plan = plan.model_copy(update={"model": ModelPart(name=name, image_size=32)})
     slow = plan.model_copy(update={"train": plan.train.model_copy(update={"augment": STILL})})
-    start = weights_to_bytes(
-        initial_weights("encoder_head", text=None, classes=2, image_size=32, seed=0)
-    )
+    start = weights_to_bytes(initial_weights(name, text=None, classes=2, image_size=32, seed=0))
     ends = []
     for each in (plan, slow):
         files = make_files(train_task(steps=2), plan=each, inputs={"weights.safetensors": start})
         train.run(files)
         ends.append(weights_from_bytes(output(files, "weights.safetensors")))
-    assert set(ends[0]) == {"head.weight"}
+        assert (files._outputs / FEATURES).exists() == (left and each is plan)
     assert ends[0]["head.weight"].norm() > 0.01
-    assert torch.allclose(ends[0]["head.weight"], ends[1]["head.weight"], atol=1e-4)
+    for key, tensor in ends[0].items():
+        assert torch.allclose(tensor, ends[1][key], atol=1e-4)
 
 
 def test_features_are_left_once_and_taken_from_where_they_were_kept(
