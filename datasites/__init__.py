@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from datasites.syftnet.words import fingerprint_words
     from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
+    from datasites.worker.train import SYNTHETIC_BATCH
 
 _HOMES = {
     "datasites.answers": (
@@ -134,6 +135,7 @@ _HOMES = {
     "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
+    "datasites.worker.train": ("SYNTHETIC_BATCH",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -145,6 +147,7 @@ __all__ = [
     "GENERATOR_FILE",
     "NOISE_MULTIPLIER",
     "REPORTS_FILE",
+    "SYNTHETIC_BATCH",
     "TASK_FILE",
     "WEIGHTS_FILE",
     "Answer",

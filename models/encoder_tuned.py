@@ -46,6 +46,11 @@ class TunedStart:
                     kept.append(trunk.early(view, blocks=EARLY).contiguous().half())
         return cls(torch.cat(found[0]), torch.cat(found[1]))
 
+    def rows(self, chosen: NDArray[np.int64]) -> TunedStart:
+        """Those of some images."""
+        index = torch.from_numpy(chosen)
+        return TunedStart(self.plain[index], self.mirrored[index])
+
 
 class EncoderTuned(nn.Module):
     """Early maps [B, C, H, W] to logits [B, classes]."""

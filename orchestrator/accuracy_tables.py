@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from orchestrator.accuracy import DELTA, HOSPITALS, AccuracyBench, Case, Row
+from orchestrator.accuracy import AccuracyBench, Row
+from orchestrator.accuracy_data import DELTA, HOSPITALS
 from orchestrator.plot_style import colour, figure_and_png, marker
 
 _KEYS = ("accuracy", "balanced_accuracy", "macro_f1", "expected_calibration_error")
@@ -28,13 +29,13 @@ def document(bench: AccuracyBench, rows: Sequence[Row], *, command: str) -> dict
         "torch": torch.__version__,
         "delta": DELTA,
         "hospitals": HOSPITALS,
-        "judged_on": "validation part" if bench.validation else "held-out images",
+        "judged_on": "validation part" if bench.data.validation else "held-out images",
         "data": {
-            "version": bench.version,
-            "images": bench.train_images,
-            "units": int(bench.units.max()) + 1,
-            "unit": bench.unit,
-            "classes": list(bench.classes),
+            "version": bench.data.version,
+            "images": bench.data.train_images,
+            "units": int(bench.data.units.max()) + 1,
+            "unit": bench.data.unit,
+            "classes": list(bench.data.classes),
         },
         "summary": summary(rows),
         "rows": [_row(row) for row in rows],
@@ -45,7 +46,7 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One entry for each recipe, division and epsilon, over the seeds."""
     groups: dict[tuple[str, str, float | None], list[Row]] = {}
     for row in rows:
-        key = (row.case.name, row.case.partition, row.case.epsilon)
+        key = (row.case.name, row.case.partition, row.case.guaranteed)
         groups.setdefault(key, []).append(row)
     return [
         {
@@ -87,10 +88,10 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 def said(row: Row) -> str:
     """One measured case in a line."""
-    case: Case = row.case
-    epsilon = "no DP" if case.epsilon is None else f"epsilon {case.epsilon:g}"
+    case = row.case
+    epsilon = "no DP" if case.guaranteed is None else f"epsilon {case.guaranteed:g}"
     return (
-        f"{case.recipe}, {case.partition}, {epsilon}, seed {case.seed}: accuracy "
+        f"{case.name}, {case.partition}, {epsilon}, seed {case.seed}: accuracy "
         f"{row.evaluation.accuracy:.4f}, worst hospital {min(row.hospitals.values()):.4f}, "
         f"{row.train_s:.1f} s"
     )
@@ -140,7 +141,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         "recipe": row.case.name,
         "partition": row.case.partition,
-        "epsilon": row.case.epsilon,
+        "epsilon": row.case.guaranteed,
         "seed": row.case.seed,
         "noise_multiplier": row.noise_multiplier,
         "rounds": row.rounds,

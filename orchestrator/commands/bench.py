@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from orchestrator.accuracy_cases import Case
 
 app = typer.Typer(no_args_is_help=True, help="Measure what Dura's documents claim.")
 
@@ -16,44 +19,83 @@ def _bench() -> None:
     """Measure what Dura's documents claim."""
 
 
+_DATA = Annotated[Path, typer.Option(help="Folder with one folder a class.")]
+_TEST = Annotated[
+    Path | None, typer.Option(help="Judge on this folder; on a fifth of the data without.")
+]
+_OUT = Annotated[Path | None, typer.Option(help="Where the JSON goes.")]
+_SEEDS = Annotated[int, typer.Option(min=1, max=20, help="Seeds.")]
+_VALIDATION = Annotated[
+    bool, typer.Option("--validation", help="Judge on a part of the training images.")
+]
+
+
 @app.command()
 def accuracy(
-    data: Annotated[Path, typer.Option(help="Folder with one folder a class.")],
-    test: Annotated[
-        Path | None, typer.Option(help="Judge on this folder; on a fifth of the data without.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the JSON goes; the curve lies beside it.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Seeds; 1 with --quick.")] = 3,
+    data: _DATA,
+    test: _TEST = None,
+    out: _OUT = None,
+    seeds: _SEEDS = 3,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, ten minutes.")] = False,
-    validation: Annotated[
-        bool, typer.Option("--validation", help="Judge on a part of the training images.")
-    ] = False,
+    validation: _VALIDATION = False,
     tuned: Annotated[
         int, typer.Option(help="Seeds of the late blocks trained along, without DP: slow.")
     ] = 1,
 ) -> None:
-    """Accuracy for epsilon over five hospitals in this process, by the default plan."""
+    """Accuracy for epsilon over five hospitals in this process, by the default plan.
+
+    With --out the curve lies beside the JSON.
+    """
+    from orchestrator.accuracy_cases import cases
+
+    wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=0 if quick else tuned)
+    _measure(wanted, data=data, test=test, out=out, validation=validation, curve=True)
+
+
+@app.command()
+def ablation(
+    data: _DATA,
+    test: _TEST = None,
+    out: _OUT = None,
+    seeds: _SEEDS = 3,
+    validation: _VALIDATION = False,
+) -> None:
+    """What augmentation does at epsilon 8: none, classical, and diffusion of three kinds."""
+    from orchestrator.accuracy_cases import ablation_cases
+
+    _measure(ablation_cases(seeds=seeds), data=data, test=test, out=out, validation=validation)
+
+
+def _measure(
+    wanted: list[Case],
+    *,
+    data: Path,
+    test: Path | None,
+    out: Path | None,
+    validation: bool,
+    curve: bool = False,
+) -> None:
     import json
 
     from datasites import write_file
-    from orchestrator.accuracy import DELTA, AccuracyBench, cases, run
+    from orchestrator.accuracy import AccuracyBench, run
+    from orchestrator.accuracy_data import DELTA
     from orchestrator.accuracy_tables import curve_png, document, said, table
     from privacy import per_unit
 
     bench = AccuracyBench(data, test=test, validation=validation)
     typer.echo(
-        f"{bench.train_images} images in {int(bench.units.max()) + 1} units ({bench.unit}), "
-        f"data set {bench.version[:12]}; epsilon is of the whole study at delta {DELTA:g} "
-        f"{per_unit(bench.unit)}"
+        f"{bench.data.train_images} images in {int(bench.data.units.max()) + 1} units "
+        f"({bench.data.unit}), data set {bench.data.version[:12]}; epsilon is of the whole study "
+        f"at delta {DELTA:g} {per_unit(bench.data.unit)}"
     )
-    wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=0 if quick else tuned)
     rows = run(bench, wanted, say=lambda row: typer.echo(said(row)))
     command = " ".join(["dura", *sys.argv[1:]])
     found = document(bench, rows, command=command)
     typer.echo(table(found["summary"]))
     if out is not None:
         write_file(out, (json.dumps(found, indent=1) + "\n").encode(), mode=0o644)
-        write_file(out.with_suffix(".png"), curve_png(found["summary"]), mode=0o644)
-        typer.echo(f"written: {out}, {out.with_suffix('.png')}")
+        typer.echo(f"written: {out}")
+        if curve:
+            write_file(out.with_suffix(".png"), curve_png(found["summary"]), mode=0o644)
+            typer.echo(f"written: {out.with_suffix('.png')}")

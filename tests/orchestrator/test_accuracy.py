@@ -2,7 +2,8 @@
 
 Proven: hospitals hold whole units, disjoint from each other and from what is judged; a validation
 part is cut from training alone; noise is that of the calibrated plan, and much of it costs
-accuracy; a hospital's figure follows from its mix of classes; the command writes JSON, table and
+accuracy; a generator's spend leaves the head more noise, and images without privacy void the
+epsilon; a hospital's figure follows from its mix of classes; the command writes JSON, table and
 curve that agree; the late blocks learn.
 """
 
@@ -13,8 +14,11 @@ import pytest
 import torch
 
 from models import EncoderTuned, TunedStart, draw_phantoms, tune
-from orchestrator import accuracy
-from orchestrator.accuracy import HEAD, AccuracyBench, Case, cases, default_study
+from orchestrator import accuracy_head, template
+from orchestrator.ablation import Synthetic
+from orchestrator.accuracy import AccuracyBench
+from orchestrator.accuracy_cases import HEAD, TUNED, Case, ablation_cases, cases
+from orchestrator.accuracy_head import default_study
 from orchestrator.accuracy_tables import curve_png, document, summary, table
 from orchestrator.demo import write_phantoms
 
@@ -42,18 +46,18 @@ def rows(bench):
 @pytest.mark.parametrize("alpha", [None, 0.1])
 @pytest.mark.parametrize("validation", [False, True])
 def test_no_unit_stands_at_two_places(folder, bench, alpha, validation):
-    same = AccuracyBench(folder, validation=True) if validation else bench
-    division = same._divide(Case(recipe=HEAD, alpha=alpha, epsilon=None, seed=1))
+    same = AccuracyBench(folder, validation=True).data if validation else bench.data
+    division = same.divide(alpha=alpha, seed=1)
     parts = [set(same.units[rows].tolist()) for rows in (*division.hospitals, division.judged)]
     assert sum(map(len, parts)) == len(set.union(*parts))
     assert all(parts)
-    held_out = bench._divide(Case(recipe=HEAD, alpha=alpha, epsilon=None, seed=1)).judged
+    held_out = bench.data.divide(alpha=alpha, seed=1).judged
     assert (set(held_out) & set(division.judged) == set()) == validation
 
 
 def test_a_test_folder_is_all_that_is_judged(folder, bench):
-    other = AccuracyBench(folder, test=folder)
-    division = other._divide(Case(recipe=HEAD, alpha=None, epsilon=None, seed=0))
+    other = AccuracyBench(folder, test=folder).data
+    division = other.divide(alpha=None, seed=0)
     assert sum(map(len, division.hospitals)) == other.train_images
     assert division.judged.min() == other.train_images
     assert len(division.judged) == len(other.labels) - other.train_images
@@ -75,9 +79,9 @@ def test_the_same_seed_gives_the_same_figure(bench, rows):
 
 def test_a_hospitals_figure_is_recall_by_its_mix(bench, rows):
     row = rows[0]
-    division = bench._divide(row.case)
+    division = bench.data.divide(alpha=None, seed=0)
     recall = {score.name: score.recall for score in row.evaluation.per_class}
-    labels = [CLASSES[label] for label in bench.labels[division.hospitals[2]]]
+    labels = [CLASSES[label] for label in bench.data.labels[division.hospitals[2]]]
     assert row.hospitals["C"] == pytest.approx(np.mean([recall[name] for name in labels]))
     assert len(row.hospitals) == 5
 
@@ -97,8 +101,55 @@ def test_what_is_measured():
     quick, whole = cases(quick=True, seeds=1, tuned=0), cases(quick=False, seeds=3, tuned=2)
     assert {case.alpha for case in quick} == {None, 0.1}
     assert {case.epsilon for case in quick} == {8.0, 3.0, 1.0, None}
-    assert {case.recipe for case in whole} == {accuracy.HEAD, accuracy.TUNED}
+    assert {case.recipe for case in whole} == {HEAD, TUNED}
     assert len({(c.name, c.partition, c.epsilon, c.seed) for c in whole}) == len(whole)
+
+
+def test_a_share_of_the_data_is_whole_units_of_the_rest_and_judged_alike(bench):
+    whole, tenth = (bench.data.divide(alpha=None, seed=2, share=share) for share in (1.0, 0.6))
+    units = [{*bench.data.units[np.concatenate(d.hospitals)]} for d in (whole, tenth)]
+    assert units[1] < units[0]
+    assert len(units[1]) == pytest.approx(0.6 * len(units[0]), rel=0.1)
+    assert np.array_equal(whole.judged, tenth.judged)
+
+
+def test_the_ablation_keeps_those_that_share_generators_together():
+    asked = ablation_cases(seeds=2)
+    places = [(case.alpha, case.share, case.seed) for case in asked]
+    assert len(set(places)) == 6 == len(asked) / len(Synthetic)
+    assert places == sorted(places, key=list(dict.fromkeys(places)).index)
+    assert {case.epsilon for case in asked} == {8.0}
+
+
+@pytest.fixture
+def short_generator(monkeypatch):
+    text = template._GENERATOR
+    for old in ("images_per_class = 16", "sampling_steps = 10", "\nsteps = 4", "draws = 2"):
+        assert old in text
+        text = text.replace(old, old[: old.index("=")] + "= 1")
+    monkeypatch.setattr(accuracy_head, "_VARIANTS", 1)
+    monkeypatch.setattr(template, "_GENERATOR", text)
+
+
+@pytest.mark.usefixtures("short_generator")
+def test_what_is_added_is_paid_for_and_images_without_privacy_void_epsilon(bench):
+    rows = {
+        added: bench.measure(Case(recipe=HEAD, alpha=None, epsilon=8.0, seed=0, added=added))
+        for added in Synthetic
+    }
+    _, plain = default_study(epsilon=8.0, classes=CLASSES)
+    _, spends = default_study(epsilon=8.0, classes=CLASSES, generator=True)
+    assert spends.train.noise_multiplier > plain.train.noise_multiplier
+    for added, row in rows.items():
+        paid = added in (Synthetic.LOCAL_DP, Synthetic.POOLED_DP)
+        expected = spends if paid else plain
+        assert row.noise_multiplier == expected.train.noise_multiplier
+    assert len({row.evaluation for row in rows.values()}) == len(Synthetic)
+    lines = {line["recipe"]: line["epsilon"] for line in summary(list(rows.values()))}
+    assert len(lines) == len(Synthetic)
+    assert [name for name, epsilon in lines.items() if epsilon is None] == [
+        rows[Synthetic.NON_PRIVATE].case.name
+    ]
 
 
 def test_late_blocks_learn_and_a_proximal_term_holds_them(bench):

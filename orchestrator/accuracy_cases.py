@@ -1,0 +1,94 @@
+"""What a benchmark of accuracy measures: one case, in words and in settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.ablation import Synthetic
+
+HEAD, TUNED = "encoder_head", "tuned"
+PROXIMAL_MU = 0.01
+TENTH = 0.1
+"""Share of the training units that the hospitals of a small study hold."""
+
+ADDED = {
+    Synthetic.NONE: "",
+    Synthetic.CLASSICAL: "classical augmentation",
+    Synthetic.LOCAL_DP: "local DP diffusion",
+    Synthetic.POOLED_DP: "pooled DP diffusion",
+    Synthetic.NON_PRIVATE: "diffusion without privacy, the head's noise that of epsilon 8",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One thing to measure.
+
+    Attributes:
+        recipe: `encoder_head` or `tuned`.
+        alpha: of the Dirichlet draw that divides each class among hospitals; None for equal shares.
+        epsilon: of the whole study, None without differential privacy.
+        seed: of the division, the noise and the order.
+        proximal_mu: FedProx' term, of `tuned` only.
+        added: what is added to real images, of `encoder_head` only.
+        share: of the training units that the hospitals hold at all.
+    """
+
+    recipe: str
+    alpha: float | None
+    epsilon: float | None
+    seed: int
+    proximal_mu: float = 0.0
+    added: Synthetic = Synthetic.NONE
+    share: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The recipe in words."""
+        if self.recipe == TUNED:
+            how = "FedProx" if self.proximal_mu else "FedAvg"
+            return f"encoder's late blocks trained along, {how}"
+        if self.added is not Synthetic.NONE:
+            return f"the default plan and {ADDED[self.added]}"
+        return "linear head on the frozen encoder, DP-FedSGD (default plan)"
+
+    @property
+    def partition(self) -> str:
+        """The division in words."""
+        over = "IID" if self.alpha is None else f"Dirichlet {self.alpha:g}"
+        return over if self.share == 1.0 else f"{over}, {self.share:.0%} of the data"
+
+    @property
+    def guaranteed(self) -> float | None:
+        """The epsilon that holds for the whole; None where images of patients may have leaked."""
+        return None if self.added is Synthetic.NON_PRIVATE else self.epsilon
+
+
+def cases(*, quick: bool, seeds: int, tuned: int) -> list[Case]:
+    """The curve: the whole table, or what ten minutes allow."""
+    epsilons = (8.0, 3.0, 1.0, None)
+    alphas = (None, 0.1) if quick else (None, 0.5, 0.1)
+    heads = [
+        Case(recipe=HEAD, alpha=alpha, epsilon=epsilon, seed=seed)
+        for alpha in alphas
+        for epsilon in epsilons
+        for seed in range(seeds)
+    ]
+    return heads + [
+        Case(recipe=TUNED, alpha=alpha, epsilon=None, seed=seed, proximal_mu=mu)
+        for alpha, mu in ((None, 0.0), (0.1, 0.0), (0.1, PROXIMAL_MU))
+        for seed in range(tuned)
+    ]
+
+
+def ablation_cases(*, seeds: int) -> list[Case]:
+    """What augmentation does at epsilon 8: all data, a tenth of them, and skewed hospitals.
+
+    In an order in which those that share generators follow one another.
+    """
+    return [
+        Case(recipe=HEAD, alpha=alpha, epsilon=8.0, seed=seed, added=added, share=share)
+        for alpha, share in ((None, 1.0), (None, TENTH), (0.1, 1.0))
+        for seed in range(seeds)
+        for added in Synthetic
+    ]
