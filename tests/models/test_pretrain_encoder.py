@@ -7,6 +7,7 @@ refused by its hash.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_the_same_seed_gives_the_same_encoder(tmp_path: Path) -> None:
     files = [(tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "ab"]
     assert files[0] == files[1]
     assert "--phantoms 16" in (tmp_path / "a" / CARD_FILE).read_text()
+
+
+def test_random_images_come_first_when_asked_for_and_the_card_says_so(tmp_path: Path) -> None:
+    tiny = Settings(phantoms=16, epochs=1, dimension=8)
+    plain = pretrain(tmp_path / "plain", tiny, start=None)
+    other = pretrain(tmp_path / "other", replace(tiny, random_images=16), start=None)
+    assert plain.sha256 != other.sha256
+    assert not any("random process" in what for what in plain.saw)
+    assert any(what.startswith("16 images of a random process") for what in other.saw)
+    assert "--random-images 16" in other.made_by
 
 
 def test_another_start_than_the_published_one_is_refused(tmp_path: Path) -> None:
