@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.augment import build_augment
+    from models.backbone_encoder import open_encoder
     from models.build import build_model, initial_weights
     from models.calibration import calibrated_from
     from models.case_checks import CaseLook
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from models.classifiers import build_classifier, classifier_names, normalise
     from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
+    from models.encoder_card import EncoderCard, check_encoder, encoder_sha256
     from models.encoder_head import EncoderHead
+    from models.encoder_making import EncoderSettings, make_encoder
     from models.encoder_tuned import EncoderTuned, TunedStart, tune
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import (
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "models.augment": ("build_augment",),
+    "models.backbone_encoder": ("open_encoder",),
     "models.build": ("build_model", "initial_weights"),
     "models.calibration": ("calibrated_from",),
     "models.case_checks": ("CaseLook",),
@@ -72,7 +76,9 @@ _HOMES = {
     "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
     "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
+    "models.encoder_card": ("EncoderCard", "check_encoder", "encoder_sha256"),
     "models.encoder_head": ("EncoderHead",),
+    "models.encoder_making": ("EncoderSettings", "make_encoder"),
     "models.encoder_tuned": ("EncoderTuned", "TunedStart", "tune"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.frozen_start": ("FrozenStart",),
@@ -131,7 +137,9 @@ __all__ = [
     "ClassScores",
     "CohortFacts",
     "CopyCheck",
+    "EncoderCard",
     "EncoderHead",
+    "EncoderSettings",
     "EncoderTuned",
     "Estimate",
     "Evaluation",
@@ -166,6 +174,7 @@ __all__ = [
     "build_generator",
     "build_model",
     "calibrated_from",
+    "check_encoder",
     "check_plain_weights",
     "check_report",
     "check_weights",
@@ -176,6 +185,7 @@ __all__ = [
     "diffusion_losses",
     "draw_phantom",
     "draw_phantoms",
+    "encoder_sha256",
     "evaluate",
     "facts_from_json",
     "facts_sha256",
@@ -185,9 +195,11 @@ __all__ = [
     "initial_weights",
     "label_probabilities",
     "load_model_file",
+    "make_encoder",
     "noised_accuracy",
     "noised_evaluation",
     "normalise",
+    "open_encoder",
     "pack_generators",
     "predict",
     "pretrained_generator",

@@ -1,12 +1,15 @@
-"""The encoder: an image to a short vector of length 1. Frozen, shipped, made without patient data.
+"""The encoder: an image to a short vector of length 1. Frozen, made without a hospital's data.
 
-    image -> the head in it (`models.head_box`) -> `models.trunk` -> means over a 4 x 4 grid
+    image -> the head in it (`models.head_box`) -> a network -> pooled
           -> mean with the same of the mirrored image
           -> public mean taken off -> public projection -> length 1
 
-What it has seen, how it was made and its licence stand in its card, `card.json`, beside the
-weights; `models.scripts.pretrain_encoder` makes both. Loading checks the file against the card's
-SHA-256, so that a hospital runs the weights that were reviewed, or none.
+The shipped one is `Encoder`: `models.trunk`, pooled by means over a 4 x 4 grid. Others stand on a
+torchvision backbone (`models.backbone_encoder`).
+
+What it has seen, how it was made and its licence stand in its card (`models.encoder_card`), beside
+the weights; `models.scripts.pretrain_encoder` makes both. Loading checks the file against the
+card's SHA-256, so that a hospital runs the weights that were reviewed, or none.
 
 Why a projection, and why length 1: differential privacy adds noise to every coordinate of a
 gradient, so a head learns the more from a given epsilon the fewer directions it looks at; and a
@@ -18,70 +21,45 @@ direction, and so no noise, on the side.
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.encoder_card import (
+    ASSETS,
+    MAX_BYTES,
+    WEIGHTS_FILE,
+    check_weights_hash,
+    read_card,
+)
 from models.errors import WeightsError
 from models.head_box import cut_to_head
 from models.trunk import CHANNELS, Trunk
 from models.weights import weights_from_bytes, weights_sha256
 
-ASSETS = Path(__file__).parent / "assets" / "encoder"
-WEIGHTS_FILE, CARD_FILE = "encoder.safetensors", "card.json"
-MAX_BYTES = 20 * 1024 * 1024
 SIDE = 128
 GRID = 4
 POOLED = CHANNELS * GRID * GRID
 _CHUNK = 32
 
 
-class EncoderCard(BaseModel):
-    """What stands in `card.json`.
+class FrozenEncoder(nn.Module, ABC):
+    """Images to features; in evaluation mode and without gradients.
 
-    Attributes:
-        version: of the card's format.
-        name: of the encoder.
-        sha256: of the weights file.
-        dimension: length of a feature vector.
-        saw: everything the weights were fitted to.
-        never_saw: what they were not.
-        made_by: the command, its settings and seed.
-        licence: of the weights and of what they started from.
-        measured: figures on phantoms, by name.
-        limits: what it should not be used for.
+    Args:
+        length: of what is pooled.
+        dimension: of a feature vector.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Annotated[int, Field(ge=1, le=1)] = 1
-    name: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    dimension: Annotated[int, Field(ge=1, le=POOLED)]
-    saw: tuple[str, ...]
-    never_saw: str
-    made_by: str
-    licence: str
-    measured: dict[str, float]
-    limits: str
-
-
-class Encoder(nn.Module):
-    """Images to features; in evaluation mode and without gradients."""
-
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, *, length: int, dimension: int) -> None:
         super().__init__()
-        self.trunk = Trunk()
-        self.register_buffer("mean", torch.zeros(POOLED))
-        self.register_buffer("projection", torch.zeros(POOLED, dimension))
-        self.requires_grad_(False)
-        self.eval()
+        self.register_buffer("mean", torch.zeros(length))
+        self.register_buffer("projection", torch.zeros(length, dimension))
 
     @property
     def dimension(self) -> int:
@@ -104,38 +82,53 @@ class Encoder(nn.Module):
         return self.project(torch.cat(pooled))
 
     def project(self, pooled: Tensor) -> Tensor:
-        """Features [B, dimension] from what was pooled [B, POOLED]."""
+        """Features [B, dimension] from what was pooled [B, length]."""
         centred = pooled - self.get_buffer("mean")
         return F.normalize(centred @ self.get_buffer("projection"), dim=1)
 
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
-        """What the projection is fitted to: [B, 1, S, S] to [B, POOLED]."""
-        both = (F.adaptive_avg_pool2d(self.trunk(view), GRID) for view in views(images))
-        return torch.stack(tuple(both)).mean(0).flatten(1)
+        """What the projection is fitted to: [B, 1, S, S] to [B, length]."""
+        both = (self.pool(view) for view in views(images, side=self.side))
+        return torch.stack(tuple(both)).mean(0)
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Side of what `pool` takes, pixels."""
+
+    @abstractmethod
+    def pool(self, view: Tensor) -> Tensor:
+        """One view of images, 0 black to 1 white, [B, 1, side, side] to [B, length]."""
 
 
-def views(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The head in normalised images [B, 1, S, S] as the trunk takes it, and its mirror image."""
-    head = cut_to_head((images * 0.25 + 0.25).clamp(0.0, 1.0), side=SIDE)
+class Encoder(FrozenEncoder):
+    """On Dura's own trunk."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__(length=POOLED, dimension=dimension)
+        self.trunk = Trunk()
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def side(self) -> int:
+        """Side of what the trunk takes, pixels."""
+        return SIDE
+
+    def pool(self, view: Tensor) -> Tensor:
+        """Means over a grid of the trunk's maps."""
+        return F.adaptive_avg_pool2d(self.trunk(view), GRID).flatten(1)
+
+
+def views(images: Tensor, *, side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """The head in normalised images [B, 1, S, S] as a trunk takes it, and its mirror image."""
+    head = cut_to_head((images * 0.25 + 0.25).clamp(0.0, 1.0), side=side)
     return head, head.flip(-1)
 
 
-def read_card(folder: Path = ASSETS) -> EncoderCard:
-    """The card of an encoder.
-
-    Raises:
-        WeightsError: it is missing or not a card.
-    """
-    path = folder / CARD_FILE
-    try:
-        return EncoderCard.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise WeightsError(f"{path} is not an encoder's card: {error}") from error
-
-
 def load_encoder(folder: Path = ASSETS) -> Encoder:
-    """An encoder from its folder, checked against its card.
+    """An encoder on Dura's own trunk from its folder, checked against its card.
 
     Args:
         folder: holds `encoder.safetensors` and `card.json`; the shipped one by default.
@@ -144,27 +137,50 @@ def load_encoder(folder: Path = ASSETS) -> Encoder:
         WeightsError: a file is missing or damaged, or the weights are not those of the card.
     """
     card = read_card(folder)
+    if card.backbone is not None:
+        raise WeightsError(f"{folder} holds a {card.backbone.architecture}, not Dura's own trunk")
     encoder = Encoder(card.dimension)
-    like = encoder.state_dict()
-    stored = _stored(folder / WEIGHTS_FILE, card.sha256)
+    fill_encoder(encoder, _stored(folder / WEIGHTS_FILE, card.sha256), folder)
+    return encoder
+
+
+def fill_encoder(
+    encoder: FrozenEncoder, stored: Mapping[str, Tensor], folder: Path, *, assign: bool = False
+) -> None:
+    """Put stored tensors into an encoder, as float32.
+
+    Args:
+        encoder: filled in place.
+        stored: by name.
+        folder: where they are from, for messages.
+        assign: take the tensors themselves, for an encoder that has no memory of its own.
+
+    Raises:
+        WeightsError: other names or shapes than the encoder's.
+    """
     state = {name: tensor.to(torch.float32) for name, tensor in stored.items()}
+    like = encoder.state_dict()
     if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in like.items()}:
         raise WeightsError(f"the weights in {folder} are not those of an encoder")
-    encoder.load_state_dict(state)
-    return encoder
+    encoder.load_state_dict(state, assign=assign)
+
+
+def read_weights(path: Path, *, sha256: str, max_bytes: int) -> dict[str, Tensor]:
+    """The tensors of a weights file, checked against what its card says.
+
+    Raises:
+        WeightsError: it is missing, too large, altered or malformed.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+    check_weights_hash(path, found=weights_sha256(data), wanted=sha256)
+    return weights_from_bytes(data, max_bytes=max_bytes)
 
 
 @lru_cache(maxsize=2)
 def _stored(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a weights file; read once a process."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error}") from error
-    found = weights_sha256(data)
-    if found != sha256:
-        raise WeightsError(
-            f"{path} has the SHA-256 {found}, but its card says {sha256}: "
-            "these are not the weights that were reviewed; install Dura again"
-        )
-    return weights_from_bytes(data, max_bytes=MAX_BYTES)
+    """The same, read once a process: every head on the shipped encoder asks for it."""
+    return read_weights(path, sha256=sha256, max_bytes=MAX_BYTES)

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.classifiers import normalise
-from models.encoder import GRID, SIDE, Encoder
+from models.encoder import GRID, SIDE
+from models.encoder_fit import BATCH, draw_batches
 from models.head_box import cut_out, cut_to_head, head_box
-from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS, Varied, draw_varied
+from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS
 from models.trunk import BLOCKS, CHANNELS, EARLY, STRIDE, Trunk
 
-BATCH = 64
 NOTUMOR = CLASSES.index("notumor")
 _TRUNK_RATE, _TASK_RATE, _DECAY = 8e-4, 2e-3, 0.02
 _CELLS = SIDE // STRIDE
@@ -59,8 +58,7 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
         seed: phantom i follows from (seed, i).
     """
     early, cells, known = [], [], []
-    for start in range(0, count, BATCH):
-        drawn, labels = _draw(range(start, min(start + BATCH, count)), seed=seed)
+    for drawn, labels in draw_batches(count=count, seed=seed):
         images = torch.from_numpy(np.stack([d.image for d in drawn])).float().div(255)[:, None]
         masks = torch.from_numpy(np.stack([d.lesion for d in drawn]))[:, None]
         with torch.no_grad():
@@ -72,26 +70,6 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
         known.append(torch.stack([labels, torch.tensor(views), torch.tensor(contrasts)]))
     labels, views_, contrasts_ = torch.cat(known, dim=1)
     return Lessons(torch.cat(early), torch.cat(cells), labels, views_, contrasts_)
-
-
-@torch.no_grad()
-def draw_pooled(encoder: Encoder, *, count: int, seed: int) -> Tensor:
-    """What the encoder's projection is fitted to, [count, POOLED], of phantoms drawn anew."""
-    parts = []
-    for start in range(0, count, BATCH):
-        drawn, _ = _draw(range(start, min(start + BATCH, count)), seed=seed)
-        images = torch.from_numpy(np.stack([each.image for each in drawn]))
-        parts.append(encoder.pooled(normalise(images)))
-    return torch.cat(parts)
-
-
-def _draw(rows: range, *, seed: int) -> tuple[list[Varied], Tensor]:
-    drawn, labels = [], []
-    for index in rows:
-        rng = np.random.default_rng((seed, index))
-        labels.append(int(rng.integers(len(CLASSES))))
-        drawn.append(draw_varied(rng, label=CLASSES[labels[-1]], size=SIDE))
-    return drawn, torch.tensor(labels)
 
 
 def _by_class(masks: Tensor, labels: Tensor) -> Tensor:

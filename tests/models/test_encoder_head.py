@@ -15,15 +15,8 @@ import pytest
 import torch
 
 from models.classifiers import build_classifier, normalise
-from models.encoder import (
-    ASSETS,
-    CARD_FILE,
-    MAX_BYTES,
-    WEIGHTS_FILE,
-    Encoder,
-    load_encoder,
-    read_card,
-)
+from models.encoder import Encoder, load_encoder
+from models.encoder_card import ASSETS, CARD_FILE, MAX_BYTES, WEIGHTS_FILE, read_card
 from models.encoder_head import CONSTANT, EncoderHead
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms

@@ -17,10 +17,12 @@ from sklearn.linear_model import RidgeClassifierCV
 
 from models.classes import DEFAULT_CLASSES
 from models.classifiers import normalise
-from models.encoder import CARD_FILE, WEIGHTS_FILE, load_encoder
+from models.encoder import load_encoder
+from models.encoder_card import CARD_FILE, WEIGHTS_FILE
+from models.encoder_fit import fit_projection
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms
-from models.scripts.pretrain_encoder import Settings, fit_projection, pretrain, read_start
+from models.scripts.pretrain_encoder import Settings, pretrain, read_start
 
 SMALL = Settings(phantoms=160, epochs=2, dimension=64)
 
