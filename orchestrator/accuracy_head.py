@@ -128,7 +128,7 @@ class HeadBench:
     def _variants(self) -> Tensor:
         """Features of varied images: [`_VARIANTS`, N, D]."""
         draws = torch.Generator().manual_seed(0)
-        vary = build_augment(AugmentSettings(**AugmentPart().model_dump()), generator=draws)
+        vary = build_augment(AugmentSettings(**AugmentPart().variation()), generator=draws)
 
         def once() -> Tensor:
             chunks = torch.from_numpy(self._data.images).split(_IMAGES)

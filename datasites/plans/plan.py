@@ -77,6 +77,10 @@ class AugmentPart(_Part):
     brightness: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     views: Annotated[int, Field(ge=1, le=32)] = 1
 
+    def variation(self) -> dict[str, Any]:
+        """How far an image is varied: the fields of `models.AugmentSettings`."""
+        return self.model_dump(exclude={"views"})
+
 
 class TrainPart(_Part):
     """DP-SGD of the classifier, one task a round.

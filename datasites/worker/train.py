@@ -160,7 +160,7 @@ def _augmentation(plan: Plan) -> Callable[[Tensor], Tensor]:
         return lambda images: images
     from models import build_augment  # and with it torchvision
 
-    settings = AugmentSettings(**plan.train.augment.model_dump(exclude={"views"}))
+    settings = AugmentSettings(**plan.train.augment.variation())
     return build_augment(settings, generator=os_generator())
 
 
