@@ -136,7 +136,7 @@ def _small_cnn(classes: int) -> nn.Module:
 
 
 def _resnet18(classes: int) -> nn.Module:
-    from models.networks import resnet18
+    from models.resnet import resnet18
 
     return resnet18(classes)
 

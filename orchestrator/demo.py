@@ -32,7 +32,24 @@ RESEARCHER = "researcher@university.example"
 PHANTOMS_PER_CLASS = 500
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 BUDGET = 8.0
+FEW_ROUNDS = 4
 SUSPECTS_AT_MOST = 0.05
+
+
+def plan_words(*, rounds: int | None, epsilon: float, default_plan: bool) -> tuple[str, ...]:
+    """What `dura study init` is told about the plan.
+
+    Args:
+        rounds: None leaves them to the recipe, or to the demonstration.
+        epsilon: of the study.
+        default_plan: the plan of `dura study init` as it is; else a short one with a generator,
+            so that every kind of job is seen.
+    """
+    words = ["--epsilon", str(epsilon)]
+    if not default_plan:
+        words += ["--generator"]
+        rounds = FEW_ROUNDS if rounds is None else rounds
+    return tuple(words if rounds is None else [*words, "--rounds", str(rounds)])
 
 
 def email_of(name: str) -> str:
@@ -44,12 +61,19 @@ class Demo:
     """One demonstration in `out`.
 
     Raises:
-        StudyError: `out` is in use and `replace` is not given.
+        StudyError: `data` is no folder, or `out` is in use and `replace` is not given.
         OrchestratorError: a step failed; the message is that step's own.
     """
 
     def __init__(
-        self, out: Path, data: Path | None, *, rounds: int, epsilon: float, replace: bool
+        self,
+        out: Path,
+        data: Path | None,
+        *,
+        epsilon: float,
+        rounds: int | None = None,
+        default_plan: bool = False,
+        replace: bool = False,
     ) -> None:
         if data is not None and not data.is_dir():
             raise StudyError(f"{data} is not a folder; --data wants one folder a class in it")
@@ -60,8 +84,7 @@ class Demo:
         out.mkdir(parents=True, exist_ok=True)
         self.out = out
         self._data = data
-        self._rounds = rounds
-        self._epsilon = epsilon
+        self._plan = plan_words(rounds=rounds, epsilon=epsilon, default_plan=default_plan)
         self._started = time.monotonic()
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -164,11 +187,7 @@ class Demo:
             str(self.out / "relay"),
             "--hospitals",
             sites,
-            "--rounds",
-            str(self._rounds),
-            "--epsilon",
-            str(self._epsilon),
-            "--generator",
+            *self._plan,
         )
         asked = self._quiet("study", "pair", self._study)
         own = asked.splitlines()[0].rsplit(" ", 1)[-1]

@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from privacy.receipts import signed_receipt_from_json as signed_receipt_from_json
     from privacy.receipts import signed_receipt_to_json as signed_receipt_to_json
     from privacy.receipts import verify_receipt as verify_receipt
+    from privacy.sgd import Sgd as Sgd
     from privacy.signing import SigningKey as SigningKey
     from privacy.signing import fingerprint as fingerprint
     from privacy.signing import verify as verify
@@ -218,6 +219,7 @@ _NAMES = {
         "signed_receipt_to_json",
         "verify_receipt",
     ),
+    "sgd": ("Sgd",),
     "signing": ("SigningKey", "fingerprint", "verify"),
     "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
     "verification": ("verify_file",),

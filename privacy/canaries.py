@@ -25,7 +25,7 @@ the noised gradients, so a run over a consented shard costs exactly `CanaryRun.e
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,7 +33,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privacy.dpsgd import DpSgdSettings, Losses, MakeOptimizer, train_dp
+from privacy.dpsgd import DpSgdSettings, Losses, train_dp
 from privacy.errors import SettingsError
 from privacy.events import DpEvent
 from privacy.noise import Noise
@@ -191,7 +191,7 @@ def train_with_canaries(
     subject: Subject,
     *,
     settings: DpSgdSettings,
-    optimizer: MakeOptimizer,
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
     sampling: torch.Generator,
     noise: Noise,
     coins: np.random.Generator,
@@ -201,7 +201,7 @@ def train_with_canaries(
     Args:
         subject: what is trained.
         settings: as a hospital would use them.
-        optimizer: as for `train_dp`.
+        optimizer: makes a PyTorch optimizer, whose steps can be watched.
         sampling: as for `train_dp`.
         noise: as for `train_dp`.
         coins: decides which canaries join.

@@ -21,21 +21,25 @@ not hold exactly the trainable parameters, settings out of range.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from dp_accounting.dp_event import DpEvent
 from torch import Tensor, nn
 
 from privacy.errors import GradientError, SettingsError
-from privacy.events import poisson_gaussian
+from privacy.eventvalues import check_count, check_noise, check_rate
 from privacy.grad_sample import UnitGradSampleModule, check_rows, check_sums, per_sample, trainable
 from privacy.noise import DPOptimizer, Noise
 from privacy.sampling import Chunk, UnitIndex, pack
+from privacy.sgd import Sgd
 from privacy.unit_gradients import average_by_unit
+
+if TYPE_CHECKING:
+    from dp_accounting.dp_event import DpEvent
 
 Losses = Callable[[nn.Module, Tensor], Tensor]
 PublicLoss = Callable[[nn.Module], Tensor]
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer | Sgd]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,9 @@ class DpSgdSettings:
     max_images_per_unit: int = 8
 
     def __post_init__(self) -> None:
-        self.event(self.steps)
+        check_rate(self.sampling_rate)
+        check_noise(self.noise_multiplier)
+        check_count(self.steps)
         for name in ("clipping_norm", "expected_units"):
             value = getattr(self, name)
             if (
@@ -81,12 +87,14 @@ class DpSgdSettings:
                 f"{self.max_images_per_unit}; a unit is never split"
             )
 
-    def event(self, steps: int) -> DpEvent:
+    def event(self, steps: int) -> "DpEvent":
         """The privacy event of `steps` steps.
 
         Raises:
             EventError: a value is out of range.
         """
+        from privacy.events import poisson_gaussian  # and with it dp-accounting
+
         return poisson_gaussian(
             sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier, steps=steps
         )
@@ -98,11 +106,16 @@ class DpSgdResult:
 
     Attributes:
         steps_taken: number of noised steps taken.
-        event: their privacy event.
+        settings: how they were taken.
     """
 
     steps_taken: int
-    event: DpEvent
+    settings: DpSgdSettings
+
+    @property
+    def event(self) -> "DpEvent":
+        """The privacy event of the steps taken."""
+        return self.settings.event(self.steps_taken)
 
 
 def train_dp(  # noqa: PLR0913 - what it takes, by name
@@ -125,7 +138,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
             depend on image i only.
         units: unit of each image, int64, shape [n_images].
         settings: rate, noise, clipping norm, steps.
-        optimizer: makes a PyTorch optimizer over exactly the parameters it is given.
+        optimizer: makes an optimizer, `Sgd` or PyTorch's, over exactly the parameters it is given.
         sampling: chooses the units; CPU; from `privacy.os_generator`, never from a plan.
         noise: draws the noise, on the parameters' device; from `privacy.os_noise`.
         public_loss: loss on public data, synthetic data of a DP generator, or the weights alone
@@ -133,7 +146,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
         on_step: called with the number of steps taken after each; returning True stops.
 
     Returns:
-        Steps taken and their event, to be committed to the ledger.
+        Steps taken; their event is to be committed to the ledger.
 
     Raises:
         GradientError: a per-unit gradient is or would be wrong; reserve stays spent.
@@ -158,7 +171,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
     finally:
         _clean(wrapped)
     _refuse_changed_buffers(model, buffers)
-    return DpSgdResult(steps_taken=taken, event=settings.event(taken))
+    return DpSgdResult(steps_taken=taken, settings=settings)
 
 
 class _Trainer:

@@ -15,7 +15,6 @@ Noise multipliers are standard deviation (Gaussian) or scale (Laplace) over the 
 sensitivity of **one unit of privacy**; the neighbouring relation is add or remove one unit.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -25,12 +24,11 @@ from dp_accounting.dp_event import DpEvent as DpEvent  # noqa: PLC0414 - the voc
 
 from privacy.canonical import JsonValue
 from privacy.errors import EventError
+from privacy.eventvalues import check_count, check_noise, check_rate
 
 MODULE = "dp_accounting.dp_event"
 _MAX_DEPTH = 16
 _MAX_CHILDREN = 100_000
-MAX_COUNT = 10**6
-"""Largest count in one self-composed event."""
 
 
 def poisson_gaussian(*, sampling_rate: float, noise_multiplier: float, steps: int) -> DpEvent:
@@ -48,9 +46,9 @@ def poisson_gaussian(*, sampling_rate: float, noise_multiplier: float, steps: in
         EventError: a value is out of range.
     """
     sampled = dp_event.PoissonSampledDpEvent(
-        _rate(sampling_rate), dp_event.GaussianDpEvent(_noise(noise_multiplier))
+        check_rate(sampling_rate), dp_event.GaussianDpEvent(check_noise(noise_multiplier))
     )
-    return dp_event.SelfComposedDpEvent(sampled, _count(steps))
+    return dp_event.SelfComposedDpEvent(sampled, check_count(steps))
 
 
 def gaussian(*, noise_multiplier: float, count: int = 1) -> DpEvent:
@@ -66,8 +64,8 @@ def gaussian(*, noise_multiplier: float, count: int = 1) -> DpEvent:
     Raises:
         EventError: a value is out of range.
     """
-    event = dp_event.GaussianDpEvent(_noise(noise_multiplier))
-    return event if _count(count) == 1 else dp_event.SelfComposedDpEvent(event, count)
+    event = dp_event.GaussianDpEvent(check_noise(noise_multiplier))
+    return event if check_count(count) == 1 else dp_event.SelfComposedDpEvent(event, count)
 
 
 def laplace(*, noise_multiplier: float) -> DpEvent:
@@ -82,7 +80,7 @@ def laplace(*, noise_multiplier: float) -> DpEvent:
     Raises:
         EventError: the value is out of range.
     """
-    return dp_event.LaplaceDpEvent(_noise(noise_multiplier))
+    return dp_event.LaplaceDpEvent(check_noise(noise_multiplier))
 
 
 def non_private() -> DpEvent:
@@ -149,42 +147,8 @@ def event_from_json(value: JsonValue) -> DpEvent:
     return _from_json(value, 0)
 
 
-def _real(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise EventError(f"{what} must be a number, got {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError as error:
-        raise EventError(f"{what} must be finite, got a huge integer") from error
-    if not math.isfinite(number):
-        raise EventError(f"{what} must be finite, got {number}")
-    return number
-
-
-def _noise(value: object) -> float:
-    number = _real(value, "noise multiplier")
-    if number <= 0:
-        raise EventError(
-            f"noise multiplier must be > 0, got {number}; a release without noise is non_private()"
-        )
-    return number
-
-
-def _rate(value: object) -> float:
-    number = _real(value, "sampling rate")
-    if not 0 < number <= 1:
-        raise EventError(f"sampling rate must lie in (0, 1], got {number}")
-    return number
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_COUNT:
-        raise EventError(f"a count must be an integer in [1, {MAX_COUNT}], got {value!r}"[:120])
-    return value
-
-
 _NUMBERS: Mapping[str, Callable[[object], float]] = MappingProxyType(
-    {"noise_multiplier": _noise, "sampling_probability": _rate, "count": _count}
+    {"noise_multiplier": check_noise, "sampling_probability": check_rate, "count": check_count}
 )
 _CLASSES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -17,7 +17,7 @@ from datetime import date
 from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
-from privacy.events import MAX_COUNT
+from privacy.eventvalues import MAX_COUNT
 from privacy.merging import Leaf, leaves
 
 Leaves = Mapping[Leaf | None, int]

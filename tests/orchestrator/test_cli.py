@@ -8,7 +8,7 @@ import pytest
 from datasites import IngestError, RelayError
 from datasites.errors import PeerKeyError
 from orchestrator import cli
-from orchestrator.demo import CLASSES, Demo, email_of, write_phantoms
+from orchestrator.demo import CLASSES, RESEARCHER, Demo, email_of, plan_words, write_phantoms
 from orchestrator.errors import (
     HospitalRefusedError,
     QuorumError,
@@ -103,16 +103,41 @@ def test_a_demo_never_removes_what_is_no_demo(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     for replace in (False, True):
         with pytest.raises(StudyError, match="not empty"):
-            Demo(tmp_path, None, rounds=1, epsilon=7.8, replace=replace)
+            Demo(tmp_path, None, epsilon=7.8, replace=replace)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_demo_replaces_an_earlier_one_only_when_told(tmp_path):
     (tmp_path / "relay").mkdir()
     with pytest.raises(StudyError, match="--replace"):
-        Demo(tmp_path, None, rounds=1, epsilon=7.8, replace=False)
-    Demo(tmp_path, None, rounds=1, epsilon=7.8, replace=True)
+        Demo(tmp_path, None, epsilon=7.8)
+    Demo(tmp_path, None, epsilon=7.8, replace=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_demo_of_the_default_plan_has_the_plan_of_a_new_study(dura, tmp_path):
+    (tmp_path / "relay").mkdir()
+    common = ("--name", "n", "--email", RESEARCHER, "--relay", str(tmp_path / "relay"))
+    common += ("--hospitals", "a@x.example")
+    texts = []
+    for name, words in (
+        ("new", ()),
+        ("demo", plan_words(rounds=None, epsilon=7.8, default_plan=True)),
+        ("short", plan_words(rounds=None, epsilon=7.8, default_plan=False)),
+    ):
+        study = tmp_path / name
+        code, said = dura(
+            "study", "init", str(study), *common, "--hospitals", "a@x.example", *words
+        )
+        assert code == 0, said
+        texts.append((study / "study.toml").read_text())
+    new, demo, short = texts
+    assert demo == new
+    assert "rounds = 40" in new
+    assert "[generator]" not in new
+    assert "rounds = 4\n" in short
+    assert "[generator]" in short
+    assert plan_words(rounds=7, epsilon=3.0, default_plan=True)[-2:] == ("--rounds", "7")
 
 
 def test_phantoms_are_files_that_can_be_scored(tmp_path):
