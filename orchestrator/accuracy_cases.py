@@ -64,20 +64,24 @@ class Case:
         return None if self.added is Synthetic.NON_PRIVATE else self.epsilon
 
 
-def cases(*, quick: bool, seeds: int, tuned: int) -> list[Case]:
+def cases(*, quick: bool, seeds: int) -> list[Case]:
     """The curve: the whole table, or what ten minutes allow."""
     epsilons = (8.0, 3.0, 1.0, None)
     alphas = (None, 0.1) if quick else (None, 0.5, 0.1)
-    heads = [
+    return [
         Case(recipe=HEAD, alpha=alpha, epsilon=epsilon, seed=seed)
         for alpha in alphas
         for epsilon in epsilons
         for seed in range(seeds)
     ]
-    return heads + [
+
+
+def tuned_cases(*, seeds: int) -> list[Case]:
+    """What noise takes: late blocks trained along without privacy, IID and skewed hospitals."""
+    return [
         Case(recipe=TUNED, alpha=alpha, epsilon=None, seed=seed, proximal_mu=mu)
+        for seed in range(seeds)
         for alpha, mu in ((None, 0.0), (0.1, 0.0), (0.1, PROXIMAL_MU))
-        for seed in range(tuned)
     ]
 
 

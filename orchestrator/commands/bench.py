@@ -38,9 +38,6 @@ def accuracy(
     seeds: _SEEDS = 3,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, ten minutes.")] = False,
     validation: _VALIDATION = False,
-    tuned: Annotated[
-        int, typer.Option(help="Seeds of the late blocks trained along, without DP: slow.")
-    ] = 1,
 ) -> None:
     """Accuracy for epsilon over five hospitals in this process, by the default plan.
 
@@ -48,8 +45,22 @@ def accuracy(
     """
     from orchestrator.accuracy_cases import cases
 
-    wanted = cases(quick=quick, seeds=1 if quick else seeds, tuned=0 if quick else tuned)
+    wanted = cases(quick=quick, seeds=1 if quick else seeds)
     _measure(wanted, data=data, test=test, out=out, validation=validation, curve=True)
+
+
+@app.command()
+def tuned(
+    data: _DATA,
+    test: _TEST = None,
+    out: _OUT = None,
+    seeds: _SEEDS = 1,
+    validation: _VALIDATION = False,
+) -> None:
+    """What noise takes: the encoder's late blocks trained along, without DP; slow."""
+    from orchestrator.accuracy_cases import tuned_cases
+
+    _measure(tuned_cases(seeds=seeds), data=data, test=test, out=out, validation=validation)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from models import EncoderTuned, TunedStart, draw_phantoms, tune
 from orchestrator import accuracy_head, template
 from orchestrator.ablation import Synthetic
 from orchestrator.accuracy import AccuracyBench
-from orchestrator.accuracy_cases import HEAD, TUNED, Case, ablation_cases, cases
+from orchestrator.accuracy_cases import HEAD, TUNED, Case, ablation_cases, cases, tuned_cases
 from orchestrator.accuracy_head import default_study
 from orchestrator.accuracy_tables import curve_png, document, summary, table
 from orchestrator.demo import write_phantoms
@@ -98,7 +98,7 @@ def test_json_table_and_curve_agree(bench, rows):
 
 
 def test_what_is_measured():
-    quick, whole = cases(quick=True, seeds=1, tuned=0), cases(quick=False, seeds=3, tuned=2)
+    quick, whole = cases(quick=True, seeds=1), cases(quick=False, seeds=3) + tuned_cases(seeds=2)
     assert {case.alpha for case in quick} == {None, 0.1}
     assert {case.epsilon for case in quick} == {8.0, 3.0, 1.0, None}
     assert {case.recipe for case in whole} == {HEAD, TUNED}
