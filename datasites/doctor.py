@@ -25,7 +25,14 @@ from datasites.sandbox.machine import find_installation, require_sandbox
 from datasites.sandbox.seccomp import seccomp_filter
 from datasites.site import Site
 from datasites.unsafe import unsafe_uses
-from models import ModelsError, ReportError, find_model
+from models import (
+    ModelsError,
+    ReportError,
+    check_encoder,
+    encoder_sha256,
+    find_model,
+    open_encoder,
+)
 from privacy import PrivacyError
 
 LOW_DISK_BYTES = 20 * 1024**3
@@ -85,6 +92,7 @@ def examine(site: Site) -> list[Finding]:
         "relay": _relay,
         "peers": _peers,
         "reviewers": _reviewers,
+        "encoder": _encoder,
         "report model": _report_model,
         "report device": _report_device,
         "data": _data,
@@ -279,6 +287,16 @@ def _reviewers(site: Site) -> Finding:
             "name them in site.toml: reviewers = [...], quorum = N",
         )
     return _fine(f"{settings.quorum} of {', '.join(settings.reviewers)}")
+
+
+def _encoder(site: Site) -> Finding:
+    """Read the encoder that plans may name, whole."""
+    folder = site.settings.encoder
+    if not folder:
+        return _fine("the shipped one alone; no plan may name another")
+    open_encoder(Path(folder))
+    card = check_encoder(Path(folder))
+    return _fine(f"{card.name}, {encoder_sha256(Path(folder))[:12]}, beside the shipped one")
 
 
 def _report_model(site: Site) -> Finding:

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     MALFORMED_REQUEST = "malformed_request"
     DUPLICATE_REQUEST = "duplicate_request"
     GENERATOR_MISSING = "generator_missing"
+    ENCODER_MISSING = "encoder_missing"
     SYNTHETIC_UNDECIDED = "synthetic_undecided"
     SYNTHETIC_DISCARDED = "synthetic_discarded"
     JOB_FAILED = "job_failed"

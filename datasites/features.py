@@ -4,8 +4,10 @@ A frozen encoder gives the same features in every round, and computing them is m
 work. So the first training job leaves them as an array beside its weights, and later jobs find it
 mounted. They are derived from patients' images and are kept like these: below `private/`, for the
 owner's account only, never among what a job may send. The folder's name says what they follow
-from: the dataset version, and the hash of everything installed, encoder included. A folder of
-another name is removed when the next job starts, all of them with the shard.
+from: the dataset version, and the hash of everything installed, shipped encoder included. A folder
+of another name is removed when the next job starts, all of them with the shard. Within it a file
+belongs to one encoder: `features.npy` to the shipped one, another names its encoder's hash. A site
+has one encoder besides the shipped one, so features by an earlier one are removed.
 
 Trusting them costs no privacy: a row is used as the features of its own image only, and its
 gradient is clipped like any other.
@@ -27,7 +29,7 @@ from datasites.errors import OutputError
 from datasites.runtime import runtime_sha256
 from datasites.sandbox import take_output
 from datasites.site import Site
-from datasites.worker.protocol import FEATURES, MOST_FEATURES
+from datasites.worker.protocol import FEATURES, MOST_FEATURES, kept_features
 
 MAX_BYTES = MOST_FEATURES + 1024
 """With the head of the file."""
@@ -43,8 +45,13 @@ def features_folder(site: Site) -> Path:
     return current
 
 
-def keep_features(site: Site, outputs: Path) -> None:
+def keep_features(site: Site, outputs: Path, *, encoder_sha256: str | None) -> None:
     """Keep the features that a training job left, if it left any.
+
+    Args:
+        site: the site.
+        outputs: what the job left.
+        encoder_sha256: of the encoder that the job's plan names; None for the shipped one.
 
     Raises:
         OutputError: what it left is not an array of finite numbers.
@@ -55,7 +62,11 @@ def keep_features(site: Site, outputs: Path) -> None:
     features = read_array(data, FEATURES, dtype=np.float32)
     if features.ndim != 2 or not np.isfinite(features).all():
         raise OutputError(f"{FEATURES} is no table of finite numbers")
-    write_file(features_folder(site) / FEATURES, data)
+    folder, name = features_folder(site), kept_features(encoder_sha256)
+    for other in folder.glob(kept_features("*")):
+        if FEATURES != name != other.name:
+            other.unlink()
+    write_file(folder / name, data)
 
 
 def drop_features(site: Site) -> None:

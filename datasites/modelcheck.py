@@ -1,16 +1,19 @@
 """Looking at the model of a bundle: it is built, and its gradients are compared on random images.
 
 The edge of `datasites.plans.assumptions`: it needs PyTorch and takes seconds, so only a `model.py`
-is looked at; classifiers of the registry are compared by the test suite.
+is looked at, and an encoder that is not the shipped one; classifiers of the registry are compared
+by the test suite.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasites.plans import (
     MODEL_FILE,
     Bundle,
+    EncoderFacts,
     GeneratorPart,
     ModelFacts,
     StableDiffusionPart,
@@ -76,6 +79,44 @@ def _other(wanted: str, found: str) -> str:
     if wanted == found:
         return ""
     return f"the generator is to start from {wanted[:12]}, but what is here is {found[:12]}"
+
+
+def encoder_facts(plan: Plan, *, folder: str) -> EncoderFacts | None:
+    """What reading the encoder that a plan names found; None for a plan that names none.
+
+    Args:
+        plan: the plan.
+        folder: where this site has its encoder; empty for nowhere.
+    """
+    problem = encoder_problem(plan, folder=folder)
+    if plan.model.encoder_sha256 is None or problem:
+        return EncoderFacts(problem=problem) if problem else None
+    from models import ModelsError, check_encoder, open_encoder
+
+    try:
+        open_encoder(Path(folder))
+        return EncoderFacts(saw=check_encoder(Path(folder)).saw)
+    except ModelsError as error:
+        return EncoderFacts(problem=str(error))
+
+
+def encoder_problem(plan: Plan, *, folder: str) -> str:
+    """Why this site does not hold the encoder that a plan names; empty if it does.
+
+    Every byte of it is looked at, nothing of it is built: a task is refused in milliseconds.
+    """
+    from models import ModelsError, check_encoder
+
+    wanted = plan.model.encoder_sha256
+    if wanted is None:
+        return ""
+    if not folder:
+        return "this site names no encoder; set encoder in site.toml"
+    try:
+        check_encoder(Path(folder), sha256=wanted)
+    except ModelsError as error:
+        return str(error)
+    return ""
 
 
 def model_facts(model: nn.Module, plan: Plan) -> ModelFacts:

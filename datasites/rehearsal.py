@@ -23,7 +23,16 @@ from datasites.sandbox import (
     require_sandbox,
     take_output,
 )
-from datasites.worker.protocol import CHECKPOINT, JOB_FILE, RESULT_FILE, Claim, Job, Profile, Result
+from datasites.worker.protocol import (
+    CHECKPOINT,
+    ENCODER,
+    JOB_FILE,
+    RESULT_FILE,
+    Claim,
+    Job,
+    Profile,
+    Result,
+)
 from models import draw_phantoms, find_checkpoint
 from privacy import sha256_hex
 
@@ -43,13 +52,16 @@ class Rehearsal:
     work_s: float
 
 
-def rehearse(bundle: Bundle, weights: bytes, *, checkpoint: str = "") -> list[Rehearsal]:
+def rehearse(
+    bundle: Bundle, weights: bytes, *, checkpoint: str = "", encoder: Path | None = None
+) -> list[Rehearsal]:
     """Run the plan's training jobs once each on phantoms.
 
     Args:
         bundle: the plan to be submitted.
         weights: initial weights of its classifier.
         checkpoint: folder or Hub id of the Stable Diffusion checkpoint that it adapts, if it does.
+        encoder: folder of the encoder that it names, if it names one.
 
     Raises:
         SandboxError: there is no sandbox here, or a job failed; the message ends with what the
@@ -76,6 +88,8 @@ def rehearse(bundle: Bundle, weights: bytes, *, checkpoint: str = "") -> list[Re
         mounts = {name: root / name for name in ("train", "synthetic")}
         if checkpoint:
             mounts[CHECKPOINT] = find_checkpoint(checkpoint)
+        if encoder is not None:
+            mounts[ENCODER] = encoder
         # All warm up side by side; the jobs follow one another.
         sandboxes = [_start(task, root, mounts) for task in tasks]
         try:

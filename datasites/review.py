@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from datasites.desk.lock import desk_lock
 from datasites.errors import PlanError
-from datasites.modelcheck import bundle_facts, start_problem
+from datasites.modelcheck import bundle_facts, encoder_facts, start_problem
 from datasites.plans import (
     APPROVED,
     REJECTED,
@@ -97,6 +97,7 @@ def review(site: Site, plan: str) -> Review:
             units_published=site.card().units,
             model=bundle_facts(bundle),
             start_problem=start_problem(bundle.plan, checkpoint=site.settings.generator_checkpoint),
+            encoder=encoder_facts(bundle.plan, folder=site.settings.encoder),
             unit=site.unit(account),
         ),
     )

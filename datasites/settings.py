@@ -52,6 +52,8 @@ class SiteSettings(BaseModel):
             writes reports sees the GPU, see `datasites.sandbox.gpu`.
         generator_checkpoint: folder or Hub id of the Stable Diffusion checkpoint that plans may
             adapt; empty for none.
+        encoder: folder of the encoder that plans may name in place of the shipped one, see
+            `docs/encoders.md`; empty for none.
         poll_s: seconds between looks at the relay; a second or more while nothing comes.
     """
 
@@ -78,6 +80,7 @@ class SiteSettings(BaseModel):
     report_dtype: ReportDtype = "auto"
     report_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = "cpu"
     generator_checkpoint: str = ""
+    encoder: str = ""
     poll_s: Annotated[float, Field(ge=0.05, le=3600)] = 0.25
 
     @pydantic.field_validator("relay")

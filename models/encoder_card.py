@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.errors import WeightsError
 
@@ -42,6 +42,16 @@ Architecture = Literal[
 ]
 """torchvision's names of the backbones that may be used."""
 Norm = Literal["frozen", "group"]
+
+
+def _printable(text: str) -> str:
+    """A card comes from outside and is shown to reviewers: nothing in it moves a cursor."""
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be printed")
+    return text
+
+
+Text = Annotated[str, Field(max_length=1000), AfterValidator(_printable)]
 
 
 class BackbonePart(BaseModel):
@@ -81,16 +91,16 @@ class EncoderCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
-    name: str
+    name: Text
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     dimension: Annotated[int, Field(ge=1, le=1024)]
     backbone: BackbonePart | None = None
-    saw: tuple[str, ...]
-    never_saw: str
-    made_by: str
-    licence: str
-    measured: dict[str, float]
-    limits: str
+    saw: tuple[Text, ...]
+    never_saw: Text
+    made_by: Text
+    licence: Text
+    measured: dict[Text, float]
+    limits: Text
 
     @property
     def max_bytes(self) -> int:

@@ -33,6 +33,7 @@ from models.errors import WeightsError
 from models.weights import weights_sha256, weights_to_bytes
 
 MOST_DIMENSIONS = 256
+MOST_WORDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ class EncoderSettings:
                 "say what the weights of your file were trained on, in the card that hospitals "
                 "read: --saw TEXT, with --weights FILE only"
             )
+        for name, words in (("saw", self.saw), ("licence", self.licence)):
+            if len(words) > MOST_WORDS or not words.isprintable():
+                raise WeightsError(f"--{name} has at most {MOST_WORDS} printable characters")
         if not 1 <= self.dimension <= MOST_DIMENSIONS or self.phantoms < 2 * self.dimension:
             raise WeightsError(
                 f"{self.dimension} dimensions fitted to {self.phantoms} phantoms: have 1 to "

@@ -102,7 +102,8 @@ class Finisher:
             case PoolTask():
                 files = _pooled(folder.outputs, job, job.task)
             case TrainTask():
-                keep_features(self._site, folder.outputs)
+                encoder = job.bundle.plan.model.encoder_sha256
+                keep_features(self._site, folder.outputs, encoder_sha256=encoder)
                 files = _weights(folder.outputs, job)
             case ReportTask():
                 files = _reports(folder.outputs, job)

@@ -1,7 +1,8 @@
 """From a queued request to a reserved job: check everything, record, then act.
 
 Order, and nothing later happens unless all before it held: the plan's bytes are the received
-ones; the approval holds (`authorise`); a sandbox is there; the spend fits the budget and is
+ones; the approval holds (`authorise`); the encoder that the plan names, if it names one, is here
+and unaltered; a sandbox is there; the spend fits the budget and is
 **reserved** in the ledger, in one transaction; only then does the sandbox get the job. A request
 whose reservation is there already was interrupted by a crash: it is not run a second time, but
 `reopen` finds what its collected outputs need to be settled.
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.errors import Reason, RefusedError
+from datasites.modelcheck import encoder_problem
 from datasites.plans import (
     APPROVED,
     TASK_FILE,
@@ -20,6 +22,7 @@ from datasites.plans import (
     Approval,
     Bundle,
     Circumstances,
+    ReportTask,
     Task,
     TrainTask,
     authorise,
@@ -79,8 +82,16 @@ class Starter:
         task, bundle, approval = self._asked(request)
         at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
         granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
+        self._must_have_encoder(task, bundle)
         weights = self._weights(request, task)
         return ReadyJob(request, task, bundle, granted, Profile(task.kind), weights)
+
+    def _must_have_encoder(self, task: Task, bundle: Bundle) -> None:
+        if not isinstance(task, TrainTask | ReportTask):
+            return
+        problem = encoder_problem(bundle.plan, folder=self._site.settings.encoder)
+        if problem:
+            raise RefusedError(Reason.ENCODER_MISSING, f"the plan's encoder: {problem}")
 
     def _weights(self, request: Request, task: Task) -> dict[str, bytes]:
         """The weights that came with a task, if they still are the ones it names."""

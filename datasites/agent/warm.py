@@ -22,8 +22,8 @@ from datasites.sandbox import (
     require_sandbox,
 )
 from datasites.site import TEST, TRAIN, Site
-from datasites.worker.protocol import CHECKPOINT, Profile
-from models import ModelsError, find_checkpoint, find_model
+from datasites.worker.protocol import CHECKPOINT, ENCODER, Profile
+from models import ModelsError, encoder_sha256, find_checkpoint, find_model
 
 
 def next_profile(
@@ -108,6 +108,8 @@ class WarmSandboxes:
             mounts = {TRAIN: self._site.shard(TRAIN)}
         if profile in (Profile.GENERATE, Profile.POOL) and self._site.settings.generator_checkpoint:
             mounts[CHECKPOINT] = _checkpoint(self._site.settings.generator_checkpoint)
+        if profile in (Profile.TRAIN, Profile.REPORT) and self._site.settings.encoder:
+            mounts[ENCODER] = _encoder(self._site.settings.encoder)
         if profile is Profile.TRAIN:
             synthetic = self._site.synthetic(plan_sha256)
             synthetic.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -122,6 +124,15 @@ class WarmSandboxes:
         sandbox = self._waiting.pop(key)
         sandbox.end()
         shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+
+
+def _encoder(source: str) -> Path:
+    """The folder of the site's encoder; whether it is the plan's, is asked when a task comes."""
+    try:
+        encoder_sha256(Path(source))
+    except ModelsError as error:
+        raise SandboxError(f"the site's encoder: {error}") from error
+    return Path(source)
 
 
 def _checkpoint(source: str) -> Path:

@@ -12,6 +12,7 @@ from datasites.plans.approval import (
 )
 from datasites.plans.assumptions import (
     Assumption,
+    EncoderFacts,
     Finding,
     ModelFacts,
     Severity,
@@ -66,6 +67,7 @@ __all__ = [
     "Cost",
     "DeclaredOutput",
     "DpPart",
+    "EncoderFacts",
     "Finding",
     "GenerateTask",
     "GeneratorPart",

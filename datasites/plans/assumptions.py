@@ -64,6 +64,7 @@ class Assumption(StrEnum):
     GENERATOR_WITHOUT_DP = "generator_without_dp"
     PUBLIC_DATA = "public_data"
     GENERATOR_START = "generator_start"
+    ENCODER = "encoder"
     UNNOISED_OUTPUT = "unnoised_output"
     MODEL_FILE = "model_file"
     UNIT_OF_PRIVACY = "unit_of_privacy"
@@ -99,12 +100,26 @@ class ModelFacts:
     gradient_problem: str = ""
 
 
+@dataclass(frozen=True)
+class EncoderFacts:
+    """What looking at the encoder that a plan names found (`datasites.modelcheck`).
+
+    Attributes:
+        problem: why it cannot be used here; empty if it can.
+        saw: what it was made from, as its card says.
+    """
+
+    problem: str = ""
+    saw: tuple[str, ...] = ()
+
+
 def check_assumptions(
     plan: Plan,
     *,
     units_published: float,
     model: ModelFacts | None,
     start_problem: str = "",
+    encoder: EncoderFacts | None = None,
     unit: str = "",
 ) -> tuple[Finding, ...]:
     """Every finding about a plan, the worst first.
@@ -115,6 +130,7 @@ def check_assumptions(
         model: what looking at a `model.py` found; None for a classifier of the registry, whose
             gradients the test suite compares with one unit at a time.
         start_problem: why the generator cannot start here; empty if it can, or nobody looked.
+        encoder: what looking at the encoder that the plan names found; None where nobody looked.
         unit: the hospital's unit of privacy, in words; empty where no hospital is asked.
     """
     found = [
@@ -124,6 +140,7 @@ def check_assumptions(
         *_synthetic(plan),
         *_public(plan),
         *_start(plan, start_problem),
+        *_encoder(plan, encoder or EncoderFacts()),
         *_outputs(plan),
         *_unit(unit),
     ]
@@ -332,6 +349,30 @@ def _start(plan: Plan, problem: str) -> Iterator[Finding]:
             "they saw drawings only, as their card says"
         )
     yield Finding(Assumption.GENERATOR_START, Severity.HOLDS, text)
+
+
+def _encoder(plan: Plan, facts: EncoderFacts) -> Iterator[Finding]:
+    wanted = plan.model.encoder_sha256
+    if wanted is None:
+        text = "the classifier stands on no encoder but the one that ships with Dura, if on any"
+        yield Finding(Assumption.ENCODER, Severity.HOLDS, text)
+    elif facts.problem:
+        yield Finding(
+            Assumption.ENCODER,
+            Severity.VOID,
+            f"the plan's encoder {wanted[:12]} cannot be used here: {facts.problem}",
+            "name the folder that the researcher handed over as encoder in site.toml, or ask for "
+            "another plan",
+        )
+    else:
+        saw = f"; its card says it saw: {'; '.join(facts.saw)}" if facts.saw else ""
+        yield Finding(
+            Assumption.ENCODER,
+            Severity.WARNING,
+            f"the classifier stands on the encoder {wanted[:12]}{saw}. What that was counts as "
+            "public and costs nothing",
+            "make sure that no patient of this hospital is in it; nobody can check that here",
+        )
 
 
 def _outputs(plan: Plan) -> Iterator[Finding]:

@@ -18,9 +18,10 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
-from datasites.plans.generators import AnyGenerator, Positive, Rate
+from datasites.plans.generators import AnyGenerator, Positive, Rate, Sha256
 
 MODEL_FILE = "model.py"
+ENCODER_HEAD = "encoder_head"
 PLAN_FILE = "plan.json"
 
 T = TypeVar("T", bound=BaseModel)
@@ -52,10 +53,28 @@ class Range(_Part):
 
 
 class ModelPart(_Part):
-    """The classifier: a registered name, or `model.py` for the bundle's own file."""
+    """The classifier: a registered name, or `model.py` for the bundle's own file.
+
+    Attributes:
+        name: of the classifier.
+        image_size: pixels a side.
+        encoder_sha256: of the encoder that `encoder_head` stands on, see `models.encoder_card`;
+            each hospital has it in a folder of its own (`encoder` in `site.toml`). None for the
+            shipped one.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,40}$")]
     image_size: Annotated[int, Field(ge=16, le=256)]
+    encoder_sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelPart:
+        if self.encoder_sha256 is not None and self.name != ENCODER_HEAD:
+            raise ValueError(
+                f"encoder_sha256 names an encoder, but only {ENCODER_HEAD} stands on one of the "
+                f"researcher's choice, not {self.name!r}"
+            )
+        return self
 
 
 class AugmentPart(_Part):

@@ -15,7 +15,7 @@ from datasites.plans import MODEL_FILE, WEIGHTS_FILE
 from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
 from datasites.worker.protocol import (
     CHECKPOINT,
-    FEATURES,
+    ENCODER,
     JOB_FILE,
     POOLED_IMAGES,
     POOLED_LABELS,
@@ -24,6 +24,7 @@ from datasites.worker.protocol import (
     SYNTHETIC_LABELS,
     Job,
     Result,
+    kept_features,
 )
 
 
@@ -71,8 +72,8 @@ class JobFiles:
         return np.concatenate(images), np.concatenate(labels)
 
     def features(self) -> NDArray[np.float32] | None:
-        """What an earlier job kept of the training shard: float32 [N, D]."""
-        path = self._data / "features" / FEATURES
+        """What an earlier job kept of the training shard, by the same encoder: float32 [N, D]."""
+        path = self._data / "features" / kept_features(self.job.plan.model.encoder_sha256)
         return np.load(path, allow_pickle=False) if path.exists() else None
 
     @property
@@ -85,6 +86,12 @@ class JobFiles:
     def checkpoint(self) -> Path | None:
         """The folder of the hospital's Stable Diffusion checkpoint, None if it has none."""
         folder = self._data / CHECKPOINT
+        return folder if folder.is_dir() else None
+
+    @property
+    def encoder(self) -> Path | None:
+        """The folder of the hospital's own encoder, None if it has none."""
+        folder = self._data / ENCODER
         return folder if folder.is_dir() else None
 
     def write(self, name: str, data: bytes) -> None:

@@ -25,11 +25,17 @@ MOST_FEATURES = 256 * 1024 * 1024
 SYNTHETIC_IMAGES = "synthetic_images.npy"
 SYNTHETIC_LABELS = "synthetic_labels.npy"
 CHECKPOINT = "checkpoint"
+ENCODER = "encoder"
 GENERATOR_FILE = "generator.safetensors"
 POOLED_IMAGES = "pooled_images.npy"
 POOLED_LABELS = "pooled_labels.npy"
 POOLED_SOURCES = "pooled_sources.npy"
 POOLED_ABOUT = "pooled.json"
+
+
+def kept_features(encoder_sha256: str | None) -> str:
+    """The name under which features by an encoder are kept; None is the shipped one."""
+    return FEATURES if encoder_sha256 is None else f"features-{encoder_sha256}.npy"
 
 
 class Profile(StrEnum):

@@ -63,7 +63,7 @@ def run(files: JobFiles) -> int:
     if not isinstance(task, ReportTask) or part is None:
         raise TypeError("a report job needs a report task and a plan with reports")
     shard = files.shard("test")
-    model = load_classifier(job.plan, files.model_text, files.weights)
+    model = load_classifier(files)
     probabilities = np.clip(predict(model, shard.images), 0.0, 1.0)
     counts = _released(part, shard, probabilities)
     files.write(EVALUATION_FILE, _evaluation(job, part, task, counts).encode())

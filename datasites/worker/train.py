@@ -6,6 +6,7 @@ Noise and unit sampling are seeded from the operating system, never from the pla
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from datasites.worker.protocol import FEATURES, MOST_FEATURES, Job
 from models import (
     AugmentSettings,
     FrozenStart,
+    WeightsError,
     build_model,
+    encoder_sha256,
     normalise,
     weights_from_bytes,
     weights_to_bytes,
@@ -46,7 +49,7 @@ def run(files: JobFiles) -> int:
     task = job.task
     if not isinstance(task, TrainTask):
         raise TypeError(f"a train job needs a train task, not {task.kind}")
-    model = load_classifier(job.plan, files.model_text, files.weights)
+    model = load_classifier(files)
     if files.model_text is not None:
         check_file_model(model, job.plan)
     shard = files.shard("train")
@@ -106,16 +109,36 @@ def _features(files: JobFiles, model: FrozenStart, shard: Shard) -> Tensor:
     return as_tensor(kept)
 
 
-def load_classifier(plan: Plan, model_text: str | None, weights: bytes) -> nn.Module:
-    """The plan's classifier with the given weights."""
+def load_classifier(files: JobFiles) -> nn.Module:
+    """The plan's classifier with the weights that came with the task.
+
+    Raises:
+        ModelsError: the plan's encoder is not the one that is mounted, or the weights do not fit.
+    """
+    plan = files.job.plan
     model = build_model(
         plan.model.name,
-        text=model_text,
+        text=files.model_text,
         classes=len(plan.classes),
         image_size=plan.model.image_size,
+        encoder=_encoder(files),
     )
-    model.load_state_dict(weights_from_bytes(weights, like=model.state_dict()))
+    model.load_state_dict(weights_from_bytes(files.weights, like=model.state_dict()))
     return model
+
+
+def _encoder(files: JobFiles) -> Path | None:
+    """The folder of the encoder that the plan names; None for the shipped one.
+
+    The agent looked through it before the spend was reserved. Here its card is compared once more;
+    its weights are compared with the card when they are read.
+    """
+    wanted = files.job.plan.model.encoder_sha256
+    if wanted is None:
+        return None
+    if files.encoder is None or encoder_sha256(files.encoder) != wanted:
+        raise WeightsError(f"encoder {wanted[:12]} is not mounted; set encoder in site.toml")
+    return files.encoder
 
 
 def check_file_model(model: nn.Module, plan: Plan) -> None:

@@ -17,6 +17,7 @@ from datasites.plans import (
     TrainPart,
     make_bundle,
 )
+from models.scripts.tiny_encoder import write_tiny as write_tiny_encoder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RESEARCHER = "researcher@university.example"
@@ -48,6 +49,12 @@ def plan():
             DeclaredOutput(name="reports.json", kind="report", max_bytes=100_000),
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def own_encoder(tmp_path_factory):
+    """The folder of an encoder on a backbone of random weights; not to be changed."""
+    return write_tiny_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,17 @@
 """The doctor: each check finds what it is for, says how to mend it, and takes no bad for fine."""
 
 import os
+import shutil
+import tomllib
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner
 
 from datasites import doctor
 from datasites.doctor import Health, examine
 from datasites.errors import SandboxError
+from datasites.site import Site
 from datasites.unsafe import log_unsafe_serve
 from orchestrator.cli import app
 
@@ -37,6 +41,21 @@ def test_without_a_relay_the_rest_is_still_checked(site):
     done = CliRunner().invoke(app, ["site", "doctor", str(site.root)])
     assert done.exit_code == 6
     assert "problem  relay:" in done.output
+
+
+def test_an_encoder_that_is_damaged_or_gone_is_a_problem(site, relay, own_encoder, tmp_path):
+    assert "shipped one alone" in found(site)["encoder"].what
+    folder = shutil.copytree(own_encoder, tmp_path / "encoder")
+    values = tomllib.loads((site.root / "site.toml").read_text())
+    (site.root / "site.toml").write_text(tomli_w.dumps({**values, "encoder": str(folder)}))
+    site = Site.open(site.root)
+    one = found(site)["encoder"]
+    assert (one.health, "mobilenet_v3_small-frozen" in one.what) == (Health.FINE, True)
+    (folder / "encoder.safetensors").write_bytes(b"other")
+    one = found(site)["encoder"]
+    assert (one.health, "SHA-256" in one.what) == (Health.PROBLEM, True)
+    shutil.rmtree(folder)
+    assert found(site)["encoder"].health is Health.PROBLEM
 
 
 def test_a_ledger_that_was_altered_is_a_problem(site, relay):

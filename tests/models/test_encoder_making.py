@@ -144,8 +144,13 @@ def _with_card(folder: Path, **fields: object) -> None:
     (folder / CARD_FILE).write_text(json.dumps({**card, **fields}))
 
 
-def test_an_architecture_of_ones_own_is_no_card(folder: Path) -> None:
-    _with_card(folder, backbone={"architecture": "os.system"})
+@pytest.mark.parametrize(
+    "fields", [{"backbone": {"architecture": "os.system"}}, {"saw": ["\x1b[2Jnobody"]}]
+)
+def test_an_architecture_of_ones_own_or_words_that_move_a_cursor_are_no_card(
+    folder: Path, fields: dict[str, object]
+) -> None:
+    _with_card(folder, **fields)
     with pytest.raises(WeightsError, match="not an encoder's card"):
         open_encoder(folder)
 
@@ -196,6 +201,8 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
         ({"norm": "batch"}, "frozen, group"),
         ({"saw": " "}, "--saw"),
         ({"weights": None}, "--saw"),
+        ({"saw": "x" * 601}, "printable"),
+        ({"licence": "\x1b[2J"}, "printable"),
         ({"dimension": 0}, "dimensions"),
         ({"phantoms": 50}, "twice as many"),
         ({}, "cannot be read"),

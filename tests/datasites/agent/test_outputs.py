@@ -23,7 +23,7 @@ from datasites.answers import (
 )
 from datasites.desk import Desk, ItemState
 from datasites.errors import OutputError, Reason, ReleaseRefusedError
-from datasites.features import drop_features, features_folder
+from datasites.features import drop_features, features_folder, keep_features
 from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
 from datasites.plans.store import PlanStore
 from datasites.released import check_released
@@ -343,6 +343,10 @@ def test_features_are_checked_and_stay_until_the_shard_goes(by_hand):
     stale.mkdir()
     assert features_folder(world.site).is_dir()
     assert not stale.exists()
+    for encoder in ("a" * 64, "b" * 64, "b" * 64):
+        keep_features(world.site, by_hand.folder.outputs, encoder_sha256=encoder)
+    names = {path.name for path in features_folder(world.site).iterdir()}
+    assert names == {"features.npy", f"features-{'b' * 64}.npy"}
     drop_features(world.site)
     assert not world.site.features.exists()
 

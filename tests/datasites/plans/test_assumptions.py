@@ -8,14 +8,21 @@ the vocabulary of plans, the sampler of `privacy`, noise that no seed repeats.
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 from torch import nn
 
 from datasites.errors import PlanError
-from datasites.modelcheck import bundle_facts, model_facts, start_problem
+from datasites.modelcheck import (
+    bundle_facts,
+    encoder_facts,
+    model_facts,
+    start_problem,
+)
 from datasites.plans import (
     Assumption,
     DpPart,
@@ -37,7 +44,7 @@ from datasites.plans.plan import (
     ReportPart,
     TrainPart,
 )
-from models import checkpoint_sha256, read_generator_card
+from models import checkpoint_sha256, encoder_sha256, read_generator_card
 from models.scripts.tiny_stable_diffusion import write_tiny
 
 
@@ -202,6 +209,47 @@ def test_where_a_generator_can_start_is_looked_up_here(plan):
     assert problem(start_sha256=card.sha256, image_size=card.image_size) == ""
     assert "what is here" in problem(start_sha256="ab" * 32, image_size=card.image_size)
     assert "px" in problem(start_sha256=card.sha256, image_size=64)
+
+
+def test_an_encoder_is_looked_through_and_what_it_saw_is_for_people_to_know(
+    plan, own_encoder, tmp_path
+):
+    (finding,) = _found(plan, Assumption.ENCODER)
+    assert (finding.severity, "ships with Dura" in finding.what) == (Severity.HOLDS, True)
+
+    def findings(sha256, folder):
+        part = ModelPart(name="encoder_head", image_size=64, encoder_sha256=sha256)
+        named = plan.model_copy(update={"model": part})
+        facts = encoder_facts(named, folder=str(folder))
+        found = check_assumptions(named, units_published=400, model=None, encoder=facts)
+        (one,) = [finding for finding in found if finding.code is Assumption.ENCODER]
+        return one
+
+    sha = encoder_sha256(own_encoder)
+    held = findings(sha, own_encoder)
+    assert (held.severity, "no patient" in held.do) == (Severity.WARNING, True)
+    assert "nothing, they are random" in held.what
+    for bad, where, said in (
+        (sha, "", "set encoder in site.toml"),
+        (sha, tmp_path, "not an encoder's card"),
+        ("ab" * 32, own_encoder, "is asked for"),
+    ):
+        found = findings(bad, where)
+        assert (found.severity, said in found.what) == (Severity.VOID, True)
+    copy = Path(shutil.copytree(own_encoder, tmp_path / "copy"))
+    card = json.loads((copy / "card.json").read_text())
+    (copy / "card.json").write_text(json.dumps({**card, "dimension": 7}))
+    wrong = findings(encoder_sha256(copy), copy)
+    assert (wrong.severity, "not those of an encoder" in wrong.what) == (Severity.VOID, True)
+    (copy / "encoder.safetensors").write_bytes(b"other")
+    assert "SHA-256" in findings(encoder_sha256(copy), copy).what
+
+
+def test_only_a_head_stands_on_an_encoder_of_the_researchers():
+    with pytest.raises(ValidationError, match="only encoder_head"):
+        ModelPart(name="small_cnn", image_size=64, encoder_sha256="ab" * 32)
+    with pytest.raises(ValidationError, match="encoder_sha256"):
+        ModelPart(name="encoder_head", image_size=64, encoder_sha256="../encoder")
 
 
 def test_outputs_without_noise(plan):

@@ -21,8 +21,17 @@ from datasites.ingest import make_shard, save_shard
 from datasites.plans import AugmentPart, ModelPart
 from datasites.worker import train
 from datasites.worker.protocol import FEATURES, MOST_FEATURES
-from models import initial_weights, weights_from_bytes, weights_to_bytes
+from models import (
+    WeightsError,
+    encoder_sha256,
+    initial_weights,
+    normalise,
+    open_encoder,
+    weights_from_bytes,
+    weights_to_bytes,
+)
 from models.encoder import load_encoder
+from models.encoder_card import read_card
 from privacy import GradientError
 
 MODEL_TEXT = """from torch import nn
@@ -120,6 +129,49 @@ def test_features_are_left_once_and_taken_from_where_they_were_kept(
     assert ends[0] > 0.005
     assert ends[1] < 1e-3  # of features that say nothing, nothing is learnt
     assert ends[2] == pytest.approx(ends[0], rel=1e-3)  # a table of another shard is not used
+
+
+@pytest.fixture
+def on_own_encoder(plan, own_encoder):
+    """A plan that names an encoder, and what a job under it is given."""
+    part = ModelPart(name="encoder_head", image_size=32, encoder_sha256=encoder_sha256(own_encoder))
+    start = {"head.weight": torch.zeros(2, read_card(own_encoder).dimension + 1)}
+    mounted = {f"encoder/{path.name}": path.read_bytes() for path in own_encoder.iterdir()}
+    return plan.model_copy(update={"model": part}), weights_to_bytes(start), mounted
+
+
+def test_a_head_is_trained_on_the_encoder_that_the_plan_names(
+    make_files, output, train_task, on_own_encoder, shard, own_encoder
+):
+    plan, start, mounted = on_own_encoder
+    how = {"plan": plan, "inputs": {"weights.safetensors": start}}
+    files = make_files(train_task(steps=1), data=mounted, **how)
+    train.run(files)
+    left = np.load(io.BytesIO(output(files, FEATURES)))
+    assert left.shape == (len(shard.labels), 9)
+    truth = open_encoder(own_encoder)(normalise(torch.from_numpy(np.array(shard.images[:2]))))
+    assert np.allclose(left[:2, :8], truth.numpy(), atol=1e-3)
+    end = weights_from_bytes(output(files, "weights.safetensors"))["head.weight"]
+    assert end.norm() > 0.005
+    # The shipped encoder's features are not taken for this one's; its own are.
+    kept = {"features/features.npy": _npy(np.zeros_like(left))}
+    files = make_files(train_task(steps=1), data={**mounted, **kept}, **how)
+    assert files.features() is None
+    name = f"features/features-{plan.model.encoder_sha256}.npy"
+    card_alone = {name: data for name, data in mounted.items() if name.endswith("card.json")}
+    files = make_files(train_task(steps=1), data={**card_alone, name: _npy(left)}, **how)
+    train.run(files)
+    assert not (files._outputs / FEATURES).exists()
+
+
+@pytest.mark.parametrize("mount", ["nothing", "another"])
+def test_another_encoder_than_the_plans_is_not_used(make_files, train_task, on_own_encoder, mount):
+    plan, start, mounted = on_own_encoder
+    card = mounted["encoder/card.json"] + b" "
+    data = {} if mount == "nothing" else {**mounted, "encoder/card.json": card}
+    how = {"plan": plan, "inputs": {"weights.safetensors": start}}
+    with pytest.raises(WeightsError, match="not mounted"):
+        train.run(make_files(train_task(steps=1), data=data, **how))
 
 
 def test_noise_is_fresh_in_every_run(moved, train_task, plan):
