@@ -179,6 +179,6 @@ def _card(
 def _command(settings: EncoderSettings) -> str:
     weights = f" --weights {settings.weights.name}" if settings.weights is not None else ""
     return (
-        f"dura study encoder {settings.architecture} --norm {settings.norm}{weights} --dimension "
-        f"{settings.dimension} --phantoms {settings.phantoms} --seed {settings.seed}"
+        f"models.encoder_making: {settings.architecture} --norm {settings.norm}{weights} "
+        f"--dimension {settings.dimension} --phantoms {settings.phantoms} --seed {settings.seed}"
     )
