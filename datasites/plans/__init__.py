@@ -10,17 +10,10 @@ from datasites.plans.approval import (
     sign_approval,
     verify_approval,
 )
-from datasites.plans.assumptions import (
-    Assumption,
-    EncoderFacts,
-    Finding,
-    ModelFacts,
-    Severity,
-    check_assumptions,
-    voids,
-)
+from datasites.plans.assumptions import check_assumptions, voids
 from datasites.plans.bundle import Bundle, make_bundle, open_bundle
 from datasites.plans.costs import plan_events, task_event, task_mechanisms, train_event
+from datasites.plans.findings import Assumption, EncoderFacts, Finding, ModelFacts, Severity
 from datasites.plans.generators import DpPart, GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import (
     MODEL_FILE,

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
+from datasites.plans.findings import Assumption, EncoderFacts, Finding, ModelFacts, Severity
 from datasites.plans.generators import GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import MODEL_FILE, Plan
 from privacy import per_unit
@@ -40,77 +39,6 @@ _UNITS = {
 }
 """What each kind of unit protects, and what to do about it."""
 _NOISED_OR_HELD = ("weights", "evaluation", "report", "generator")
-
-
-class Severity(StrEnum):
-    """What a finding means for epsilon."""
-
-    VOID = "void"
-    WARNING = "warning"
-    HOLDS = "holds"
-
-
-class Assumption(StrEnum):
-    """What is checked."""
-
-    BATCH_STATISTICS = "batch_statistics"
-    PER_SAMPLE_GRADIENT = "per_sample_gradient"
-    GRADIENT_CHECKPOINTING = "gradient_checkpointing"
-    SAMPLER = "sampler"
-    WEIGHTED_SAMPLING = "weighted_sampling"
-    TINY_BATCH = "tiny_batch"
-    SHARED_SEED = "shared_seed"
-    LITTLE_NOISE = "little_noise"
-    GENERATOR_WITHOUT_DP = "generator_without_dp"
-    PUBLIC_DATA = "public_data"
-    GENERATOR_START = "generator_start"
-    ENCODER = "encoder"
-    UNNOISED_OUTPUT = "unnoised_output"
-    MODEL_FILE = "model_file"
-    UNIT_OF_PRIVACY = "unit_of_privacy"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """How one assumption stands.
-
-    Attributes:
-        code: the assumption. severity: what it means.
-        what: what was found. do: what a reviewer can do about it; empty if nothing is to be done.
-    """
-
-    code: Assumption
-    severity: Severity
-    what: str
-    do: str = ""
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What looking at a built model found (`datasites.modelcheck`).
-
-    Attributes:
-        batch_statistics: layers that normalise over, or remember, several images.
-        checkpointing: layers with gradient checkpointing.
-        gradient_problem: why a per-sample gradient is wrong; empty if all are right.
-    """
-
-    batch_statistics: tuple[str, ...] = ()
-    checkpointing: tuple[str, ...] = ()
-    gradient_problem: str = ""
-
-
-@dataclass(frozen=True)
-class EncoderFacts:
-    """What looking at the encoder that a plan names found (`datasites.modelcheck`).
-
-    Attributes:
-        problem: why it cannot be used here; empty if it can.
-        saw: what it was made from, as its card says.
-    """
-
-    problem: str = ""
-    saw: tuple[str, ...] = ()
 
 
 def check_assumptions(
