@@ -9,6 +9,7 @@ UV := .uv/bin/uv
 DURA := .venv/bin/dura
 DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
+CRASH_TURN ?= 0
 
 .PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
@@ -39,8 +40,10 @@ bench-wire: setup
 	@.venv/bin/python tests/bench_wire.py
 
 # Death at CRASH_POINTS step boundaries of a study over three hospitals; a few minutes.
+# CRASH_TURN=1, 2, ... takes other points and other faults.
 test-crash: setup
-	.venv/bin/python -m pytest -n 2 --timeout=0 -rA tests/crash --crash-points=$(CRASH_POINTS)
+	.venv/bin/python -m pytest -n 2 --timeout=0 -rA tests/crash --crash-points=$(CRASH_POINTS) \
+		--crash-turn=$(CRASH_TURN)
 
 lint: setup
 	.venv/bin/ruff check .

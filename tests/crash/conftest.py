@@ -1,7 +1,8 @@
 """Deaths of real processes over three hospitals; see `crashkit` for how each is brought about.
 
 A sample runs with all other tests. `make test-crash` passes `--crash-points=N`, which adds a sweep
-over N points taken evenly from all step boundaries of a recorded run.
+over N points taken evenly from all step boundaries of a recorded run; `--crash-turn=T` takes other
+points, and other faults at the same ones.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--crash-points", type=int, default=0, help="points of the crash sweep")
+    parser.addoption("--crash-turn", type=int, default=0, help="which sample of points it takes")
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +81,7 @@ def play(ground: Path, template: World, zygote: Zygote) -> Callable[..., Scenari
         scenario = Scenario(template.copy(folder / "world"), zygote, point, **fields)
         scenario.run()
         assert scenario.died or not point.label, f"{point} was not reached"
-        check(scenario.world)
+        check(scenario.world, scenario.losses)
         if not fields:
             shutil.rmtree(folder)
         return scenario

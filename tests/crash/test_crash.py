@@ -20,6 +20,7 @@ from crashkit.boundaries import PowerCut, label
 from crashkit.checker import processes_of
 from crashkit.scenario import Point, Scenario
 from crashkit.sweep import choose, recorded
+from crashkit.world import HOSPITALS
 
 SAMPLE = [
     # The spend is in the ledger but not synced, and the machine loses its power.
@@ -44,7 +45,8 @@ def test_the_sweep(request, play):
     """Every kind of step of every victim, under every fault."""
     wanted = request.config.getoption("--crash-points")
     recording = play(Point("nobody"), record=True)
-    points = choose(recorded(recording), wanted)
+    turn = request.config.getoption("--crash-turn")
+    points = choose(recorded(recording), wanted, turn=turn)
     assert len(points) >= min(wanted, 30)
 
     def attempt(point: Point) -> str:
@@ -141,11 +143,38 @@ def test_a_killed_job_fails_and_the_study_goes_on(play):
         for pid in inside:
             with suppress(ProcessLookupError):  # it went with its parent
                 os.kill(pid, signal.SIGKILL)
+        scenario.losses["A", "job_failed"] += 1
         return True
 
     scenario = play(Point("nobody"), fault=kill_job)
     states = scenario.states("A")
     assert sorted(states.values()).count("failed") == 1, states
+
+
+@pytest.mark.whole
+def test_a_machine_that_dies_takes_the_jobs_of_all_who_ran_on_it(play):
+    """B and C are in the middle of their jobs as the machine goes at a step of A's.
+
+    All three hospitals and the researcher share one machine here, so two jobs are lost, each said
+    once; the round falls short of its quorum, and is resumed with A's update as it was.
+    """
+
+    def hold(scenario: Scenario) -> bool:
+        if scenario.died:
+            return True  # whoever comes next runs freely
+        ready = scenario.running("B") and scenario.running("C")
+        for name in HOSPITALS:
+            number = signal.SIGCONT if name == "A" and ready else signal.SIGSTOP
+            for pid in _descendants(scenario.pids[name]):
+                if b"standin" in _words(pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
+        return False
+
+    point = Point("A", "mkdir sites/A/desk/crash-#-r0001-weights", 1, "machine")
+    scenario = play(point, fault=hold)
+    lost = [list(scenario.states(name).values()).count("failed") for name in HOSPITALS]
+    assert (lost, scenario.short) == ([0, 1, 1], True)
 
 
 def _words(pid: int) -> bytes:
@@ -215,6 +244,16 @@ def test_labels_are_the_same_in_every_run(tmp_path):
          "o/syfteventsmessagev3_#.tar.gz"),
     ]:  # fmt: skip
         assert label("open", str(tmp_path / one), str(tmp_path)) == f"open {other}"
+
+
+def test_turns_take_other_points_and_other_faults_at_the_same_ones():
+    found = [("A", f"rename {number}", 1) for number in range(100)]
+    turns = [choose(found, 40, turn=turn) for turn in range(3)]
+    assert [len({str(point) for point in points}) for points in turns] == [40] * 3
+    assert turns[0] == choose(found, 40)
+    assert {point.fault for point in turns[1]} == {"kill", "power", "machine"}
+    assert len({point.label for points in turns for point in points}) > 80
+    assert choose(found, 100, turn=1) != choose(found, 100)
 
 
 def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(tmp_path):

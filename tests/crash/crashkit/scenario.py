@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Scenario:
     pids: dict[str, int] = field(default_factory=dict)
     died: bool = False
     short: bool = False
+    losses: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def logs(self) -> Path:
@@ -149,8 +151,11 @@ class Scenario:
             expected = name == self.point.victim and code == KILLED and not self.died
             assert expected, f"{self.point}: {name} ended with {code}:\n{self.log(name)}"
             self.died = True
+            dead = {name}
             if self.point.fault == "machine":
+                dead |= {one for one, pid in self.pids.items() if self.zygote.ended(pid) is None}
                 self.kill_all()
+            self.losses.update((one, "job_interrupted") for one in dead & set(HOSPITALS))
             self._start_again()
             break
         self._tend_owner()

@@ -1,8 +1,9 @@
-"""Which points a sweep takes: every kind of step of every victim, evenly, under every fault."""
+"""Which points a sweep takes: every kind of step of every victim, evenly, under every fault.
+
+Turns take different samples: each begins at another step, and meets each step with another fault.
+"""
 
 from __future__ import annotations
-
-from itertools import cycle
 
 from crashkit.scenario import Point, Scenario
 
@@ -32,14 +33,25 @@ def _counts(victim: str, name: str, ordinal: int) -> bool:
     return ordinal <= (8 if "ledger" in name or "state.json" in name else 4)
 
 
-def choose(found: list[tuple[str, str, int]], wanted: int) -> list[Point]:
-    """At most `wanted` points, evenly spread over the run and rotating through the faults."""
+_GOLDEN = 0.618034  # its multiples fall into every gap between those before, evenly
+
+
+def choose(found: list[tuple[str, str, int]], wanted: int, *, turn: int = 0) -> list[Point]:
+    """At most `wanted` points, evenly spread over the run and rotating through the faults.
+
+    Args:
+        found: all boundaries.
+        wanted: how many.
+        turn: which sample.
+    """
     steps = [one for one in found if _counts(*one)]
     if wanted <= 0:
         return []
     stride = max(1.0, len(steps) / wanted)
-    taken = [steps[int(number * stride)] for number in range(min(wanted, len(steps)))]
+    first = turn * _GOLDEN % 1
+    taken = [steps[int((number + first) * stride)] for number in range(min(wanted, len(steps)))]
+    faults = [FAULTS[(number + turn) % len(FAULTS)] for number in range(len(taken))]
     return [
         Point(victim, name, ordinal, "kill" if victim == "owner" else fault)
-        for (victim, name, ordinal), fault in zip(taken, cycle(FAULTS), strict=False)
+        for (victim, name, ordinal), fault in zip(taken, faults, strict=True)
     ]
