@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasites.cli.text import findings_text
     from datasites.consent import consented_shard
     from datasites.durable import make_folder, write_file
-    from datasites.errors import DatasitesError, PlanError, RelayError
+    from datasites.errors import DatasitesError, MailboxError, PlanError, RelayError
     from datasites.ingest import IngestError
     from datasites.ingest.split import plan_split
     from datasites.labelled import read_labelled, read_shard
@@ -90,7 +90,7 @@ _HOMES = {
     "datasites.card": ("NOISE_MULTIPLIER", "DataCard"),
     "datasites.durable": ("make_folder", "write_file"),
     "datasites.consent": ("consented_shard",),
-    "datasites.errors": ("DatasitesError", "PlanError", "RelayError"),
+    "datasites.errors": ("DatasitesError", "MailboxError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
     "datasites.ingest.split": ("plan_split",),
     "datasites.cli.text": ("findings_text",),
@@ -164,6 +164,7 @@ __all__ = [
     "GlobalScores",
     "HospitalEvaluation",
     "IngestError",
+    "MailboxError",
     "ModelPart",
     "Name",
     "Participant",

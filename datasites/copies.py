@@ -4,6 +4,10 @@ What it finds is computed from private images without noise and is neither store
 images are never dropped because of it: a selection that depends on private data would be one more
 release through whatever trains on it. All are accepted or discarded (`datasites.synthetic`), of
 which the researcher learns a coded reason only.
+
+Images of a pool are not compared. Their generators never saw this shard, so they cannot have
+memorised a patient of it; and their weights come from outside. Whoever may send what is compared,
+and sees whether the plan goes on, could ask of any image they have whether its patient is here.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ from datasites.errors import PlanError
 from datasites.ingest import load_shard
 from datasites.plans.store import PlanStore
 from datasites.site import TRAIN, Site
-from datasites.worker.protocol import POOLED_IMAGES, SYNTHETIC_IMAGES
+from datasites.worker.protocol import SYNTHETIC_IMAGES
 
 if TYPE_CHECKING:
     from models import CopyCheck
 
 
 def check_copies(site: Site, plan: str) -> CopyCheck:
-    """Compare a plan's synthetic images, a pool's after its own, with the training shard.
+    """Compare the images of a plan's own generator with the training shard.
 
     Raises:
         PlanError: no such plan, or its generator has made no images yet.
@@ -35,6 +39,5 @@ def check_copies(site: Site, plan: str) -> CopyCheck:
     if not (folder / SYNTHETIC_IMAGES).exists():
         raise PlanError(f"plan {sha[:12]} has no synthetic images here yet")
     shard = load_shard(site.shard(TRAIN))
-    paths = [folder / name for name in (SYNTHETIC_IMAGES, POOLED_IMAGES)]
-    made = np.concatenate([np.load(p, allow_pickle=False) for p in paths if p.exists()])
+    made = np.load(folder / SYNTHETIC_IMAGES, allow_pickle=False)
     return copy_check(made, np.asarray(shard.images), np.asarray(shard.units))

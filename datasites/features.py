@@ -45,12 +45,16 @@ def features_folder(site: Site) -> Path:
     return current
 
 
-def keep_features(site: Site, outputs: Path, *, encoder_sha256: str | None) -> None:
+def keep_features(
+    site: Site, outputs: Path, *, dataset_version: str, encoder_sha256: str | None
+) -> None:
     """Keep the features that a training job left, if it left any.
 
     Args:
         site: the site.
         outputs: what the job left.
+        dataset_version: of the shard that the job saw. Where another one was taken in while it
+            ran, they are of images that are here no more, and are dropped.
         encoder_sha256: of the encoder that the job's plan names; None for the shipped one.
 
     Raises:
@@ -62,6 +66,8 @@ def keep_features(site: Site, outputs: Path, *, encoder_sha256: str | None) -> N
     features = read_array(data, FEATURES, dtype=np.float32)
     if features.ndim != 2 or not np.isfinite(features).all():
         raise OutputError(f"{FEATURES} is no table of finite numbers")
+    if site.card().dataset_version != dataset_version:
+        return
     folder, name = features_folder(site), kept_features(encoder_sha256)
     for other in folder.glob(kept_features("*")):
         if FEATURES != name != other.name:

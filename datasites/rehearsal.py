@@ -83,7 +83,7 @@ def rehearse(
     )
     with tempfile.TemporaryDirectory(prefix="dura-rehearsal-") as folder:
         root = Path(folder)
-        _mock_shard(bundle, root / "train")
+        version = _mock_shard(bundle, root / "train")
         (root / "synthetic").mkdir()
         mounts = {name: root / name for name in ("train", "synthetic")}
         if checkpoint:
@@ -94,7 +94,7 @@ def rehearse(
         sandboxes = [_start(task, root, mounts) for task in tasks]
         try:
             return [
-                _run(task, bundle, weights, sandbox)
+                _run(task, bundle, weights, sandbox, version)
                 for task, sandbox in zip(tasks, sandboxes, strict=True)
             ]
         finally:
@@ -102,7 +102,8 @@ def rehearse(
                 sandbox.end()
 
 
-def _mock_shard(bundle: Bundle, folder: Path) -> None:
+def _mock_shard(bundle: Bundle, folder: Path) -> str:
+    """Write phantoms as a shard; returns its version."""
     plan = bundle.plan
     mock = draw_phantoms(
         counts=dict.fromkeys(plan.classes, PER_CLASS), size=plan.model.image_size, seed=1
@@ -115,6 +116,7 @@ def _mock_shard(bundle: Bundle, folder: Path) -> None:
         rules="mock",
     )
     save_shard(shard, folder)
+    return shard.version
 
 
 def _start(task: Task, root: Path, mounts: dict[str, Path]) -> SandboxProcess:
@@ -127,10 +129,13 @@ def _start(task: Task, root: Path, mounts: dict[str, Path]) -> SandboxProcess:
     )
 
 
-def _run(task: Task, bundle: Bundle, weights: bytes, sandbox: SandboxProcess) -> Rehearsal:
+def _run(
+    task: Task, bundle: Bundle, weights: bytes, sandbox: SandboxProcess, dataset_version: str
+) -> Rehearsal:
     job = Job(
         plan=bundle.plan,
         task=task,
+        dataset_version=dataset_version,
         published_units=float(PER_CLASS * len(bundle.plan.classes)),
         hospital="rehearsal",
         pseudonym_key="00",

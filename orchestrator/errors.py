@@ -97,6 +97,7 @@ class UpdateReason(StrEnum):
     DTYPE_DIFFERS = "dtype_differs"
     BUFFER_CHANGED = "buffer_changed"
     NO_GENERATOR = "no_generator"
+    MAKE_DIFFERS = "make_differs"
     NOT_FINITE = "not_finite"
     NORM_TOO_LARGE = "norm_too_large"
 

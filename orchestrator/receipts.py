@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 from orchestrator.errors import VerificationError
-from privacy import PrivacyError, SignedReceipt, signed_receipt_from_json, verify_receipt
+from privacy import (
+    PrivacyError,
+    SignedReceipt,
+    parse_json,
+    signed_receipt_from_json,
+    verify_receipt,
+)
 
 
 def read_receipt(text: str) -> SignedReceipt:
@@ -15,8 +19,8 @@ def read_receipt(text: str) -> SignedReceipt:
         VerificationError: the text is not a receipt.
     """
     try:
-        return signed_receipt_from_json(json.loads(text))
-    except (ValueError, RecursionError, PrivacyError) as error:
+        return signed_receipt_from_json(parse_json(text.encode(errors="surrogatepass")))
+    except PrivacyError as error:
         raise VerificationError(f"not a receipt: {error}") from error
 
 

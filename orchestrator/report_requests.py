@@ -9,6 +9,7 @@ own report task costs, and a hospital whose budget does not allow it refuses. Id
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from datasites import (
     Bundle,
+    MailboxError,
     PlanError,
     ReleasedReport,
     ReportTask,
@@ -30,6 +32,7 @@ from privacy import sha256_hex
 
 ASKED_FILE = "asked_reports.json"
 POLL_S = 0.2
+log = logging.getLogger("dura.reports")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class ReportRequests:
     def ask(
         self, weights: bytes, *, sites: Sequence[str], rounds: int, told: Told
     ) -> list[tuple[str, str]]:
-        """Send one report task to each hospital; returns hospital and request id.
+        """Send one report task to each hospital; returns hospital and request id of those asked.
+
+        A hospital whose own folder cannot be written to is said not to be asked, and stops nobody.
 
         Args:
             weights: to report on.
@@ -80,6 +85,7 @@ class ReportRequests:
 
         Raises:
             StudyError: the plan has no reports, or no hospital to ask.
+            MailboxError: none could be asked.
         """
         if self._bundle.plan.reports is None:
             raise StudyError("the plan has no [reports]; add them to study.toml and submit it anew")
@@ -88,6 +94,7 @@ class ReportRequests:
         asked = [(site, self._new_id()) for site in sites]
         # Before anything is sent: a request that nobody remembers cannot be answered.
         self._write([*self._read(), *((site, request, self._plan) for site, request in asked)])
+        unasked: dict[tuple[str, str], MailboxError] = {}
         for site, request in asked:
             task = ReportTask(
                 request=request,
@@ -98,8 +105,16 @@ class ReportRequests:
                 trend=told.trend,
                 share=told.share(site),
             )
-            self._researcher.ask(site, task, weights)
-        return asked
+            try:
+                self._researcher.ask(site, task, weights)
+            except MailboxError as error:
+                log.warning("%s was not asked: %s", site, error)
+                unasked[site, request] = error
+        if unasked:
+            self._write([row for row in self._read() if row[:2] not in unasked])
+        if len(unasked) == len(asked):
+            raise unasked[asked[0]]
+        return [pair for pair in asked if pair not in unasked]
 
     def wait(self, asked: Sequence[tuple[str, str]], *, wait_s: float) -> None:
         """Wait until every request was answered, or the time is over."""

@@ -24,6 +24,7 @@ from datasites import (
     Bundle,
     DataCard,
     HospitalEvaluation,
+    MailboxError,
     Participant,
     PlanDecision,
     ReleasedReport,
@@ -86,9 +87,19 @@ class Researcher:
         self.link.collect()
 
     def submit_plan(self, bundle: Bundle) -> None:
-        """Send the plan to every hospital of the study; sending it again is harmless."""
+        """Send the plan to every hospital of the study; sending it again is harmless.
+
+        Raises:
+            MailboxError: a hospital's own folder could not be written to; all others have it.
+        """
+        away: MailboxError | None = None
         for site in self.study.hospitals:
-            self.link.submit(site=site, job=plan_job(bundle), files=bundle.files)
+            try:
+                self.link.submit(site=site, job=plan_job(bundle), files=bundle.files)
+            except MailboxError as error:
+                away = error
+        if away is not None:
+            raise away
 
     def decision(self, site: str, bundle: Bundle) -> PlanDecision | None:
         """A hospital's last decision on the plan, None when it has not decided.
@@ -234,8 +245,11 @@ class Researcher:
         except VerificationError as error:
             raise VerificationError(f"{site}: {error}") from error
         receipt = signed.receipt
-        if (receipt.request, receipt.plan_sha256, receipt.site) != (request, bundle.sha256, site):
-            raise VerificationError(f"{site}: its receipt is for another request, plan or site")
+        named = (receipt.request, receipt.plan_sha256, receipt.study, receipt.site)
+        if named != (request, bundle.sha256, bundle.plan.study, site):
+            raise VerificationError(
+                f"{site}: its receipt is for another request, plan, study or site"
+            )
         return receipt
 
 

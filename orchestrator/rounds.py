@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from datasites import (
     Bundle,
     GenerateTask,
     GlobalScores,
+    MailboxError,
     PlanError,
     RelayError,
     ReportTask,
@@ -34,8 +36,13 @@ from models import Evaluation, WeightsError, weights_from_bytes, weights_to_byte
 from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
-from orchestrator.errors import QuorumError, UpdateRefusedError, VerificationError
-from orchestrator.pools import pool_task, released_generator
+from orchestrator.errors import (
+    QuorumError,
+    UpdateReason,
+    UpdateRefusedError,
+    VerificationError,
+)
+from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
@@ -215,7 +222,10 @@ class StudyRun:
                 found[site] = released_generator(site, reply)
             except UpdateRefusedError as error:
                 self._give_up(site, error.reason_code)
-        return found
+        fitting = of_one_make(found)
+        for site in found.keys() - fitting.keys():
+            self._give_up(site, UpdateReason.MAKE_DIFFERS)
+        return fitting
 
     def _round(
         self, number: int, weights: dict[str, torch.Tensor], aggregator: Aggregator
@@ -275,6 +285,9 @@ class StudyRun:
             receipt = reply.receipt
             if receipt is None or name not in reply.files:
                 self._give_up(site, "no_weights", request=reply.answer.request)
+                continue
+            if name not in receipt.outputs:  # or the hospital could deny that they are its own
+                self._give_up(site, UpdateReason.RECEIPT_INVALID, request=reply.answer.request)
                 continue
             try:
                 update = Update(
@@ -344,12 +357,16 @@ class StudyRun:
         return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
 
     def _talk(self, unasked: dict[str, Task], weights: Mapping[str, bytes]) -> None:
-        """Ask those who were not asked yet, and take what arrived, if the relay is there."""
+        """Ask those who were not asked yet, and take what arrived, if the relay is there.
+
+        A hospital whose own folder cannot be written to is tried again, and stops nobody else.
+        """
         try:
             for site, task in list(unasked.items()):
-                if not self._researcher.answered(site, task.request):
-                    self._researcher.ask(site, task, weights.get(site))
-                del unasked[site]
+                with suppress(MailboxError):
+                    if not self._researcher.answered(site, task.request):
+                        self._researcher.ask(site, task, weights.get(site))
+                    del unasked[site]
             self._researcher.collect()
         except RelayError as error:
             log.warning("%s", error)
@@ -358,8 +375,9 @@ class StudyRun:
         """Send back every receipt that was kept; what a relay does not take goes the next time."""
         try:
             for site, request, text in self._folder.receipts_to_countersign():
-                signed = self._researcher.countersign(site, request, text)
-                self._folder.save_countersignature(site, request, signed)
+                with suppress(MailboxError):
+                    signed = self._researcher.countersign(site, request, text)
+                    self._folder.save_countersignature(site, request, signed)
         except RelayError as error:
             log.warning("%s", error)
 

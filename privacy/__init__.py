@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from privacy.canonical import JsonValue as JsonValue
     from privacy.canonical import canonical_bytes as canonical_bytes
     from privacy.canonical import digest as digest
+    from privacy.canonical import parse_json as parse_json
     from privacy.canonical import sha256_hex as sha256_hex
     from privacy.chain import Checkpoint as Checkpoint
     from privacy.chain import SealedEntry as SealedEntry
@@ -149,7 +150,7 @@ _NAMES = {
     "budget": ("Budget", "Limit", "Scope", "SpendDecision", "check_spend"),
     "calibration": ("calibrate_noise",),
     "canaries": ("CanaryRun", "Subject", "train_with_canaries"),
-    "canonical": ("JsonValue", "canonical_bytes", "digest", "sha256_hex"),
+    "canonical": ("JsonValue", "canonical_bytes", "digest", "parse_json", "sha256_hex"),
     "chain": ("Checkpoint", "SealedEntry", "first_entry"),
     "chainreader": ("ChainSummary", "verify_chain"),
     "countersignatures": (

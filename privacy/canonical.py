@@ -34,7 +34,8 @@ if _make_encoder is not None:
 # Marks of numbers that Python writes otherwise than RFC 8785: exponents (1e-05 for 0.00001) and
 # whole floats (2.0 for 2). In a text they only cost time.
 _SPECIAL_NUMBERS = ("e-", "e+", ".0,", ".0}", ".0]")
-_MAX_INTEGER = 2**53 - 1
+MAX_INTEGER = 2**53 - 1
+"""Beyond it JSON's numbers stop being exact."""
 _EXPONENT_FORM = 1e21  # from here on canonical JSON writes an exponent, and a float is read back
 
 
@@ -107,7 +108,7 @@ def parse_json(data: bytes) -> JsonValue:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > 15 and abs(int(digits[:18])) > _MAX_INTEGER:
+    if len(digits) > 15 and abs(int(digits[:18])) > MAX_INTEGER:
         raise ValueError("an integer beyond 2**53")
     return int(digits)
 
@@ -177,7 +178,7 @@ def _number(number: int | float) -> int | float:
         if not number.is_integer() or abs(number) >= _EXPONENT_FORM:
             return float(number)
     whole = int(number)
-    if abs(whole) > _MAX_INTEGER:
+    if abs(whole) > MAX_INTEGER:
         raise CanonicalError(
             f"an integer beyond 2**53 ({str(number)[:40]}) would change on the way; use a string"
         )

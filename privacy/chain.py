@@ -22,7 +22,7 @@ Pure: this module only makes and takes apart lines; `privacy.chainreader` judges
 from dataclasses import dataclass
 from typing import Any, cast
 
-from privacy.canonical import canonical_bytes, parse_json, plain_bytes, sha256_hex
+from privacy.canonical import MAX_INTEGER, canonical_bytes, parse_json, plain_bytes, sha256_hex
 from privacy.entries import Entry, check_entry_json, entry_from_json, entry_to_json
 from privacy.errors import CanonicalError, LedgerError, LedgerTamperedError
 from privacy.signing import (
@@ -64,8 +64,10 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if isinstance(self.sequence, bool) or not isinstance(self.sequence, int):
             raise LedgerError(f"a checkpoint's sequence is an integer, got {self.sequence!r}"[:200])
-        if self.sequence < 0 or not is_lower_hex(self.entry_hash, 64):
-            raise LedgerError("a checkpoint is a sequence >= 0 and 64 lower-case hex digits")
+        if not 0 <= self.sequence <= MAX_INTEGER or not is_lower_hex(self.entry_hash, 64):
+            raise LedgerError(
+                f"a checkpoint is a sequence from 0 to {MAX_INTEGER} and 64 lower-case hex digits"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

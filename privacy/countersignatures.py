@@ -21,7 +21,13 @@ from privacy.chain import Checkpoint
 from privacy.details import check_identifier
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError, SignatureError
-from privacy.signing import SigningKey, is_lower_hex, verify
+from privacy.signing import (
+    PUBLIC_HEX_DIGITS,
+    SIGNATURE_HEX_DIGITS,
+    SigningKey,
+    is_lower_hex,
+    verify,
+)
 
 FORMAT = "dura.countersignature/1"
 _FIELDS = frozenset({"format", "site", "request", "receipt", "ledger", "key", "signature"})
@@ -106,11 +112,15 @@ def countersignature_from_json(value: JsonValue) -> Countersignature:
     """Rebuild a countersignature; `verify_countersignature` still has to be called.
 
     Raises:
-        SignatureError: a field is missing, extra or malformed.
+        SignatureError: a field is missing, extra or malformed, whatever JSON value it is.
     """
     if not isinstance(value, Mapping) or value.keys() != _FIELDS or value["format"] != FORMAT:
         raise SignatureError(f"a countersignature is {FORMAT} with the fields {sorted(_FIELDS)}")
     fields = cast("dict[str, str]", dict(value))
+    digits = {"key": PUBLIC_HEX_DIGITS, "signature": SIGNATURE_HEX_DIGITS}
+    for name, count in digits.items():
+        if not is_lower_hex(fields[name], count):
+            raise SignatureError(f"a countersignature's {name} is {count} lower-case hex digits")
     try:
         ledger = dict(cast("Mapping[str, JsonValue]", value["ledger"]))
         return Countersignature(

@@ -75,12 +75,17 @@ class SigningKey:
         return f"SigningKey(public {fingerprint(self._public_hex)})"
 
 
-@lru_cache(maxsize=64)
-def _public_key(public_hex: str) -> Ed25519PublicKey:
-    if not is_lower_hex(public_hex, PUBLIC_HEX_DIGITS):
+def _public_key(public_hex: object) -> Ed25519PublicKey:
+    # Looked at before the cache is: what comes from a peer may be of any type.
+    if not isinstance(public_hex, str) or not is_lower_hex(public_hex, PUBLIC_HEX_DIGITS):
         raise SignatureError(
-            f"a public key is {PUBLIC_HEX_DIGITS} lower-case hex digits, got {public_hex[:80]!r}"
+            f"a public key is {PUBLIC_HEX_DIGITS} lower-case hex digits, got {public_hex!r:.80}"
         )
+    return _loaded(public_hex)
+
+
+@lru_cache(maxsize=64)
+def _loaded(public_hex: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_hex))
 
 

@@ -26,7 +26,7 @@ from datasites.agent.inbound import Inbox
 from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
 from datasites.agent.refusals import RefusalLog
-from datasites.agent.requests import Request, RequestBook, RequestState
+from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
 from datasites.answers import COUNTERSIGNATURE_FILE
@@ -106,6 +106,8 @@ class Agent:
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
         self._warm = WarmSandboxes(site, unsafe)
         self._running: _Running | None = None
+        self._served: dict[str, int] = {}
+        self._complaints: set[str] = set()
         self._last_event = time.monotonic()
         self._book.clean()
         self._unsettled = True
@@ -196,13 +198,14 @@ class Agent:
                 return
             self._finish(self._running, ending)
             self._running = None
-        for request in self._book.all():
-            if request.state is RequestState.QUEUED and request.sender not in paired:
+        for request in in_turn(self._book.all(), served=self._served):
+            if request.sender not in paired:
                 message = "its sender is not paired any more"
                 self._endings.refuse(request, Reason.PEER_UNPAIRED, message)
-            elif request.state is RequestState.QUEUED:
+            else:
                 self._running = self._start(request, paired[request.sender])
             if self._running is not None:
+                self._served[request.sender] = 1 + max(self._served.values(), default=0)
                 self._link.set_status(sender=request.sender, job=request.job, status="running")
                 return
 
@@ -321,7 +324,9 @@ class Agent:
             try:
                 self._warm.keep(sha, profile)
             except SandboxError as error:
-                log.error("%s", error)
+                if str(error) not in self._complaints:  # it looks several times a second
+                    log.error("%s", error)
+                self._complaints.add(str(error))
 
     def _usable(self, approval: Approval) -> bool:
         return (

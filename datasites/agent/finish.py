@@ -102,8 +102,12 @@ class Finisher:
             case PoolTask():
                 files = _pooled(folder.outputs, job, job.task)
             case TrainTask():
-                encoder = job.bundle.plan.model.encoder_sha256
-                keep_features(self._site, folder.outputs, encoder_sha256=encoder)
+                keep_features(
+                    self._site,
+                    folder.outputs,
+                    dataset_version=job.approval.dataset_version,
+                    encoder_sha256=job.bundle.plan.model.encoder_sha256,
+                )
                 files = _weights(folder.outputs, job)
             case ReportTask():
                 files = _reports(folder.outputs, job)

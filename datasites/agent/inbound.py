@@ -21,10 +21,11 @@ from datasites.syftnet import InboundJob
 from privacy import (
     Countersignature,
     EntryKind,
-    SignatureError,
+    PrivacyError,
     countersignature_entry,
     countersignature_from_json,
     fingerprint,
+    parse_json,
     sha256_hex,
     signed_receipt_from_json,
     verify_countersignature,
@@ -172,10 +173,10 @@ class Inbox:
 
 def _countersignature(data: bytes, *, sender_key: str) -> Countersignature:
     try:
-        signed = countersignature_from_json(json.loads(data))
+        signed = countersignature_from_json(parse_json(data))
         verify_countersignature(signed)
         same = fingerprint(signed.public_hex).replace(" ", "-") == sender_key
-    except (ValueError, RecursionError, SignatureError) as error:
+    except PrivacyError as error:
         raise DatasitesError(f"{COUNTERSIGNATURE_FILE} does not hold: {error}"[:300]) from error
     if not same:
         raise DatasitesError("a receipt is countersigned with the key that was paired")

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from datasites.durable import remove_leftovers
 from datasites.errors import Reason
+from datasites.plans.plan import NAME
 from datasites.site import Site, write_file, write_json
 from datasites.worker.protocol import RESULT_FILE
+
+_ID = re.compile(NAME)
 
 
 class RequestState(StrEnum):
@@ -103,8 +107,10 @@ class RequestBook:
                 self.discard_files(request)
 
     def has(self, request_id: str) -> bool:
-        """Whether the id was seen before."""
-        return (self._folder / f"{request_id}.json").exists()
+        """Whether the id was seen before; what can be no id, such as a path, never was."""
+        return (
+            _ID.fullmatch(request_id) is not None and (self._folder / f"{request_id}.json").exists()
+        )
 
     def get(self, request_id: str) -> Request:
         """The request with this id."""
@@ -136,6 +142,20 @@ class RequestBook:
         self._read = found
         requests = [request for _, request in found.values()]
         return sorted(requests, key=lambda request: (request.received, request.id))
+
+
+def in_turn(requests: Iterable[Request], *, served: Mapping[str, int]) -> list[Request]:
+    """Queued requests in the order in which they are started: researchers take turns. Pure.
+
+    Args:
+        requests: all of them, oldest first.
+        served: researcher to the number of the start that was last theirs.
+
+    Returns:
+        Of each researcher the oldest first, and first of the one whose last turn is longest ago.
+    """
+    queued = [one for one in requests if one.state is RequestState.QUEUED]
+    return sorted(queued, key=lambda one: served.get(one.sender, 0))
 
 
 def _records(folder: Path) -> list[os.DirEntry[str]]:

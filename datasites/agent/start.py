@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.errors import Reason, RefusedError
+from datasites.ingest import shard_version
 from datasites.modelcheck import encoder_problem
 from datasites.plans import (
     APPROVED,
@@ -33,7 +34,7 @@ from datasites.plans import (
 from datasites.plans.store import PlanStore
 from datasites.runtime import runtime_sha256
 from datasites.sandbox import INSIDE
-from datasites.site import Site, now_utc, stamp
+from datasites.site import TRAIN, Site, now_utc, stamp
 from datasites.synthetic import Synthetic, state_of
 from datasites.worker.protocol import JOB_FILE, POOLED_IMAGES, Claim, Job, Profile
 from privacy import BudgetExceededError, Reservation, reserve, sha256_hex, weakest
@@ -126,9 +127,9 @@ class Starter:
         Raises:
             RefusedError: the budget does not allow it.
         """
-        self._reserve(job.request, job.task, job.bundle)
+        self._reserve(job)
         inputs = dict(job.bundle.files)
-        inputs[JOB_FILE] = self._job(job.task, job.bundle).model_dump_json().encode()
+        inputs[JOB_FILE] = self._job(job).model_dump_json().encode()
         return replace(job, inputs=inputs | job.inputs)
 
     def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
@@ -139,7 +140,7 @@ class Starter:
             sender=sender,
             sender_key=sender_key,
             runtime_sha256=runtime_sha256(),
-            dataset_version=self._site.card().dataset_version,
+            dataset_version=self._dataset_version(),
             rounds_started=self.rounds_started(bundle.sha256),
             has_generator=images in (Synthetic.UNDECIDED, Synthetic.ACCEPTED),
             has_pool=(synthetic / POOLED_IMAGES).exists(),
@@ -150,6 +151,11 @@ class Starter:
             ],
             images=images.value,
         )
+
+    def _dataset_version(self) -> str:
+        """Of the shard, where shard and card agree; nothing while an ingest is between the two."""
+        version = self._site.card().dataset_version
+        return version if shard_version(self._site.shard(TRAIN)) == version else ""
 
     def _asked(self, request: Request) -> tuple[Task, Bundle, Approval | None]:
         task = parse_task((self._book.inputs(request.id) / TASK_FILE).read_bytes())
@@ -169,7 +175,8 @@ class Starter:
         runs = self._site.ledger.account().runs.get(plan_sha256, {})
         return [name for name, count in runs.items() for _ in range(count)]
 
-    def _reserve(self, request: Request, task: Task, bundle: Bundle) -> None:
+    def _reserve(self, job: ReadyJob) -> None:
+        request, task, bundle = job.request, job.task, job.bundle
         card = self._site.card()
         moment = stamp(now_utc())
         wanted = Reservation(
@@ -178,7 +185,7 @@ class Starter:
             mechanisms=task_mechanisms(bundle.plan, task, published_units=card.units),
             researcher=request.sender,
             study=bundle.plan.study,
-            dataset_version=card.dataset_version,
+            dataset_version=job.approval.dataset_version,
             code_sha256=bundle.sha256,
             request=f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind,
         )
@@ -189,12 +196,14 @@ class Starter:
         except BudgetExceededError as error:
             raise RefusedError(Reason.BUDGET_EXCEEDED, str(error)) from error
 
-    def _job(self, task: Task, bundle: Bundle) -> Job:
+    def _job(self, ready: ReadyJob) -> Job:
         card = self._site.card()
         account = self._site.ledger.account()
         return Job(
-            plan=bundle.plan,
-            task=task,
+            plan=ready.bundle.plan,
+            task=ready.task,
+            # The approved one: a shard that is put in its place now is not what the job may see.
+            dataset_version=ready.approval.dataset_version,
             published_units=card.units,
             hospital=self._site.settings.name,
             pseudonym_key=self._site.pseudonym_key,

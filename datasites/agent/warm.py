@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasites.errors import SandboxError
@@ -43,8 +44,18 @@ def next_profile(
     return Profile.REPORT if plan.reports is not None else None
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A started sandbox, and the version of the shard that was there when it was."""
+
+    sandbox: SandboxProcess
+    dataset_version: str
+
+
 class WarmSandboxes:
-    """Keeps at most one waiting sandbox for each plan and profile.
+    """Keeps at most one waiting sandbox for each plan and profile, of the present shard.
+
+    One that was started before other images were taken in shows the former ones, or nothing.
 
     Raises:
         SandboxError: from `take`, when no sandbox is to be had on this machine.
@@ -54,25 +65,28 @@ class WarmSandboxes:
         self._site = site
         self._unsafe = unsafe
         self._scratch = site.root / "scratch"
-        self._waiting: dict[tuple[str, Profile], SandboxProcess] = {}
+        self._waiting: dict[tuple[str, Profile], _Waiting] = {}
         # Whatever lies here was left by an agent that was killed.
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def keep(self, plan_sha256: str, profile: Profile | None) -> None:
         """Have a sandbox of `profile` waiting for the plan, and none of another profile."""
         for key in [key for key in self._waiting if key[0] == plan_sha256]:
-            if key[1] is not profile or not self._waiting[key].alive:
+            if key[1] is not profile or not self._of_use(self._waiting[key]):
                 self._drop(key)
         if profile is not None and (plan_sha256, profile) not in self._waiting:
-            self._waiting[plan_sha256, profile] = self._start(plan_sha256, profile)
+            version = self._version()
+            started = self._start(plan_sha256, profile)
+            self._waiting[plan_sha256, profile] = _Waiting(started, version)
 
     def take(self, plan_sha256: str, profile: Profile) -> SandboxProcess:
         """A started sandbox: the waiting one if there is one, else a fresh one."""
-        waiting = self._waiting.pop((plan_sha256, profile), None)
-        if waiting is not None and waiting.alive:
-            return waiting
+        waiting = self._waiting.get((plan_sha256, profile))
+        if waiting is not None and self._of_use(waiting):
+            del self._waiting[plan_sha256, profile]
+            return waiting.sandbox
         if waiting is not None:
-            waiting.end()
+            self._drop((plan_sha256, profile))
         return self._start(plan_sha256, profile)
 
     def end(self) -> None:
@@ -120,8 +134,14 @@ class WarmSandboxes:
             raise SandboxError(f"the job needs {missing}, which is not there; ingest it first")
         return mounts
 
+    def _of_use(self, waiting: _Waiting) -> bool:
+        return waiting.sandbox.alive and waiting.dataset_version == self._version()
+
+    def _version(self) -> str:
+        return self._site.card().dataset_version
+
     def _drop(self, key: tuple[str, Profile]) -> None:
-        sandbox = self._waiting.pop(key)
+        sandbox = self._waiting.pop(key).sandbox
         sandbox.end()
         shutil.rmtree(sandbox.folder.root, ignore_errors=True)
 

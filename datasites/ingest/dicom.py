@@ -2,7 +2,8 @@
 
 The order of checks, each before the next costs anything, and each with its own refusal:
 
-1. the file is DICOM inside and holds one grey image: no colour, no film of several frames;
+1. the file is DICOM inside, not larger than any slice is, packed or unpacked (a deflated file is a
+   decompression bomb's place), and holds one grey image: no colour, no film of several frames;
 2. no text is burned into the pixels: refused are files that say so (Burned In Annotation `YES`),
    and screen captures (Secondary Capture) that do not say `NO`;
 3. the size in its header is sane, as for any image (`datasites.ingest.pixels`);
@@ -20,20 +21,26 @@ only in memory, to be made a keyed pseudonym (`datasites.ingest.patients`).
 from __future__ import annotations
 
 import math
+import os
 import struct
+import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.pixels.processing import apply_modality_lut
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from datasites.ingest.errors import ImageError, RefusalReason
 
 DICOM_RULES = "dicom-voi/1"
 """Changes whenever the same DICOM file would give other pixels."""
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Of a file, and of what it unpacks to; 50 million pixels of 16 bits are 100 MB."""
 
 Plane = NDArray[np.float64]
 
@@ -49,6 +56,7 @@ _HEADER_ERRORS = (
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
 """What pydicom raises on files that are not what they claim; it has no common base for them."""
 _PIXEL_ERRORS = (*_HEADER_ERRORS, IndexError, RuntimeError)
@@ -67,6 +75,7 @@ def read_header(file: BinaryIO) -> Dataset:
         ImageError: the file is no DICOM image that can be used; `reason` says why.
     """
     try:
+        _check_bulk(file)
         data = dcmread(file)
         _check_kind(data)
         _check_burned_in(data)
@@ -131,6 +140,30 @@ def windowed(values: Plane, *, center: float, width: float, function: str = "LIN
     if function == "LINEAR":
         center, width = center - 0.5, max(width - 1.0, 1e-9)
     return np.asarray(np.clip((values - center) / width + 0.5, 0.0, 1.0))
+
+
+def _check_bulk(file: BinaryIO) -> None:
+    """Refuse what would fill the memory before anything about it is known."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size <= MAX_FILE_BYTES:
+        read_preamble(file, force=False)
+        meta = read_dataset(
+            file,
+            is_implicit_VR=False,
+            is_little_endian=True,
+            stop_when=lambda tag, _vr, _length: tag.group != 2,
+        )
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+            size = len(unpack.decompress(file.read(), MAX_FILE_BYTES + 1))
+    file.seek(0)
+    if size > MAX_FILE_BYTES:
+        raise _refused(
+            RefusalReason.ABSURD_SIZE,
+            f"more than {MAX_FILE_BYTES} bytes, packed or unpacked, which no slice has; export the "
+            "slices as files of their own",
+        )
 
 
 def _check_kind(data: Dataset) -> None:

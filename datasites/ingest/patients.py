@@ -5,6 +5,10 @@ themselves (PatientID), in the files' names (a regular expression with the group
 CSV table with the columns ``file`` and ``patient``. An image may have a number from each; they are
 taken for numbers of one patient, and the units of both are one.
 
+Numbers that differ only in case, in width or composition of their characters, or in spaces, as
+they do between a scanner, a file's name and a spreadsheet, are the same number: two patients taken
+for one cost accuracy, one taken for two would cost them their privacy.
+
 A number leaves this module only as its HMAC-SHA256 under the site's key, and even that is kept in
 memory only: neither a shard nor a report nor the ledger holds one.
 
@@ -18,6 +22,7 @@ import csv
 import hashlib
 import hmac
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +111,10 @@ def _numbers(
 
 
 def _pseudonym(number: str, key: bytes) -> str:
-    return hmac.new(key, b"dura.patient/1\0" + number.encode(), hashlib.sha256).hexdigest()
+    """One for all ways of writing a number: two units of one patient would void the guarantee."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", number).casefold())
+    plain = " ".join(folded.split()).encode(errors="surrogatepass")
+    return hmac.new(key, b"dura.patient/1\0" + plain, hashlib.sha256).hexdigest()
 
 
 def _compiled(text: str) -> re.Pattern[str]:

@@ -27,7 +27,8 @@ PLAN_FILE = "plan.json"
 T = TypeVar("T", bound=BaseModel)
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,128}$")]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from datasites.ingest.errors import ShardError
 from datasites.ingest.shard import Shard
 from datasites.ingest.shardstore import load_shard
 from datasites.plans import MODEL_FILE, WEIGHTS_FILE
@@ -51,6 +52,20 @@ class JobFiles:
     def weights(self) -> bytes:
         """The weights that came with the task."""
         return (self._inputs / WEIGHTS_FILE).read_bytes()
+
+    def training_shard(self) -> Shard:
+        """The training shard, its hash verified: the one that was approved, and no other.
+
+        Raises:
+            ShardError: it was replaced since the job was checked and its spend reserved.
+        """
+        shard = self.shard("train")
+        if shard.version != self.job.dataset_version:
+            raise ShardError(
+                f"the shard is {shard.version[:12]}, but {self.job.dataset_version[:12]} was "
+                "approved; it was replaced while the job waited"
+            )
+        return shard
 
     def shard(self, name: str) -> Shard:
         """The shard mounted as `name`, its hash verified."""

@@ -24,7 +24,7 @@ def run(files: JobFiles) -> int:
     part = job.plan.generator
     if not isinstance(job.task, GenerateTask) or part is None:
         raise TypeError("a generate job needs a generate task and a plan with a generator")
-    shard = files.shard("train")
+    shard = files.training_shard()
     generator = open_generator(part, classes=job.plan.classes, checkpoint=files.checkpoint)
     result = adapt_generator(
         generator,

@@ -71,6 +71,8 @@ class Job(_Message):
     Attributes:
         plan: the approved plan.
         task: what was asked under it.
+        dataset_version: of the training shard that was approved and is paid for; a job that sees
+            another one does nothing.
         published_units: the hospital's published, noised number of privacy units. Gradients are
             divided by sampling rate times this, never by an exact or realised count.
         hospital: the hospital's display name.
@@ -82,6 +84,7 @@ class Job(_Message):
 
     plan: Plan
     task: Annotated[Task, Field(discriminator="kind")]
+    dataset_version: str
     published_units: Annotated[float, Field(gt=0)]
     hospital: str
     pseudonym_key: str

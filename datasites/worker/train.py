@@ -52,7 +52,7 @@ def run(files: JobFiles) -> int:
     model = load_classifier(files)
     if files.model_text is not None:
         check_file_model(model, job.plan)
-    shard = files.shard("train")
+    shard = files.training_shard()
     result = train_dp(
         model,
         losses=_losses(files, model, shard),

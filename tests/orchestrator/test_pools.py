@@ -8,7 +8,7 @@ import torch
 from datasites import Answer, Status, make_bundle, plan_events
 from datasites.plans.tasks import PoolTask
 from models import unpack_generators, weights_to_bytes
-from orchestrator.pools import pool_task
+from orchestrator.pools import of_one_make, pool_task
 from orchestrator.study import study_plan
 from privacy import sha256_hex
 
@@ -94,6 +94,33 @@ def test_weights_that_are_none_are_not_passed_on(pooling):
     pooling.train()
     assert pooling.folder.load().refusals == {C: ["not_finite"]}
     assert [len(files) for _, files in made] == [1]
+
+
+def _reordered():
+    """The same tensors in a file that Dura would not write: a header with spaces at its end."""
+    data = _weights(2)
+    length = int.from_bytes(data[:8], "little")
+    return (length + 8).to_bytes(8, "little") + data[8 : 8 + length] + b" " * 8 + data[8 + length :]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [weights_to_bytes({"x": torch.ones(3)}), weights_to_bytes({"y": torch.ones(2)}), _reordered()],
+    ids=["another shape", "another name", "other bytes of the same"],
+)
+def test_one_hospital_does_not_spoil_the_pool_of_all(pooling, bad):
+    """What fits no hospital's generator would fail every hospital's job; it is left out, named."""
+    pooling.hospitals[C].answers["generator"] = _releases(bad)
+    made = _asked(pooling, A)
+    pooling.train()
+    assert pooling.folder.load().refusals == {C: ["make_differs"]}
+    assert [files for _, files in made] == [[_weights(1)]]
+
+
+def test_where_no_make_is_most_all_are_passed_on():
+    released = {A: _weights(0), B: weights_to_bytes({"y": torch.ones(2)})}
+    assert of_one_make(released) == released
+    assert of_one_make({}) == {}
 
 
 def test_a_resumed_run_does_not_ask_again(pooling):

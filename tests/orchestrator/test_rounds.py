@@ -13,11 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasites import ANSWER_FILE, Answer, RelayError, Status, Timing
+from datasites import ANSWER_FILE, Answer, MailboxError, RelayError, Status, Timing
 from datasites.errors import Reason
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
+from orchestrator.researcher import plan_job
 from orchestrator.rounds import covered_s
 from orchestrator.runstate import RunState
 from privacy import Checkpoint, SigningKey, Unit, verify_countersignature
@@ -77,6 +78,10 @@ POISONS = {
     "a header of 8 EiB": (raw(b"\xff" * 8 + b"{}"), "bad_weights"),
     "huge": (weights_that(lambda w: first(w, lambda t: t + 1e6)), "norm_too_large"),
     "no weights": (lambda h, task, _: h.answer(task, {}), "no_weights"),
+    "weights that no receipt names": (
+        lambda h, task, data: h.answer(task, {}) | {WEIGHTS: data},
+        "receipt_invalid",
+    ),
     "no receipt": (
         lambda h, task, _: {
             ANSWER_FILE: Answer(request=task.request, status=Status.DONE)
@@ -128,6 +133,12 @@ def _edited(hospital, task, data):
     return files | {ANSWER_FILE: json.dumps(answer).encode()}
 
 
+def _huge(receipt):
+    whole = json.loads(receipt)
+    whole["receipt"]["epsilon_total"] = 10**400
+    return json.dumps(whole)
+
+
 LIES = {
     "signed by another key": _signed_by_another,
     "weights swapped after signing": _swapped,
@@ -135,6 +146,10 @@ LIES = {
     "of another site": _receipt_with(site=A),
     "of another plan": _receipt_with(plan_sha256="f" * 64),
     "of another request": _receipt_with(request="tumours-other-r0001"),
+    "of another study": _receipt_with(study="another"),
+    "an epsilon beyond all numbers": lambda h, t, w: h.answer(
+        t, {WEIGHTS: w}, receipt=_huge(h.receipt(t, {WEIGHTS: w}))
+    ),
     "no receipt at all": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[]"),
     "nested without end": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[" * 100_000),
     "an answer to something else": lambda h, t, w: h.answer(
@@ -193,6 +208,27 @@ def test_a_relay_that_goes_and_comes_back_costs_time_only(world):
     assert (state.rounds_done, state.refusals) == (2, {})
     for hospital in world.hospitals.values():
         assert len(hospital.asked) == len(set(hospital.asked)) == 3
+
+
+def test_a_hospital_whose_folder_takes_nothing_stops_nobody_else(world):
+    """It is the first to be asked, in every step; the others train, are aggregated and thanked."""
+    link, submit = world.researcher.link, world.researcher.link.submit
+
+    def closed(*, site, **fields):
+        if site == A:
+            raise MailboxError("Permission denied")
+        submit(site=site, **fields)
+
+    link.submit = closed
+    world.train()
+    state = world.folder.load()
+    assert (state.rounds_done, state.refusals) == (2, {A: ["timed_out"] * 3})
+    assert [line.hospital for line in state.contributions] == [B, C, B, C]
+    for site in (B, C):
+        assert len(world.hospitals[site].countersigned) == 3
+    with pytest.raises(MailboxError):
+        world.researcher.submit_plan(world.bundle)
+    assert all(plan_job(world.bundle) in world.hospitals[site].asked for site in (B, C))
 
 
 def test_a_clock_that_is_set_neither_ends_nor_lengthens_a_round(world, monkeypatch):

@@ -95,6 +95,40 @@ def test_what_was_not_sent_to_them_is_refused(served, change):
     assert _kept(world) == []
 
 
+@pytest.mark.parametrize("name", ["../card", "../refusals", "/etc/hostname", "t1/../t1", ".."])
+def test_a_request_that_is_a_path_is_looked_for_nowhere(served, name):
+    """The key is right and the signature holds; files that the site has are no requests."""
+    world = served.world
+    (world.site.root / "refusals.json").write_text("{}")
+    _send(served, _signed(world, request=name), "back")
+    assert world.answer("back").reason is Reason.MALFORMED_REQUEST
+    assert _kept(world) == []
+
+
+ODD = (None, True, 1, 10**30, float("nan"), [], {}, [[1]], "", "\x00", "\ud800", "../card")
+
+
+@pytest.mark.parametrize("field", ["format", "site", "request", "receipt", "ledger", "key",
+                                   "signature", "sequence", "entry_hash"])  # fmt: skip
+def test_whatever_a_field_holds_the_agent_goes_on(served, field):
+    """Each of these is refused in its turn; none ends the agent or stays in its inbox."""
+    world = served.world
+    whole = json.loads(canonical_bytes(countersignature_to_json(_signed(world))))
+    inner = field in whole["ledger"]
+    for number, value in enumerate(ODD):
+        fields = {"ledger": {**whole["ledger"], field: value}} if inner else {field: value}
+        data = json.dumps({**whole, **fields}).encode()
+        job = f"back-{number}"
+        world.link.submit(site=HOSPITAL, job=job, files={COUNTERSIGNATURE_FILE: data})
+    for _ in ODD:
+        served.agent.step()
+    for number, _ in enumerate(ODD):
+        assert world.answer(f"back-{number}").reason is Reason.MALFORMED_REQUEST
+    assert _kept(world) == []
+    _send(served, _signed(world), "right")
+    assert len(_kept(world)) == 1
+
+
 def test_what_is_no_countersignature_is_refused(served):
     world = served.world
     for number, data in enumerate((b"{", b"[]", b"[" * 100_000)):

@@ -344,11 +344,28 @@ def test_features_are_checked_and_stay_until_the_shard_goes(by_hand):
     assert features_folder(world.site).is_dir()
     assert not stale.exists()
     for encoder in ("a" * 64, "b" * 64, "b" * 64):
-        keep_features(world.site, by_hand.folder.outputs, encoder_sha256=encoder)
+        version = world.site.card().dataset_version
+        keep_features(
+            world.site, by_hand.folder.outputs, dataset_version=version, encoder_sha256=encoder
+        )
     names = {path.name for path in features_folder(world.site).iterdir()}
     assert names == {"features.npy", f"features-{'b' * 64}.npy"}
     drop_features(world.site)
     assert not world.site.features.exists()
+
+
+def test_features_of_images_that_were_replaced_meanwhile_are_not_kept(by_hand):
+    """The job saw the former shard; under the new one's name they would stand for other images."""
+    world = by_hand.world
+    by_hand.begin(world.task())
+    by_hand.result(1)
+    by_hand.write(
+        weights__safetensors=world.weights, features__npy=_npy(np.ones((16, 3), np.float32))
+    )
+    card = world.site.card().model_copy(update={"dataset_version": "e" * 64})
+    (world.site.root / "card.json").write_text(card.model_dump_json())
+    by_hand.finish()
+    assert not list(world.site.features.glob("*/*"))
 
 
 def test_no_unreleased_byte_lies_below_the_syftbox_or_on_the_relay(by_hand):

@@ -15,6 +15,7 @@ from datasites import peers, review
 from datasites.agent import inbound
 from datasites.agent.agent import participant
 from datasites.agent.refusals import EACH, RefusalLog, worth_an_entry
+from datasites.agent.requests import Request, RequestState, in_turn
 from datasites.answers import Answer, Status
 from datasites.desk import Desk, ItemState
 from datasites.errors import PeerKeyError, PlanError, Reason, SettingsError, SiteBusyError
@@ -57,6 +58,28 @@ def test_a_broken_count_writes_more_and_never_less(site):
     (site.root / "refusals.json").write_text("{")
     RefusalLog(site).record(peer="p", action="a", resource="r", code="c")
     assert [one.entry.reason for one in site.ledger.entries()][-2:] == ["c", "c"]
+
+
+def _queued(number: int, sender: str, state: RequestState = RequestState.QUEUED) -> Request:
+    return Request(f"r{number}", f"r{number}", sender, f"{number:04}", state)
+
+
+def test_a_researcher_with_a_full_queue_does_not_make_another_wait_for_all_of_it():
+    """Eve fills her sixteen places first; Ann, who comes last, has every other turn."""
+    waiting = [_queued(number, "eve") for number in range(16)]
+    waiting += [_queued(20, "eve", RequestState.RUNNING)]
+    waiting += [_queued(number, "ann") for number in range(30, 33)]
+    served: dict[str, int] = {}
+    order = []
+    while turn := in_turn(waiting, served=served):
+        order.append(turn[0])
+        served[turn[0].sender] = 1 + max(served.values(), default=0)
+        waiting.remove(turn[0])
+    assert [one.sender for one in order[:7]] == ["eve", "ann"] * 3 + ["eve"]
+    for sender in ("eve", "ann"):
+        own = [one.received for one in order if one.sender == sender]
+        assert own == sorted(own)
+    assert len(order) == 19
 
 
 def test_a_flood_of_requests_is_refused_and_its_files_are_dropped(world, monkeypatch):

@@ -12,10 +12,12 @@ import os
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from datasites.answers import Answer, PlanDecision, Status
 from datasites.errors import Reason, RefusedError, RelayError, SiteBusyError
+from datasites.ingest import load_shard, make_shard, save_shard
 from datasites.plans import GenerateTask, ReportTask, make_bundle, parse_task, task_bytes
 from datasites.plans.store import PlanStore
 from datasites.review import reject, revoke
@@ -97,6 +99,20 @@ def test_a_plan_that_changed_on_disk_is_refused(approved, edit):
     path = approved.site.root / "plans" / approved.bundle.sha256 / "plan.json"
     path.write_bytes(path.read_bytes().replace(*edit))
     _refused(approved.refuse(approved.task()), Reason.PLAN_CHANGED)
+
+
+def test_a_shard_that_the_card_does_not_know_is_not_trained_on(approved, cold):
+    """As it lies after a death in the middle of an ingest: the shard is new, its card is not."""
+    shard = load_shard(approved.site.shard("train"))
+    other = make_shard(
+        images=np.array(shard.images)[::-1],
+        labels=np.array(shard.labels)[::-1],
+        units=np.arange(len(shard.labels)),
+        classes=shard.classes,
+        rules=shard.rules,
+    )
+    save_shard(other, approved.site.shard("train"), replace=True)
+    assert approved.refuse(approved.task()).reason is Reason.DATASET_CHANGED
 
 
 @pytest.mark.parametrize("how", ["edited", "cut"])

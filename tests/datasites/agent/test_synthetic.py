@@ -16,7 +16,7 @@ from datasites.errors import PlanError, Reason
 from datasites.ingest import load_shard
 from datasites.plans import GenerateTask, make_bundle
 from datasites.review import revoke
-from datasites.synthetic import Synthetic, decide, state_of
+from datasites.synthetic import Synthetic, accept_by_rule, decide, state_of
 
 IMAGES = "synthetic_images.npy"
 
@@ -162,6 +162,23 @@ def test_what_was_altered_since_is_not_accepted(generate, what):
         path.write_text(path.read_text().replace('"ann"', '"eve"'))
     assert _state(world) is Synthetic.UNDECIDED
     assert world.refuse(world.task("t1")).reason is Reason.SYNTHETIC_UNDECIDED
+
+
+@pytest.mark.parametrize("target", ["a patient of the shard", "nobody here"])
+def test_whether_a_pool_is_accepted_tells_nothing_of_who_is_here(generate, target):
+    """A pool's weights come from outside: a researcher can have them draw any image they like."""
+    world = generate(suspects_at_most=0.0)
+    folder = world.site.synthetic(world.bundle.sha256)
+    real = np.array(load_shard(world.site.shard("train")).images[:2])[:, ::2, ::2]
+    noise = np.random.default_rng(7).integers(0, 255, (2, 16, 16)).astype(np.uint8)
+    drawn = real if target == "a patient of the shard" else noise
+    for name in ("pooled_labels.npy", "pooled_sources.npy", "pooled.json"):
+        (folder / name).write_bytes(_npy(np.zeros(2, np.int64)))
+    (folder / "pooled_images.npy").write_bytes(_npy(drawn))
+    assert _state(world) is Synthetic.UNDECIDED
+    accept_by_rule(world.site, world.bundle.sha256)
+    assert _state(world) is Synthetic.ACCEPTED
+    assert "of 2 nearer than" in _said("copies", world)  # its own two, none of the pool's
 
 
 def test_a_decision_needs_a_name_a_reason_and_images(mixing, generate):

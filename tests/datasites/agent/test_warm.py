@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from datasites.agent.warm import next_profile
+from datasites.agent.warm import WarmSandboxes, next_profile
 from datasites.plans import DeclaredOutput
+from datasites.sandbox import JobFolder
 from datasites.worker.protocol import Profile
 
 
@@ -34,6 +35,39 @@ def test_images_of_others_are_waited_for_until_the_first_round(
     full = plan.model_copy(update={"generator": generator, "outputs": (*plan.outputs, declared)})
     found = next_profile(full, rounds_started=rounds, has_generator=True, has_pool=pooled)
     assert found is expected
+
+
+class Waiting:
+    """Stands for a started sandbox, of which nothing is asked here but whether it lives."""
+
+    alive = True
+
+    def __init__(self, folder):
+        self.folder, self.ended = JobFolder(folder), False
+        self.folder.create()
+
+    def end(self):
+        self.ended = True
+
+
+def test_a_sandbox_that_shows_the_former_shard_gets_no_job(world, monkeypatch, tmp_path):
+    """New images came in while it waited; its mount shows the old ones, or an empty folder."""
+    warm, count = WarmSandboxes(world.site), iter(range(9))
+    monkeypatch.setattr(warm, "_start", lambda *_: Waiting(tmp_path / f"box{next(count)}"))
+    sha = world.bundle.sha256
+    warm.keep(sha, Profile.TRAIN)
+    first = warm._waiting[sha, Profile.TRAIN].sandbox
+    warm.keep(sha, Profile.TRAIN)
+    assert warm._waiting[sha, Profile.TRAIN].sandbox is first
+    card = world.site.card()
+    for number, ask in enumerate((warm.keep, warm.take)):
+        waiting = warm._waiting[sha, Profile.TRAIN].sandbox
+        other = card.model_copy(update={"dataset_version": str(number) * 64})
+        (world.site.root / "card.json").write_text(other.model_dump_json())
+        found = ask(sha, Profile.TRAIN) or warm._waiting[sha, Profile.TRAIN].sandbox
+        assert found is not waiting
+        assert waiting.ended
+        assert not waiting.folder.root.exists()
 
 
 def test_a_plan_without_reports_ends_with_its_rounds(plan):

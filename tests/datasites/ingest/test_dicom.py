@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.pixels.processing import apply_modality_lut, apply_windowing
-from pydicom.uid import JPEGLSLossless, RLELossless, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
-from datasites.ingest.errors import ImageError
+from datasites.ingest.dicom import MAX_FILE_BYTES
+from datasites.ingest.errors import ImageError, RefusalReason
 from datasites.ingest.pixels import ReadImage, read_all, read_image
 
 SIDE = 64
@@ -150,3 +156,33 @@ def test_no_cut_and_no_flip_of_bits_is_more_than_a_refusal(dicom, ramp, tmp_path
         target.write_bytes(data)
         (result,) = read_all([target], 16, workers=1)
         assert isinstance(result, ReadImage | ImageError)
+
+
+def _deflated(path, dicom, ramp, **tags):
+    data = dcmread(dicom(path, ramp, **tags))
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dcmwrite(path, data, enforce_file_format=True)
+    return path
+
+
+def test_a_deflated_file_is_read(dicom, ramp, tmp_path):
+    plain = read_image(dicom(tmp_path / "a.dcm", ramp), SIDE)
+    deflated = read_image(_deflated(tmp_path / "b.dcm", dicom, ramp), SIDE)
+    np.testing.assert_array_equal(deflated.pixels, plain.pixels)
+    assert deflated.patient == plain.patient
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(dicom, ramp, tmp_path, monkeypatch):
+    path = _deflated(tmp_path / "a.dcm", dicom, ramp, EncapsulatedDocument=bytes(2_000_000))
+    assert path.stat().st_size < 20_000
+    assert read_image(path, SIDE).patient == "P-1"
+    monkeypatch.setattr("datasites.ingest.dicom.MAX_FILE_BYTES", 1_000_000)
+    monkeypatch.setattr("datasites.ingest.dicom.dcmread", None)  # it would unpack all of it
+    assert _reason(path).reason is RefusalReason.ABSURD_SIZE
+
+
+def test_a_file_larger_than_any_slice_is_refused_unread(dicom, ramp, tmp_path):
+    path = dicom(tmp_path / "a.dcm", ramp)
+    with path.open("r+b") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # a hole: it lies on no disk
+    assert _reason(path).reason is RefusalReason.ABSURD_SIZE

@@ -32,6 +32,18 @@ def named(tmp_path, draw, write):
     return make
 
 
+@pytest.mark.parametrize(
+    "other", ["p-0012 ", "P-0012", "Ｐ-００１２", "p-0012\t", " P-0012"], ids=ascii
+)
+def test_a_number_written_in_another_way_is_the_same_patient(other):
+    rule = UnitRule()
+    one, same = pseudonyms([Path("a"), Path("b")], ["p-0012", other], rule, key=KEY)
+    assert one == same
+    composed, decomposed = pseudonyms([Path("a"), Path("b")], ["é1", "e\u03011"], rule, key=KEY)
+    assert composed == decomposed
+    assert len({*pseudonyms([Path("a"), Path("b")], ["p-0012", "p-00 12"], rule, key=KEY)}) == 2
+
+
 def _brighter(plane):
     return np.clip(plane.astype(int) + 2, 0, 255).astype(np.uint8)
 

@@ -112,11 +112,13 @@ def make_files(tmp_path: Path, plan: Plan, weights: bytes, shard: Shard, test_sh
         inputs: dict[str, bytes] | None = None,
         data: dict[str, bytes] | None = None,
         epsilon: float = 2.5,
+        dataset_version: str | None = None,
     ) -> JobFiles:
         root = tmp_path / f"job{next(count)}"
         job = Job(
             plan=plan,
             task=task,
+            dataset_version=shard.version if dataset_version is None else dataset_version,
             published_units=published_units,
             hospital="A",
             pseudonym_key=KEY,

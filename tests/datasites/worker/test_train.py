@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from datasites.ingest import make_shard, save_shard
+from datasites.ingest.errors import ShardError
 from datasites.plans import AugmentPart, ModelPart
-from datasites.worker import train
+from datasites.worker import generate, train
 from datasites.worker.protocol import FEATURES, MOST_FEATURES
 from models import (
     WeightsError,
@@ -77,6 +78,18 @@ def test_the_published_number_of_units_divides_the_gradient(moved, train_task):
     few, many = moved(task, published_units=4.0), moved(task, published_units=40.0)
     assert few.norm() > 0
     assert torch.allclose(few, 10 * many, atol=1e-5)
+
+
+@pytest.mark.parametrize("work", [train, generate], ids=["train", "generate"])
+def test_a_shard_that_was_put_in_the_approved_ones_place_is_not_touched(
+    work, make_files, train_task, generate_task
+):
+    """An ingest between check and start: what is mounted is real, and not what was approved."""
+    task = train_task(steps=1) if work is train else generate_task
+    files = make_files(task, dataset_version="e" * 64)
+    with pytest.raises(ShardError, match="replaced while the job waited"):
+        work.run(files)
+    assert not list(files._outputs.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -247,7 +260,6 @@ def test_a_unit_moves_a_step_by_its_clip_however_many_views_it_has(
     """All images here are of one unit, so a step's whole sum is that unit's."""
     turned = _viewed(plan, AugmentPart(rotate_deg=45.0, shift=0.5), views)
     task = train_task(steps=1, learning_rate=1.0)
-    files = make_files(task, plan=turned, published_units=1.0)
     one = make_shard(
         images=shard.images,
         labels=shard.labels,
@@ -255,6 +267,7 @@ def test_a_unit_moves_a_step_by_its_clip_however_many_views_it_has(
         classes=shard.classes,
         rules="one unit",
     )
+    files = make_files(task, plan=turned, published_units=1.0, dataset_version=one.version)
     save_shard(one, files._data / "train", replace=True)
     train.run(files)
     change = _vector(output(files, "weights.safetensors")) - _vector(weights)
