@@ -23,9 +23,10 @@ from models import (
 )
 from orchestrator.errors import QuorumError, StudyError
 from orchestrator.office import Office
+from orchestrator.progress import Watcher
 from orchestrator.report_requests import InboxRow, ReportRequests, inbox
 from orchestrator.results import write_results
-from orchestrator.rounds import StudyRun, Watcher
+from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder, RunState
 from orchestrator.scoring import TestSet, bundle_model, model_metadata
 from orchestrator.told import Told

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,6 +26,19 @@ from orchestrator.curves import RoundScore
 
 USABLE = frozenset({"done", "held"})
 UNSANDBOXED = "UNSAFE: the job ran without a sandbox"
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes (progress bars, logs)."""
+
+    def begin(self, what: str, hospitals: int) -> None:
+        """A step begins in which this many hospitals are asked."""
+
+    def answered(self, hospital: str, outcome: str) -> None:
+        """A hospital answered, or was given up."""
+
+    def scored(self, score: RoundScore) -> None:
+        """A round was aggregated and scored."""
 
 
 class RoundProgress:

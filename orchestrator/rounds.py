@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -36,14 +35,9 @@ from models import Evaluation, WeightsError, weights_from_bytes, weights_to_byte
 from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
-from orchestrator.errors import (
-    QuorumError,
-    UpdateReason,
-    UpdateRefusedError,
-    VerificationError,
-)
+from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
 from orchestrator.pools import of_one_make, pool_task, released_generator
-from orchestrator.progress import UNSANDBOXED
+from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
 from orchestrator.told import Told
@@ -52,19 +46,6 @@ from privacy import sha256_hex
 
 POLL_S = 0.1
 log = logging.getLogger("dura.rounds")
-
-
-class Watcher(Protocol):
-    """Who is told how a run goes (progress bars, logs)."""
-
-    def begin(self, what: str, hospitals: int) -> None:
-        """A step begins in which this many hospitals are asked."""
-
-    def answered(self, hospital: str, outcome: str) -> None:
-        """A hospital answered, or was given up."""
-
-    def scored(self, score: RoundScore) -> None:
-        """A round was aggregated and scored."""
 
 
 @dataclass(frozen=True)
