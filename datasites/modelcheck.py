@@ -103,7 +103,7 @@ def encoder_facts(plan: Plan, *, folder: str) -> EncoderFacts | None:
 def encoder_problem(plan: Plan, *, folder: str) -> str:
     """Why this site does not hold the encoder that a plan names; empty if it does.
 
-    Every byte of it is looked at, nothing of it is built: a task is refused in milliseconds.
+    Every byte of it is looked at, nothing of it is built: a task is refused without PyTorch.
     """
     from models import ModelsError, check_encoder
 

@@ -82,7 +82,7 @@ class EncoderCard(BaseModel):
         backbone: the torchvision backbone; None for Dura's own trunk.
         saw: everything the weights were fitted to.
         never_saw: what they were not.
-        made_by: the command, its settings and seed.
+        made_by: what made it, with its settings and seed.
         licence: of the weights and of what they started from.
         measured: figures on phantoms, by name.
         limits: what it should not be used for.

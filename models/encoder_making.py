@@ -75,11 +75,11 @@ class EncoderSettings:
         if (self.weights is not None) != bool(self.saw.strip()):
             raise WeightsError(
                 "say what the weights of your file were trained on, in the card that hospitals "
-                "read: --saw TEXT, with --weights FILE only"
+                "read: give saw with weights of your own, and without them neither"
             )
         for name, words in (("saw", self.saw), ("licence", self.licence)):
             if len(words) > MOST_WORDS or not words.isprintable():
-                raise WeightsError(f"--{name} has at most {MOST_WORDS} printable characters")
+                raise WeightsError(f"{name} has at most {MOST_WORDS} printable characters")
         if not 1 <= self.dimension <= MOST_DIMENSIONS or self.phantoms < 2 * self.dimension:
             raise WeightsError(
                 f"{self.dimension} dimensions fitted to {self.phantoms} phantoms: have 1 to "
@@ -165,7 +165,7 @@ def _card(
             f"{settings.phantoms} phantoms drawn by models.phantom_varied: mean and projection",
         ),
         never_saw="not known: nobody looked through what the backbone was trained on",
-        made_by=_command(settings),
+        made_by=_how(settings),
         licence=settings.licence.strip()
         or ("BSD-3-Clause, as torchvision; ImageNet has terms of its own" if ours else "not told"),
         measured={"accuracy_on_fresh_phantoms": round(measured, 4)},
@@ -176,9 +176,9 @@ def _card(
     )
 
 
-def _command(settings: EncoderSettings) -> str:
-    weights = f" --weights {settings.weights.name}" if settings.weights is not None else ""
+def _how(settings: EncoderSettings) -> str:
+    weights = f", weights {settings.weights.name}" if settings.weights is not None else ""
     return (
-        f"models.encoder_making: {settings.architecture} --norm {settings.norm}{weights} "
-        f"--dimension {settings.dimension} --phantoms {settings.phantoms} --seed {settings.seed}"
+        f"models.encoder_making: {settings.architecture}, norm {settings.norm}{weights}, "
+        f"dimension {settings.dimension}, phantoms {settings.phantoms}, seed {settings.seed}"
     )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites import SYNTHETIC_BATCH, AugmentPart, Plan
+from datasites import SYNTHETIC_BATCH, AugmentPart, GeneratorPart, Plan, StableDiffusionPart
 from models import AugmentSettings, EncoderHead, build_augment, build_model, normalise
 from orchestrator.ablation import Ablation, Extra, HospitalImages, Synthetic
 from orchestrator.accuracy_cases import HEAD, Case
@@ -81,7 +81,7 @@ class HeadBench:
         generator = torch.Generator().manual_seed(case.seed)
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(case, rows, generator) for rows in division.hospitals]
-        public = [self._public_loss(case, place, generator) for place in range(len(counts))]
+        public = self._public_losses(case, division, counts, generator)
         head = nn.Linear(self._features.shape[1], len(self._data.classes), bias=False)
         nn.init.zeros_(head.weight)
 
@@ -155,19 +155,26 @@ class HeadBench:
 
         return varied
 
-    def _public_loss(
-        self, case: Case, place: int, generator: torch.Generator
-    ) -> Callable[[nn.Module], Tensor] | None:
+    def _public_losses(
+        self, case: Case, division: Division, counts: list[float], generator: torch.Generator
+    ) -> list[Callable[[nn.Module], Tensor] | None]:
+        """For each hospital the loss on what is added to its images, if anything is."""
         if case.added in (Synthetic.NONE, Synthetic.CLASSICAL):
-            return None
-        study, _ = default_study(epsilon=WITHOUT, classes=self._data.classes, generator=True)
-        extra = self._ablation(case.alpha, case.seed, case.share).added(place, case.added)
+            return [None] * len(counts)
+        ablation = self._ablation(case, division, counts)
+        places = range(len(counts))
+        return [self._public_loss(ablation.added(n, case.added), generator) for n in places]
+
+    def _public_loss(
+        self, extra: Extra, generator: torch.Generator
+    ) -> Callable[[nn.Module], Tensor]:
+        weight, _ = self._generating
         features, labels = self._synthetic(extra), torch.from_numpy(extra.labels)
 
         def loss(network: nn.Module) -> Tensor:
             pick = torch.randint(len(labels), (SYNTHETIC_BATCH,), generator=generator)
             entropy = functional.cross_entropy(network(features[pick]), labels[pick])
-            return study.train.synthetic_weight * entropy
+            return weight * entropy
 
         return loss
 
@@ -176,28 +183,31 @@ class HeadBench:
         images = normalise(torch.from_numpy(extra.images))
         return self._model.features(functional.interpolate(images, size=size, mode="bilinear"))
 
-    def _ablation(self, alpha: float | None, seed: int, share: float) -> Ablation:
+    def _ablation(self, case: Case, division: Division, counts: list[float]) -> Ablation:
         """That of a division; the last one's generators are kept."""
-        key = (alpha, seed, share)
+        key = (case.alpha, case.seed, case.share)
         if key not in self._ablations:
-            self._ablations = {key: self._new_ablation(*key)}
+            data = self._data
+            hospitals = [
+                HospitalImages(
+                    images=data.images[rows],
+                    labels=data.labels[rows],
+                    units=dense(data.units[rows]),
+                    published_units=count,
+                )
+                for rows, count in zip(division.hospitals, counts, strict=True)
+            ]
+            _, part = self._generating
+            self._ablations = {key: Ablation(hospitals, part, classes=tuple(data.classes))}
         return self._ablations[key]
 
-    def _new_ablation(self, alpha: float | None, seed: int, share: float) -> Ablation:
-        data = self._data
-        _, plan = default_study(epsilon=WITHOUT, classes=data.classes, generator=True)
+    @cached_property
+    def _generating(self) -> tuple[float, GeneratorPart | StableDiffusionPart]:
+        """Of the default study with a generator: the weight of its images, and its settings."""
+        study, plan = default_study(epsilon=WITHOUT, classes=self._data.classes, generator=True)
         if plan.generator is None:
             raise StudyError("the default plan with a generator has none")
-        hospitals = [
-            HospitalImages(
-                images=data.images[rows],
-                labels=data.labels[rows],
-                units=dense(data.units[rows]),
-                published_units=data.published_units(rows, seed=seed),
-            )
-            for rows in data.divide(alpha=alpha, seed=seed, share=share).hospitals
-        ]
-        return Ablation(hospitals, plan.generator, classes=tuple(data.classes))
+        return study.train.synthetic_weight, plan.generator
 
 
 def _settings(study: Study, *, noise: float, units: float) -> DpSgdSettings:

@@ -2,8 +2,8 @@
 
 The arithmetic of `torch.optim.SGD` (without dampening, Nesterov or weight decay), bit for bit; a
 test holds one against the other. PyTorch's own optimizers import its compiler when the first one
-is made. A job never compiles anything, takes a step or a few, and is a fresh process each time:
-that import was a fifth of the processor time of a round.
+is made. A job never compiles anything, takes a step or a few, and is a fresh process each time, so
+it would pay for that import in every round.
 """
 
 import math

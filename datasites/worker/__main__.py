@@ -27,7 +27,7 @@ _WORK = {
 
 def main(profile: Profile, root: Path = Path("/")) -> int:
     """Serve one job; returns the exit status."""
-    # What an import makes stays: looking for garbage in it takes a tenth of the start.
+    # What an import makes stays: nothing is gained by looking for garbage in it.
     gc.disable()
     work = importlib.import_module(_WORK[profile])
     work.warm_up()

@@ -61,7 +61,7 @@ def test_the_card_says_what_was_done_and_seen(made: Path) -> None:
     assert card.backbone is not None
     assert (card.backbone.architecture, card.backbone.norm) == ("mobilenet_v3_small", "frozen")
     assert "random.safetensors" in card.saw[0]
-    assert "--dimension 8 --phantoms 32" in card.made_by
+    assert "dimension 8, phantoms 32" in card.made_by
     assert "any image of a patient" not in card.never_saw
     assert 0 <= card.measured["accuracy_on_fresh_phantoms"] <= 1
 
@@ -199,8 +199,8 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     [
         ({"architecture": "resnet19"}, "resnet18"),
         ({"norm": "batch"}, "frozen, group"),
-        ({"saw": " "}, "--saw"),
-        ({"weights": None}, "--saw"),
+        ({"saw": " "}, "give saw"),
+        ({"weights": None}, "give saw"),
         ({"saw": "x" * 601}, "printable"),
         ({"licence": "\x1b[2J"}, "printable"),
         ({"dimension": 0}, "dimensions"),
