@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from models.calibration import calibrated_from
     from models.case_checks import CaseLook
     from models.classes import DEFAULT_CLASSES
-    from models.classifiers import build_classifier, classifier_names, normalise
+    from models.classifiers import ENCODER_HEAD, build_classifier, classifier_names, normalise
     from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.encoder_card import EncoderCard, check_encoder, encoder_sha256
@@ -73,7 +73,7 @@ _HOMES = {
     "models.calibration": ("calibrated_from",),
     "models.case_checks": ("CaseLook",),
     "models.classes": ("DEFAULT_CLASSES",),
-    "models.classifiers": ("build_classifier", "classifier_names", "normalise"),
+    "models.classifiers": ("ENCODER_HEAD", "build_classifier", "classifier_names", "normalise"),
     "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_card": ("EncoderCard", "check_encoder", "encoder_sha256"),
@@ -128,6 +128,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "DEFAULT_CLASSES",
     "DISCLAIMER",
+    "ENCODER_HEAD",
     "OTHERS",
     "AttackScore",
     "AugmentSettings",

@@ -7,12 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.classifiers import build_classifier, build_seeded, check_sizes
+from models.classifiers import ENCODER_HEAD, build_classifier, build_seeded, check_sizes
 from models.errors import UnknownModelError
 
 MODEL_FILE = "model.py"
-ENCODER_HEAD = "encoder_head"
-"""The classifier that may stand on an encoder out of a folder."""
 
 
 def build_model(

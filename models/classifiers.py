@@ -18,6 +18,9 @@ from models.errors import UnknownModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ENCODER_HEAD = "encoder_head"
+"""The classifier that may stand on an encoder out of a folder."""
+
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 16, 512
 MAX_CLASSES = 256
 
@@ -162,7 +165,7 @@ def _encoder_lora(classes: int) -> nn.Module:
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     "small_cnn": _small_cnn,
     "resnet18": _resnet18,
-    "encoder_head": _encoder_head,
+    ENCODER_HEAD: _encoder_head,
     "encoder_film": _encoder_film,
     "encoder_lora": _encoder_lora,
 }

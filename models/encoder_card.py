@@ -9,21 +9,20 @@ name, out of the few in `Architecture`, and it is torchvision's or Dura's own co
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from models.card_file import read_card_file
 from models.errors import WeightsError
 
 ASSETS: Final = Path(__file__).parent / "assets" / "encoder"
-WEIGHTS_FILE, CARD_FILE = "encoder.safetensors", "card.json"
+WEIGHTS_FILE = "encoder.safetensors"
 MAX_BYTES: Final = 20 * 1024 * 1024
 """Of an encoder on Dura's own trunk, such as the shipped one."""
 MAX_BACKBONE_BYTES: Final = 512 * 1024 * 1024
 """Of an encoder on a torchvision backbone."""
-_MAX_CARD_BYTES = 64 * 1024
 _CHUNK = 1 << 20
 
 Architecture = Literal[
@@ -114,7 +113,7 @@ def read_card(folder: Path = ASSETS) -> EncoderCard:
     Raises:
         WeightsError: it is missing or not a card.
     """
-    return _parsed(folder / CARD_FILE)[0]
+    return _parsed(folder)[0]
 
 
 def encoder_sha256(folder: Path) -> str:
@@ -123,7 +122,7 @@ def encoder_sha256(folder: Path) -> str:
     Raises:
         WeightsError: the card is missing or not a card.
     """
-    return hashlib.sha256(_parsed(folder / CARD_FILE)[1]).hexdigest()
+    return hashlib.sha256(_parsed(folder)[1]).hexdigest()
 
 
 def check_encoder(folder: Path, *, sha256: str | None = None) -> EncoderCard:
@@ -136,7 +135,7 @@ def check_encoder(folder: Path, *, sha256: str | None = None) -> EncoderCard:
     Raises:
         WeightsError: a file is missing, too large or altered, or it is another encoder.
     """
-    card, data = _parsed(folder / CARD_FILE)
+    card, data = _parsed(folder)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise WeightsError(f"encoder {sha256[:12]} is asked for, but {folder} holds {found[:12]}")
@@ -168,12 +167,5 @@ def check_weights_hash(path: Path, *, found: str, wanted: str) -> None:
         )
 
 
-def _parsed(path: Path) -> tuple[EncoderCard, bytes]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_CARD_BYTES + 1)
-        if len(data) > _MAX_CARD_BYTES:
-            raise ValueError(f"it has more than {_MAX_CARD_BYTES} bytes")
-        return EncoderCard.model_validate(json.loads(data)), data
-    except (OSError, ValueError, ValidationError, RecursionError) as error:
-        raise WeightsError(f"{path} is not an encoder's card: {error}") from error
+def _parsed(folder: Path) -> tuple[EncoderCard, bytes]:
+    return read_card_file(folder, EncoderCard, what="an encoder")

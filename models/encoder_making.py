@@ -19,8 +19,8 @@ from torch import Tensor
 from models.backbone_encoder import BackboneEncoder
 from models.backbone_weights import Published, imagenet_weights, weights_of_file
 from models.backbones import Backbone
+from models.card_file import CARD_FILE
 from models.encoder_card import (
-    CARD_FILE,
     MAX_BACKBONE_BYTES,
     WEIGHTS_FILE,
     Architecture,

@@ -5,17 +5,16 @@ Importing this module imports nothing heavy: a study is written without torch.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from models.errors import WeightsError
+from models.card_file import read_card_file
 from models.settings import GeneratorSettings
 
 ASSETS: Final = Path(__file__).parent / "assets" / "generator"
-WEIGHTS_FILE, CARD_FILE = "generator.safetensors", "card.json"
+WEIGHTS_FILE = "generator.safetensors"
 
 
 class GeneratorCard(BaseModel):
@@ -73,8 +72,4 @@ def read_generator_card(folder: Path = ASSETS) -> GeneratorCard:
     Raises:
         WeightsError: it is missing or not a card.
     """
-    path = folder / CARD_FILE
-    try:
-        return GeneratorCard.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise WeightsError(f"{path} is not a generator's card: {error}") from error
+    return read_card_file(folder, GeneratorCard, what="a generator")[0]

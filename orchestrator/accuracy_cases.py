@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models import ENCODER_HEAD
 from orchestrator.ablation import Synthetic
 
-HEAD, TUNED = "encoder_head", "tuned"
+HEAD, TUNED = ENCODER_HEAD, "tuned"
 PROXIMAL_MU = 0.01
 TENTH = 0.1
 """Share of the training units that the hospitals of a small study hold."""

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
 from datasites.plans.generators import AnyGenerator, Positive, Rate, Sha256
+from models import ENCODER_HEAD
 
 MODEL_FILE = "model.py"
-ENCODER_HEAD = "encoder_head"
 PLAN_FILE = "plan.json"
 
 T = TypeVar("T", bound=BaseModel)

@@ -26,8 +26,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from models.card_file import CARD_FILE
 from models.encoder import Encoder
-from models.encoder_card import ASSETS, CARD_FILE, WEIGHTS_FILE, EncoderCard
+from models.encoder_card import ASSETS, WEIGHTS_FILE, EncoderCard
 from models.encoder_fit import draw_pooled, fit_projection
 from models.errors import WeightsError
 from models.scripts.contrastive import train_contrastive

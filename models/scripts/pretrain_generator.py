@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.card_file import CARD_FILE
 from models.classifiers import build_seeded
 from models.diffusion import build_generator, diffusion_losses
-from models.generator_card import ASSETS, CARD_FILE, WEIGHTS_FILE, GeneratorCard
+from models.generator_card import ASSETS, WEIGHTS_FILE, GeneratorCard
 from models.phantom_varied import CLASSES, draw_varied
 from models.settings import GeneratorSettings
 from models.weights import weights_sha256, weights_to_bytes

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.card_file import CARD_FILE
 from models.classifiers import build_classifier, normalise
 from models.encoder import Encoder, load_encoder
-from models.encoder_card import ASSETS, CARD_FILE, MAX_BYTES, WEIGHTS_FILE, read_card
+from models.encoder_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_card
 from models.encoder_head import CONSTANT, EncoderHead
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms

@@ -18,11 +18,11 @@ import torch
 
 from models.backbone_encoder import BackboneEncoder, open_encoder
 from models.build import build_model
+from models.card_file import CARD_FILE
 from models.classifiers import normalise
 from models.encoder import load_encoder
 from models.encoder_card import (
     ASSETS,
-    CARD_FILE,
     MAX_BACKBONE_BYTES,
     WEIGHTS_FILE,
     check_encoder,

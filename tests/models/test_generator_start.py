@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.card_file import CARD_FILE
 from models.diffusion import diffusion_losses
 from models.errors import GeneratorError, WeightsError
-from models.generator_card import ASSETS, CARD_FILE, WEIGHTS_FILE, read_generator_card
+from models.generator_card import ASSETS, WEIGHTS_FILE, read_generator_card
 from models.generator_start import CLASS_ROWS, MAX_BYTES, load_start
 from models.scripts.pretrain_generator import SHAPE, draw, loss_on
 from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes

@@ -15,10 +15,11 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifierCV
 
+from models.card_file import CARD_FILE
 from models.classes import DEFAULT_CLASSES
 from models.classifiers import normalise
 from models.encoder import load_encoder
-from models.encoder_card import CARD_FILE, WEIGHTS_FILE
+from models.encoder_card import WEIGHTS_FILE
 from models.encoder_fit import fit_projection
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from models.generator_card import CARD_FILE, WEIGHTS_FILE, read_generator_card
+from models.card_file import CARD_FILE
+from models.generator_card import WEIGHTS_FILE, read_generator_card
 from models.generator_start import load_start
 from models.scripts.pretrain_generator import Settings, draw, pretrain
 from models.settings import GeneratorSettings
