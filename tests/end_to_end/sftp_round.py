@@ -218,7 +218,7 @@ def pair(world):
         "--model", "small_cnn",
     )  # fmt: skip
     path = world.study / "study.toml"
-    path.write_text(edited(path.read_text(), SMALL))
+    path.write_text(edited(path.read_text(), SMALL | {("generator", "pooled"): "false"}))
     asked = world.must("R", "study", "pair", world.study)
     own = asked.splitlines()[0].rsplit(" ", 1)[-1]
     pins = []
