@@ -61,7 +61,7 @@ def imagenet_weights(architecture: Architecture) -> Published:
     except (OSError, RuntimeError, HTTPException) as error:
         raise WeightsError(
             f"{weights} could not be fetched from {weights.url}: {error}; fetch that file where "
-            "there is a network, and give it as the settings' weights"
+            "there is a network, and give it as --weights FILE with --saw 'ImageNet photographs'"
         ) from error
     return Published(_checked(state, str(weights)), f"torchvision's {weights}")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.card_file import read_card_file
+from models.card_file import CARD_FILE, read_card_file
 from models.errors import WeightsError
 
 ASSETS: Final = Path(__file__).parent / "assets" / "encoder"
@@ -133,8 +133,10 @@ def check_encoder(folder: Path, *, sha256: str | None = None) -> EncoderCard:
         sha256: what `encoder_sha256` must give; None for anything.
 
     Raises:
-        WeightsError: a file is missing, too large or altered, or it is another encoder.
+        WeightsError: a file is missing, a link, too large or altered, or it is another encoder.
     """
+    for name in (CARD_FILE, WEIGHTS_FILE):
+        _must_lie_here(folder / name)
     card, data = _parsed(folder)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
@@ -165,6 +167,12 @@ def check_weights_hash(path: Path, *, found: str, wanted: str) -> None:
             f"{path} has the SHA-256 {found}, but its card says {wanted}: these are not the "
             "weights that were reviewed; install Dura again, or take the encoder's folder anew"
         )
+
+
+def _must_lie_here(path: Path) -> None:
+    """Refuse what would be read here and not in a sandbox, which sees the folder alone."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise WeightsError(f"{path} is a link, or no file; put the file itself into the folder")
 
 
 def _parsed(folder: Path) -> tuple[EncoderCard, bytes]:

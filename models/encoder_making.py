@@ -9,6 +9,7 @@ handed the folder, not the command.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -75,9 +76,9 @@ class EncoderSettings:
         if (self.weights is not None) != bool(self.saw.strip()):
             raise WeightsError(
                 "say what the weights of your file were trained on, in the card that hospitals "
-                "read: give saw with weights of your own, and without them neither"
+                "read: --saw TEXT with --weights FILE, or neither"
             )
-        for name, words in (("saw", self.saw), ("licence", self.licence)):
+        for name, words in (("--saw", self.saw), ("--licence", self.licence)):
             if len(words) > MOST_WORDS or not words.isprintable():
                 raise WeightsError(f"{name} has at most {MOST_WORDS} printable characters")
         if not 1 <= self.dimension <= MOST_DIMENSIONS or self.phantoms < 2 * self.dimension:
@@ -100,11 +101,13 @@ def make_encoder(folder: Path, settings: EncoderSettings) -> EncoderCard:
 
     Raises:
         WeightsError: a setting is wrong, the weights cannot be had or are another backbone's, or
-            the folder holds an encoder already.
+            the folder holds an encoder already, or is no folder.
     """
     part = settings.part()
     if (folder / CARD_FILE).exists():
         raise WeightsError(f"{folder} holds an encoder already; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise WeightsError(f"{folder} is no folder; name another")
     backbone = Backbone(part)
     if settings.dimension > backbone.length:
         raise WeightsError(
@@ -177,8 +180,10 @@ def _card(
 
 
 def _how(settings: EncoderSettings) -> str:
-    weights = f", weights {settings.weights.name}" if settings.weights is not None else ""
-    return (
-        f"models.encoder_making: {settings.architecture}, norm {settings.norm}{weights}, "
-        f"dimension {settings.dimension}, phantoms {settings.phantoms}, seed {settings.seed}"
-    )
+    """The command, without the folder's name; of a file of weights the name alone."""
+    words = ["dura", "study", "encoder", "--backbone", settings.architecture]
+    words += ["--norm", settings.norm]
+    if settings.weights is not None:
+        words += ["--weights", settings.weights.name]
+    words += ["--dimension", str(settings.dimension), "--phantoms", str(settings.phantoms)]
+    return shlex.join([*words, "--seed", str(settings.seed)])

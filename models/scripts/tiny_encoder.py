@@ -25,9 +25,7 @@ ARCHITECTURE = "mobilenet_v3_small"
 def write_tiny(folder: Path, *, seed: int = 0) -> Path:
     """An encoder folder, a few seconds' work; equal seeds give equal encoders."""
     with tempfile.TemporaryDirectory() as scratch:
-        weights = Path(scratch) / "random.safetensors"
-        net = build_seeded(_random, seed=seed)
-        weights.write_bytes(weights_to_bytes(net.state_dict()))
+        weights = write_random(Path(scratch) / "random.safetensors", seed=seed)
         make_encoder(
             folder,
             EncoderSettings(
@@ -39,6 +37,13 @@ def write_tiny(folder: Path, *, seed: int = 0) -> Path:
             ),
         )
     return folder
+
+
+def write_random(path: Path, *, seed: int = 0) -> Path:
+    """Random weights of the whole classifier, as `dura study encoder --weights` takes them."""
+    net = build_seeded(_random, seed=seed)
+    path.write_bytes(weights_to_bytes(net.state_dict()))
+    return path
 
 
 def _random() -> nn.Module:

@@ -61,7 +61,10 @@ def test_the_card_says_what_was_done_and_seen(made: Path) -> None:
     assert card.backbone is not None
     assert (card.backbone.architecture, card.backbone.norm) == ("mobilenet_v3_small", "frozen")
     assert "random.safetensors" in card.saw[0]
-    assert "dimension 8, phantoms 32" in card.made_by
+    assert card.made_by == (
+        "dura study encoder --backbone mobilenet_v3_small --norm frozen "
+        "--weights random.safetensors --dimension 8 --phantoms 32 --seed 0"
+    )
     assert "any image of a patient" not in card.never_saw
     assert 0 <= card.measured["accuracy_on_fresh_phantoms"] <= 1
 
@@ -199,8 +202,8 @@ def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     [
         ({"architecture": "resnet19"}, "resnet18"),
         ({"norm": "batch"}, "frozen, group"),
-        ({"saw": " "}, "give saw"),
-        ({"weights": None}, "give saw"),
+        ({"saw": " "}, "--saw TEXT"),
+        ({"weights": None}, "--saw TEXT"),
         ({"saw": "x" * 601}, "printable"),
         ({"licence": "\x1b[2J"}, "printable"),
         ({"dimension": 0}, "dimensions"),
@@ -219,3 +222,17 @@ def test_a_setting_out_of_range_is_refused_and_nothing_is_written(
 def test_an_encoder_is_not_written_over(folder: Path) -> None:
     with pytest.raises(WeightsError, match="already"):
         make_encoder(folder, SETTINGS)
+    with pytest.raises(WeightsError, match="no folder"):
+        make_encoder(folder / WEIGHTS_FILE, SETTINGS)
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, WEIGHTS_FILE])
+def test_what_a_sandbox_would_not_see_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = (folder / name).rename(tmp_path / name)
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(WeightsError, match="is a link"):
+        check_encoder(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)  # reading it would wait for ever
+    with pytest.raises(WeightsError, match="no file"):
+        check_encoder(folder)
