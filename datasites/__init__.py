@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from datasites.ingest import IngestError
     from datasites.ingest.split import plan_split
     from datasites.labelled import read_labelled, read_shard
-    from datasites.modelcheck import bundle_facts
+    from datasites.modelcheck import bundle_facts, encoder_facts
     from datasites.plans import (
         TASK_FILE,
         WEIGHTS_FILE,
         AugmentPart,
         Bundle,
         DeclaredOutput,
+        EncoderFacts,
         GenerateTask,
         GeneratorPart,
         GlobalScores,
@@ -95,13 +96,14 @@ _HOMES = {
     "datasites.ingest.split": ("plan_split",),
     "datasites.cli.text": ("findings_text",),
     "datasites.labelled": ("read_labelled", "read_shard"),
-    "datasites.modelcheck": ("bundle_facts",),
+    "datasites.modelcheck": ("bundle_facts", "encoder_facts"),
     "datasites.plans": (
         "TASK_FILE",
         "WEIGHTS_FILE",
         "AugmentPart",
         "Bundle",
         "DeclaredOutput",
+        "EncoderFacts",
         "GenerateTask",
         "GeneratorPart",
         "GlobalScores",
@@ -158,6 +160,7 @@ __all__ = [
     "DatasitesError",
     "DeclaredOutput",
     "Email",
+    "EncoderFacts",
     "Format",
     "GenerateTask",
     "GeneratorPart",
@@ -195,6 +198,7 @@ __all__ = [
     "checked_relay_url",
     "consented_shard",
     "draw_images",
+    "encoder_facts",
     "explain",
     "findings_text",
     "fingerprint_words",

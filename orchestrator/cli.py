@@ -18,7 +18,7 @@ import sys
 import typer
 
 from datasites.cli import budget, data, decisions, doctor, peers, releases, site
-from orchestrator.commands import audit, bench, demo, report, study
+from orchestrator.commands import audit, bench, demo, encoder, report, study
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(site.app, name="site")
 app.add_typer(data.app, name="data")
+study.app.command(name="encoder")(encoder.encoder)
 app.add_typer(study.app, name="study")
 app.add_typer(audit.app, name="audit")
 app.add_typer(report.app, name="report")

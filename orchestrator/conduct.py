@@ -17,18 +17,18 @@ from datasites import Bundle, write_file
 from models import (
     Evaluation,
     initial_weights,
-    load_model_file,
     save_model_file,
     weights_to_bytes,
 )
 from orchestrator.errors import QuorumError, StudyError
+from orchestrator.model_spec import look_at_encoder, plan_encoder
 from orchestrator.office import Office
 from orchestrator.progress import Watcher
 from orchestrator.report_requests import InboxRow, ReportRequests, inbox
 from orchestrator.results import write_results
 from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder, RunState
-from orchestrator.scoring import TestSet, bundle_model, model_metadata
+from orchestrator.scoring import TestSet, bundle_model, model_metadata, weights_on
 from orchestrator.told import Told
 
 LAST_RUN = "last_run.json"
@@ -59,9 +59,10 @@ class Conductor:
 
         Raises:
             QuorumError: too few hospitals approved, or delivered.
-            StudyError: a run is in `out` already.
+            StudyError: a run is in `out` already, or the plan's encoder is not here.
         """
         bundle = self.office.submitted()
+        look_at_encoder(bundle.plan, self.study.model)
         self._await_decisions(bundle, wait_s)
         self._approved(bundle)
         # Before the run's folder is: a wrong --test must not leave a run that cannot be ended.
@@ -79,7 +80,7 @@ class Conductor:
         """Take the last run to its end.
 
         Raises:
-            StudyError: there is none, or it was of another plan.
+            StudyError: there is none, it was of another plan, or the plan's encoder is not here.
         """
         out = self.last_run()
         folder = RunFolder(out)
@@ -94,6 +95,7 @@ class Conductor:
                 f"the run in {out} was of plan {state.plan_sha256[:12]}, but {bundle.sha256[:12]} "
                 "was submitted since; start a new run"
             )
+        look_at_encoder(bundle.plan, self.study.model)
         return self._go(out, state, bundle, watcher)
 
     def last_run(self) -> Path:
@@ -122,7 +124,8 @@ class Conductor:
             wait_s: seconds to wait for their answers.
 
         Raises:
-            StudyError: no weights, no reports in the plan, or a hospital that did not approve.
+            StudyError: no weights, or on another encoder than the plan's; no reports in the plan,
+                or a hospital that did not approve.
         """
         bundle = self.office.submitted()
         self.researcher.collect()
@@ -132,7 +135,7 @@ class Conductor:
             raise StudyError(
                 f"{', '.join(strangers)} did not approve the plan; approved: {approved}"
             )
-        weights, rounds, told = self._weights_to_report_on(model, approved=len(approved))
+        weights, rounds, told = self._weights_to_report_on(model, bundle, approved=len(approved))
         requests = self.report_requests()
         asked = requests.ask(weights, sites=tuple(hospitals) or approved, rounds=rounds, told=told)
         requests.wait(asked, wait_s=wait_s)
@@ -175,12 +178,12 @@ class Conductor:
         return decision is not None and decision.approved
 
     def _weights_to_report_on(
-        self, model: Path | None, *, approved: int
+        self, model: Path | None, bundle: Bundle, *, approved: int
     ) -> tuple[bytes, int, Told]:
         """Weights as they travel, the rounds they were trained for, and what is known of those."""
         if model is not None:
             return (
-                weights_to_bytes(load_model_file(model)[0]),
+                weights_to_bytes(weights_on(bundle.plan, model)),
                 self.study.rounds,
                 Told(took_part=approved),
             )
@@ -232,12 +235,12 @@ class Conductor:
             hospitals,
             folder=folder,
             state=state,
-            score=lambda weights: test.score(bundle_model(bundle, weights)),
+            score=lambda weights: self._score(test, bundle, weights),
             watcher=watcher,
         )
         run.train(self._initial(bundle))
         weights = self._final(folder, state.rounds_done)
-        evaluation = test.score(bundle_model(bundle, weights))
+        evaluation = self._score(test, bundle, weights)
         run.ask_reports(weights, evaluation)
         self._finish(out, state, bundle, weights, test)
         return evaluation
@@ -253,7 +256,13 @@ class Conductor:
             classes=len(plan.classes),
             image_size=plan.model.image_size,
             seed=self.study.seed,
+            encoder=plan_encoder(plan, self.study.model),
         )
+
+    def _score(
+        self, test: TestSet, bundle: Bundle, weights: Mapping[str, torch.Tensor]
+    ) -> Evaluation:
+        return test.score(bundle_model(bundle, weights, self.study.model))
 
     def _finish(
         self,
@@ -264,5 +273,5 @@ class Conductor:
         test: TestSet,
     ) -> None:
         save_model_file(out / "model.safetensors", weights, model_metadata(bundle))
-        evaluation = test.score(bundle_model(bundle, weights))
+        evaluation = self._score(test, bundle, weights)
         write_results(RunFolder(out), state, bundle, self.researcher, evaluation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,7 @@ class EmpiricalSettings:
     Attributes:
         target: what is trained. model: registered classifier, or `model.py`.
         model_text: its `model.py`, where it is none of the registry.
+        encoder: folder of the encoder that it stands on; None for the shipped one or none.
         epsilon: the claim that the noise is calibrated for, at
         delta.
         steps, sampling_rate, learning_rate: of the run.
@@ -67,6 +69,7 @@ class EmpiricalSettings:
     shadows: int
     others: int
     model_text: str | None = None
+    encoder: Path | None = None
 
     def event(self, noise_multiplier: float) -> DpEvent:
         """What the run costs at this noise."""
@@ -118,6 +121,7 @@ def build(settings: EmpiricalSettings, records: Records) -> nn.Module:
         text=settings.model_text,
         classes=len(records.classes),
         image_size=records.images.shape[1],
+        encoder=settings.encoder,
     )
 
 

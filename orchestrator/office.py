@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datasites import Bundle, PlanDecision, make_bundle, open_bundle
 from orchestrator.errors import StudyError
+from orchestrator.model_spec import look_at_encoder
 from orchestrator.researcher import Researcher
 from orchestrator.study import Study, read_study, study_plan
 
@@ -49,8 +50,13 @@ class Office:
         return draft_bundle(self.folder, self.study)
 
     def submit(self) -> Bundle:
-        """Keep the bundle as submitted and send it to every hospital."""
+        """Keep the bundle as submitted and send it to every hospital.
+
+        Raises:
+            StudyError: the study's parts do not fit together, or what it names is not there.
+        """
         bundle = self.draft()
+        look_at_encoder(bundle.plan, self.study.model)
         for name, data in bundle.files.items():
             path = self.folder / SUBMITTED / name
             path.parent.mkdir(exist_ok=True)

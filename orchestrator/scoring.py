@@ -10,9 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasites import Bundle, IngestError, read_labelled
+from datasites import Bundle, IngestError, Plan, read_labelled
 from models import Evaluation, FrozenStart, build_model, evaluate, load_model_file, predict
 from orchestrator.errors import EvaluationError
+from orchestrator.model_spec import ModelSpec, file_encoder, plan_encoder
+
+ENCODER_FIELD = "encoder_sha256"
+"""In a model file: what `models.encoder_card` calls so; empty for the shipped encoder or none."""
 
 
 class TestSet:
@@ -48,14 +52,26 @@ class TestSet:
         return torch.softmax(model.stored_logits(self._features).double(), dim=1).numpy()
 
 
-def bundle_model(bundle: Bundle, weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
-    """The plan's classifier with the given weights."""
+def bundle_model(
+    bundle: Bundle, weights: Mapping[str, torch.Tensor], spec: ModelSpec
+) -> torch.nn.Module:
+    """The plan's classifier with the given weights.
+
+    Args:
+        bundle: the plan.
+        weights: of the classifier.
+        spec: where the researcher has the encoder, if the plan names one.
+
+    Raises:
+        StudyError: the plan's encoder is not there.
+    """
     plan = bundle.plan
     model = build_model(
         plan.model.name,
         text=bundle.model_text,
         classes=len(plan.classes),
         image_size=plan.model.image_size,
+        encoder=plan_encoder(plan, spec),
     )
     model.load_state_dict(dict(weights))
     return model
@@ -77,11 +93,15 @@ class ReleasedModel:
     image_size: int
 
 
-def open_model(model_file: Path) -> ReleasedModel:
+def open_model(model_file: Path, *, encoder: Path | None = None) -> ReleasedModel:
     """Open a released model file.
 
+    Args:
+        model_file: the file.
+        encoder: folder of the encoder that it stands on, if that does not ship with Dura.
+
     Raises:
-        EvaluationError: the file is not a Dura model.
+        EvaluationError: the file is not a Dura model, or the encoder is not the one it names.
     """
     from models import ModelsError
 
@@ -90,22 +110,50 @@ def open_model(model_file: Path) -> ReleasedModel:
         classes = tuple(about["classes"].split(","))
         size = int(about["image_size"])
         text = about.get("model_text") or None
-        model = build_model(about["model"], text=text, classes=len(classes), image_size=size)
+        wanted = about.get(ENCODER_FIELD, "")
+        folder = file_encoder(model_file, wanted=wanted, folder=encoder)
+        model = build_model(
+            about["model"], text=text, classes=len(classes), image_size=size, encoder=folder
+        )
         model.load_state_dict(state)
     except (ModelsError, KeyError, ValueError, RuntimeError) as error:
         raise EvaluationError(f"{model_file} is not a model that Dura wrote: {error}") from error
     return ReleasedModel(model, about["model"], text, classes, size)
 
 
-def evaluate_file(model_file: Path, folder: Path) -> Evaluation:
+def evaluate_file(model_file: Path, folder: Path, *, encoder: Path | None = None) -> Evaluation:
     """Score a released model file on any labelled folder.
 
+    Args:
+        model_file: the file.
+        folder: of the images, one folder a class.
+        encoder: see `open_model`.
+
     Raises:
-        EvaluationError: the file is not a Dura model, or the folder holds nothing usable.
+        EvaluationError: the file is not a Dura model, the encoder is not the one it names, or the
+            folder holds nothing usable.
     """
-    opened = open_model(model_file)
+    opened = open_model(model_file, encoder=encoder)
     test = TestSet(folder, classes=opened.classes, image_size=opened.image_size)
     return test.score(opened.model)
+
+
+def weights_on(plan: Plan, model_file: Path) -> dict[str, torch.Tensor]:
+    """The weights of a model file that stands on a plan's encoder.
+
+    Raises:
+        ModelsError: the file is no model.
+        EvaluationError: it stands on another encoder, on whose features its weights mean nothing.
+    """
+    state, about = load_model_file(model_file)
+    found, wanted = about.get(ENCODER_FIELD, ""), plan.model.encoder_sha256 or ""
+    if found != wanted:
+        raise EvaluationError(
+            f"{model_file} stands on the encoder {found[:12] or 'that ships with Dura, if on any'},"
+            f" the plan on {wanted[:12] or 'that one'}; give a model that was trained under the "
+            "plan"
+        )
+    return state
 
 
 def model_metadata(bundle: Bundle) -> dict[str, str]:
@@ -118,4 +166,5 @@ def model_metadata(bundle: Bundle) -> dict[str, str]:
         "image_size": str(plan.model.image_size),
         "study": plan.study,
         "plan_sha256": bundle.sha256,
+        ENCODER_FIELD: plan.model.encoder_sha256 or "",
     }

@@ -22,7 +22,6 @@ from datasites import (
     DeclaredOutput,
     Email,
     GeneratorPart,
-    ModelPart,
     Name,
     Plan,
     Range,
@@ -35,6 +34,7 @@ from datasites import (
 )
 from models import ModelsError, checkpoint_sha256, find_checkpoint, read_generator_card
 from orchestrator.errors import StudyError
+from orchestrator.model_spec import ModelSpec
 from orchestrator.strategies import StrategySettings
 from privacy import calibrate_noise, compose, gaussian, poisson_gaussian
 
@@ -192,7 +192,7 @@ class Study(_Part):
     seed: Annotated[int, Field(ge=0)] = 0
     classes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1_000)] = 4
-    model: ModelPart
+    model: ModelSpec
     train: TrainSpec = TrainSpec()
     privacy: PrivacySpec = PrivacySpec()
     generator: AnyGeneratorSpec | None = None
@@ -266,6 +266,7 @@ def study_plan(study: Study) -> Plan:
         privacy.CalibrationError: no noise reaches the epsilon asked for.
     """
     target, delta = study.privacy.epsilon, study.privacy.delta
+    model = study.model.part()
     generator = _generator(study)
     reports = _reports(study)
     train = study.train
@@ -276,7 +277,7 @@ def study_plan(study: Study) -> Plan:
             researcher=study.researcher,
             classes=study.classes,
             rounds=study.rounds,
-            model=study.model,
+            model=model,
             train=TrainPart(
                 steps=train.steps,
                 sampling_rate=train.sampling_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -19,10 +20,10 @@ classes = ["glioma", "meningioma", "notumor", "pituitary"]
 rounds = {rounds}
 
 [model]
-name = "{model}"          # small_cnn, resnet18, encoder_head (linear, on the shipped encoder), or
-                            # model.py (interpreted, never executed)
+name = "{model}"          # small_cnn, resnet18, encoder_head (linear, on the shipped encoder
+                            # or on `encoder`), or model.py (interpreted, never executed)
 image_size = {image_size}
-
+{encoder}
 [train]                     # DP-SGD at each hospital, one task a round
 steps = {steps}
 sampling_rate = {rate}         # probability with which each unit enters a step
@@ -51,6 +52,10 @@ name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, 
 average_last = {averaged}            # rounds whose weights are averaged into the final model
 """
 
+_ENCODER = """\
+encoder = {}
+                            # your copy; the plan names its hash only, hospitals hold their own
+"""
 _GENERATOR = """
 [generator]                 # diffusion, adapted with DP on the shard; images stay there
 start = "phantoms"          # weights that ship with Dura and saw drawings only; or "scratch"
@@ -174,10 +179,12 @@ def study_template(
     epsilon: float,
     delta: float,
     recipe: Recipe,
+    encoder: str = "",
 ) -> str:
-    """The text of a new study's file."""
+    """The text of a new study's file; `encoder` is the folder of one, empty for the shipped one."""
     return _TEMPLATE.format(
         **recipe.fields(),
+        encoder=_ENCODER.format(json.dumps(encoder, ensure_ascii=False)) if encoder else "",
         name=name,
         email=email,
         relay=relay,

@@ -87,6 +87,9 @@ def empirical(
     shadows: Annotated[
         int, typer.Option(help="Reference models of the membership attack; 0 for none.")
     ] = 2,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Folder of the encoder it stands on, if not the shipped.")
+    ] = None,
     members: Annotated[
         Path | None, typer.Option(help="Images that the released model was trained on.")
     ] = None,
@@ -112,11 +115,16 @@ def empirical(
     from orchestrator.empirical_run import EmpiricalSettings, mock_records
     from orchestrator.errors import StudyError, VerificationError
     from orchestrator.membership_attack import attack_released
+    from orchestrator.model_spec import given_encoder
     from orchestrator.scoring import open_model
 
     if target not in ("classifier", "generator"):
         raise StudyError(f"--target is classifier or generator, not {target!r}")
-    released = open_model(Path(model)) if model.endswith(".safetensors") else None
+    released = None
+    if model.endswith(".safetensors"):
+        released = open_model(Path(model), encoder=encoder)
+    elif encoder is not None:
+        given_encoder(encoder, model=model)
     if (released is None) != (members is None) or (members is None) != (others is None):
         raise StudyError(
             "attacking a released model takes --model FILE.safetensors, --members FOLDER and "
@@ -126,6 +134,7 @@ def empirical(
         target="classifier" if target == "classifier" else "generator",
         model=model if released is None else released.name,
         model_text=None if released is None else released.text,
+        encoder=encoder,
         epsilon=epsilon,
         delta=delta,
         steps=steps,

@@ -33,10 +33,14 @@ def init(
     generator: Annotated[
         bool | None, typer.Option(help="Train a DP diffusion generator; by recipe without.")
     ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Folder of the encoder; the shipped one without.")
+    ] = None,
 ) -> None:
     """Create a study folder with a commented study.toml, and your keys."""
     from datasites import parse_relay_url
     from orchestrator.errors import StudyError
+    from orchestrator.model_spec import given_encoder
     from orchestrator.office import Office
     from orchestrator.template import recipe_for, study_template
 
@@ -44,6 +48,7 @@ def init(
         raise StudyError(f"{study} holds a study already; edit its study.toml")
     url = relay if "://" in relay else Path(relay).absolute().as_uri()
     parse_relay_url(url)
+    own = "" if encoder is None else given_encoder(encoder, model=model)
     study.mkdir(parents=True, exist_ok=True)
     sites = tuple(part.strip() for part in hospitals.split(",") if part.strip())
     text = study_template(
@@ -54,6 +59,7 @@ def init(
         epsilon=epsilon,
         delta=delta,
         recipe=recipe_for(model, epsilon=epsilon, rounds=rounds, generator=generator),
+        encoder=own,
     )
     (study / "study.toml").write_text(text)
     office = Office(study)
@@ -103,6 +109,7 @@ def check(study: StudyArg) -> None:
     """Check the study, show what it costs, and rehearse its jobs on mock data in the sandbox."""
     from datasites import bundle_facts, check_assumptions, findings_text, plan_events, rehearse
     from models import initial_weights, weights_to_bytes
+    from orchestrator.model_spec import look_at_encoder, plan_encoder
     from orchestrator.office import draft_bundle
     from orchestrator.study import read_study
     from privacy import epsilon, per_unit
@@ -119,10 +126,14 @@ def check(study: StudyArg) -> None:
     )
     # Hospitals publish their own counts; here the smallest one that is no warning is assumed.
     findings = check_assumptions(
-        plan, units_published=8 / plan.train.sampling_rate, model=bundle_facts(bundle)
+        plan,
+        units_published=8 / plan.train.sampling_rate,
+        model=bundle_facts(bundle),
+        encoder=look_at_encoder(plan, spec.model),
     )
     for line in findings_text(findings):
         typer.echo(line)
+    encoder = plan_encoder(plan, spec.model)
     weights = weights_to_bytes(
         initial_weights(
             plan.model.name,
@@ -130,9 +141,10 @@ def check(study: StudyArg) -> None:
             classes=len(plan.classes),
             image_size=plan.model.image_size,
             seed=spec.seed,
+            encoder=encoder,
         )
     )
-    for done in rehearse(bundle, weights, checkpoint=spec.checkpoint):
+    for done in rehearse(bundle, weights, checkpoint=spec.checkpoint, encoder=encoder):
         typer.echo(
             f"rehearsed {done.kind} on mock data: {done.steps_taken} steps in {done.work_s:.1f} s"
         )
@@ -265,12 +277,15 @@ def reports(
 def evaluate(
     model: Annotated[Path, typer.Option(help="A released model.safetensors.")],
     data: Annotated[Path, typer.Option(help="Folder with one folder a class.")],
+    encoder: Annotated[
+        Path | None, typer.Option(help="Folder of the encoder it stands on, if not the shipped.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a model file on any labelled folder."""
     from orchestrator.scoring import evaluate_file
 
-    evaluation = evaluate_file(model, data)
+    evaluation = evaluate_file(model, data, encoder=encoder)
     if as_json:
         typer.echo(json.dumps(evaluation.to_json()))
         return
