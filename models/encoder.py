@@ -42,7 +42,7 @@ from models.head_box import cut_to_head
 from models.trunk import CHANNELS, Trunk
 from models.weights import weights_from_bytes, weights_sha256
 
-SIDE = 128
+SIDE = 160
 GRID = 4
 POOLED = CHANNELS * GRID * GRID
 _CHUNK = 32

@@ -1,7 +1,7 @@
 """Training of the encoder's late blocks on varied phantoms: data, tasks and loop.
 
 The early blocks stay as published and are computed once an image; their maps are kept in half
-precision (20 kB each). On top, the late blocks learn four tasks at once, so that what they pool
+precision (32 kB each). On top, the late blocks learn four tasks at once, so that what they pool
 says more than the class: class, view, contrast, and in each cell of the map the class of the
 lesion that lies there.
 """
@@ -34,8 +34,8 @@ class Lessons:
 
     Attributes:
         early: float16 [N, C, H, W], maps after the frozen blocks.
-        cells: float32 [N, 4, 8, 8], share of each class's lesion in each cell; the rest is
-            `notumor`.
+        cells: float32 [N, 4, S, S] with S = SIDE / STRIDE, share of each class's lesion in each
+            cell; the rest is `notumor`.
         labels, views, contrasts: int64 [N].
     """
 
@@ -73,7 +73,7 @@ def draw_lessons(trunk: Trunk, *, count: int, seed: int) -> Lessons:
 
 
 def _by_class(masks: Tensor, labels: Tensor) -> Tensor:
-    """Lesion masks [B, 1, 8, 8] as shares of the classes [B, 4, 8, 8]."""
+    """Lesion masks [B, 1, S, S] as shares of the classes [B, 4, S, S]."""
     cells = torch.zeros(len(masks), len(CLASSES), *masks.shape[2:])
     inside = masks[:, 0].clamp(0, 1)
     cells[torch.arange(len(labels)), labels] = inside
@@ -93,7 +93,7 @@ class Tasks(nn.Module):
         self.contrast = nn.Linear(_WIDE, len(CONTRAST_NAMES))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[B, 112, 8, 8] to logits: cells [B, 4, 8, 8], label, view, contrast."""
+        """[B, 112, S, S] to logits: cells [B, 4, S, S], label, view, contrast."""
         wide = F.relu(self.wide(F.adaptive_avg_pool2d(maps, GRID).flatten(1)))
         return self.cells(maps), self.label(wide), self.view(wide), self.contrast(wide)
 

@@ -46,7 +46,7 @@ def test_without_a_network_the_file_is_named(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(WeightsError, match=r"https://\S+resnet18\S+.*settings' weights"):
+    with pytest.raises(WeightsError, match=r"https://\S+resnet18\S+.*--weights FILE"):
         imagenet_weights("resnet18")
 
 

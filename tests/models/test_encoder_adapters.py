@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from models.classifiers import build_classifier, normalise
+from models.encoder import SIDE
 from models.encoder_adapters import FROZEN, RANK, EncoderAdapted
 from models.phantoms import draw_phantoms
 from models.trunk import BLOCKS, CHANNELS, Trunk
@@ -60,7 +61,7 @@ def test_they_stand_in_the_last_stage() -> None:
     assert [a.out_channels for a in film.adapters] == [CHANNELS] * (BLOCKS - FROZEN)  # type: ignore[union-attr]
     assert len(lora.adapters) == 2 * (BLOCKS - FROZEN)
     assert {pair[0].out_channels for pair in lora.adapters} == {RANK}  # type: ignore[index,union-attr]
-    stage = Trunk().blocks[:FROZEN](torch.zeros(1, 32, 64, 64))
+    stage = Trunk().blocks[:FROZEN](torch.zeros(1, 32, SIDE // 2, SIDE // 2))
     assert film.feature_size == 2 * stage.numel()
 
 
