@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from models.calibration import calibrated_from
     from models.case_checks import CaseLook
     from models.classes import DEFAULT_CLASSES
-    from models.classifiers import ENCODER_HEAD, build_classifier, classifier_names, normalise
+    from models.classifiers import (
+        ENCODER_HEAD,
+        ON_ENCODER,
+        build_classifier,
+        classifier_names,
+        normalise,
+    )
     from models.copycheck import CopyCheck, copy_check
     from models.diffusion import build_generator, diffusion_losses, sample_images
     from models.encoder_card import EncoderCard, check_encoder, encoder_sha256
@@ -73,7 +79,13 @@ _HOMES = {
     "models.calibration": ("calibrated_from",),
     "models.case_checks": ("CaseLook",),
     "models.classes": ("DEFAULT_CLASSES",),
-    "models.classifiers": ("ENCODER_HEAD", "build_classifier", "classifier_names", "normalise"),
+    "models.classifiers": (
+        "ENCODER_HEAD",
+        "ON_ENCODER",
+        "build_classifier",
+        "classifier_names",
+        "normalise",
+    ),
     "models.copycheck": ("CopyCheck", "copy_check"),
     "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
     "models.encoder_card": ("EncoderCard", "check_encoder", "encoder_sha256"),
@@ -129,6 +141,7 @@ __all__ = [
     "DEFAULT_CLASSES",
     "DISCLAIMER",
     "ENCODER_HEAD",
+    "ON_ENCODER",
     "OTHERS",
     "AttackScore",
     "AugmentSettings",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ENCODER_HEAD = "encoder_head"
 """The classifier that may stand on an encoder out of a folder."""
+ON_ENCODER = frozenset({ENCODER_HEAD, "encoder_film", "encoder_lora"})
+"""Those that stand on an encoder, the shipped one unless a plan names another."""
 
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 16, 512
 MAX_CLASSES = 256

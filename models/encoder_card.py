@@ -116,8 +116,8 @@ def read_card(folder: Path = ASSETS) -> EncoderCard:
     return _parsed(folder)[0]
 
 
-def encoder_sha256(folder: Path) -> str:
-    """The hash by which a plan names an encoder: of its card's bytes.
+def encoder_sha256(folder: Path = ASSETS) -> str:
+    """The hash by which a plan names an encoder, the shipped one by default: of its card's bytes.
 
     Raises:
         WeightsError: the card is missing or not a card.

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites import EncoderFacts, ModelPart, Plan, encoder_facts
-from models import ENCODER_HEAD, WeightsError, check_encoder, encoder_sha256
+from models import ENCODER_HEAD, ON_ENCODER, WeightsError, check_encoder, encoder_sha256
 from orchestrator.errors import EvaluationError, StudyError
 
 
@@ -116,18 +116,25 @@ def look_at_encoder(plan: Plan, spec: ModelSpec) -> EncoderFacts | None:
     return facts
 
 
+def stands_on(part: ModelPart) -> str:
+    """The hash of the encoder that a plan's classifier stands on; empty for none."""
+    if part.encoder_sha256 is not None:
+        return part.encoder_sha256
+    return encoder_sha256() if part.name in ON_ENCODER else ""
+
+
 def file_encoder(model_file: Path, *, wanted: str, folder: Path | None) -> Path | None:
     """The folder of the encoder that a model file stands on; None for the shipped one or none.
 
     Args:
         model_file: for messages.
-        wanted: the hash in it; empty for the shipped encoder or none.
+        wanted: the hash in it; empty for none.
         folder: what was given for it.
 
     Raises:
         EvaluationError: a folder is needed and missing, not needed, or of another encoder.
     """
-    if not wanted:
+    if wanted in ("", encoder_sha256()):
         if folder is not None:
             raise EvaluationError(
                 f"{model_file} stands on no encoder but the one that ships with Dura, if on any; "
@@ -136,8 +143,8 @@ def file_encoder(model_file: Path, *, wanted: str, folder: Path | None) -> Path 
         return None
     if folder is None:
         raise EvaluationError(
-            f"{model_file} stands on the encoder {wanted[:12]}, which does not ship with Dura; "
-            "give its folder as --encoder FOLDER"
+            f"{model_file} stands on the encoder {wanted[:12]}, which does not ship with this "
+            "Dura; give its folder as --encoder FOLDER, or take the Dura that trained it"
         )
     try:
         check_encoder(folder, sha256=wanted)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from datasites import Bundle, IngestError, Plan, read_labelled
 from models import Evaluation, FrozenStart, build_model, evaluate, load_model_file, predict
 from orchestrator.errors import EvaluationError
-from orchestrator.model_spec import ModelSpec, file_encoder, plan_encoder
+from orchestrator.model_spec import ModelSpec, file_encoder, plan_encoder, stands_on
 
 ENCODER_FIELD = "encoder_sha256"
-"""In a model file: what `models.encoder_card` calls so; empty for the shipped encoder or none."""
+"""In a model file: what `models.encoder_card` calls so; empty where it stands on no encoder."""
 
 
 class TestSet:
@@ -146,14 +146,17 @@ def weights_on(plan: Plan, model_file: Path) -> dict[str, torch.Tensor]:
         EvaluationError: it stands on another encoder, on whose features its weights mean nothing.
     """
     state, about = load_model_file(model_file)
-    found, wanted = about.get(ENCODER_FIELD, ""), plan.model.encoder_sha256 or ""
+    found, wanted = about.get(ENCODER_FIELD, ""), stands_on(plan.model)
     if found != wanted:
         raise EvaluationError(
-            f"{model_file} stands on the encoder {found[:12] or 'that ships with Dura, if on any'},"
-            f" the plan on {wanted[:12] or 'that one'}; give a model that was trained under the "
-            "plan"
+            f"{model_file} stands on {_encoder(found)}, the plan on {_encoder(wanted)}; give a "
+            "model that was trained under the plan"
         )
     return state
+
+
+def _encoder(sha256: str) -> str:
+    return f"the encoder {sha256[:12]}" if sha256 else "no encoder"
 
 
 def model_metadata(bundle: Bundle) -> dict[str, str]:
@@ -166,5 +169,5 @@ def model_metadata(bundle: Bundle) -> dict[str, str]:
         "image_size": str(plan.model.image_size),
         "study": plan.study,
         "plan_sha256": bundle.sha256,
-        ENCODER_FIELD: plan.model.encoder_sha256 or "",
+        ENCODER_FIELD: stands_on(plan.model),
     }

@@ -15,9 +15,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from datasites import make_bundle
+from datasites import ModelPart, make_bundle
 from models import (
     WeightsError,
+    classifier_names,
     encoder_sha256,
     initial_weights,
     load_model_file,
@@ -35,7 +36,7 @@ from orchestrator.conduct import Conductor
 from orchestrator.demo import write_phantoms
 from orchestrator.empirical_run import build
 from orchestrator.errors import EvaluationError, OrchestratorError, StudyError
-from orchestrator.model_spec import ModelSpec, look_at_encoder, plan_encoder
+from orchestrator.model_spec import ModelSpec, look_at_encoder, plan_encoder, stands_on
 from orchestrator.office import SUBMITTED, Office
 from orchestrator.researcher import Researcher
 from orchestrator.scoring import bundle_model, evaluate_file, model_metadata, open_model
@@ -231,9 +232,10 @@ def released(study: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shipped(tmp_path: Path) -> Path:
-    """A model file on the encoder that ships with Dura, as earlier releases wrote it."""
+    """A model file on the encoder that ships with Dura."""
     weights = initial_weights("encoder_head", text=None, classes=4, image_size=64, seed=0)
     about = {"model": "encoder_head", "classes": "a,b,c,d", "image_size": "64"}
+    about |= {"encoder_sha256": stands_on(ModelPart(name="encoder_head", image_size=64))}
     save_model_file(tmp_path / "shipped.safetensors", weights, about)
     return tmp_path / "shipped.safetensors"
 
@@ -261,13 +263,27 @@ def test_a_model_that_stands_on_the_shipped_one_takes_no_other(shipped, folder) 
         evaluate_file(shipped, folder, encoder=folder)
 
 
+def test_a_model_on_what_another_dura_shipped_is_not_scored_on_this_ones(
+    shipped, monkeypatch
+) -> None:
+    monkeypatch.setattr("orchestrator.model_spec.encoder_sha256", lambda: "f" * 64)
+    with pytest.raises(EvaluationError, match="the Dura that trained it"):
+        open_model(shipped)
+
+
+def test_only_what_stands_on_an_encoder_names_one() -> None:
+    named = {name for name in classifier_names() if stands_on(ModelPart(name=name, image_size=64))}
+    assert named == {"encoder_head", "encoder_film", "encoder_lora"}
+
+
 def test_reports_are_asked_for_with_weights_on_the_plans_encoder_only(
     study, released, shipped
 ) -> None:
     conductor = Conductor(study)
     bundle = conductor.office.draft()
+    sha256 = bundle.plan.model.encoder_sha256
     assert conductor._weights_to_report_on(released, bundle, approved=1)[0]
-    with pytest.raises(EvaluationError, match="ships with Dura"):
+    with pytest.raises(EvaluationError, match=f"the plan on the encoder {sha256[:12]}"):
         conductor._weights_to_report_on(shipped, bundle, approved=1)
 
 
