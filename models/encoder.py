@@ -74,7 +74,7 @@ class FrozenEncoder(nn.Module, ABC):
             images: float32 [B, 1, S, S].
 
         Returns:
-            float32 [B, dimension], each row of length 1.
+            float32 [B, dimension], each row of length 1; zero for an image that overflows.
         """
         pooled = [self.pooled(chunk) for chunk in images.split(_CHUNK)]
         if not pooled:
@@ -82,9 +82,14 @@ class FrozenEncoder(nn.Module, ABC):
         return self.project(torch.cat(pooled))
 
     def project(self, pooled: Tensor) -> Tensor:
-        """Features [B, dimension] from what was pooled [B, length]."""
+        """Features [B, dimension] from what was pooled [B, length].
+
+        An encoder is the researcher's choice: were a job to fail where it overflows, that would
+        tell of an image without noise.
+        """
         centred = pooled - self.get_buffer("mean")
-        return F.normalize(centred @ self.get_buffer("projection"), dim=1)
+        found = F.normalize(centred @ self.get_buffer("projection"), dim=1)
+        return torch.where(found.isfinite().all(dim=1, keepdim=True), found, 0.0)
 
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:

@@ -119,6 +119,23 @@ def test_an_encoder_on_duras_own_trunk_is_opened_as_well() -> None:
     assert check_encoder(ASSETS).backbone is None
 
 
+def test_what_overflows_for_an_image_is_that_images_zero(
+    folder: Path, images: torch.Tensor
+) -> None:
+    """Nothing downstream may fail on it: that would tell of the image, without noise."""
+    encoder = open_encoder(folder)
+    pooled = torch.tensor([[torch.inf], [torch.nan], [1.0], [-1.0]]).expand(4, len(encoder.mean))
+    found = encoder.project(pooled)
+    assert (found[:2] == 0).all()
+    assert torch.allclose(found[2:].norm(dim=1), torch.ones(2), atol=1e-5)
+    state = weights_from_bytes((folder / WEIGHTS_FILE).read_bytes())
+    state["projection"] = torch.full_like(state["projection"], 3e38)
+    data = weights_to_bytes(state)
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    _with_card(folder, sha256=weights_sha256(data))
+    assert torch.isfinite(open_encoder(folder)(images)).all()
+
+
 def test_altered_weights_are_refused(folder: Path) -> None:
     path = folder / WEIGHTS_FILE
     data = bytearray(path.read_bytes())

@@ -19,7 +19,7 @@ from datasites.plans import GlobalScores, ReportPart, ReportTask, RoundAccuracy
 from datasites.worker import report
 from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
-from models import OTHERS, Estimate, build_classifier, verify_report
+from models import OTHERS, Estimate, build_classifier, verify_report, weights_to_bytes
 from models.facts import facts_from_json
 
 SCORES = GlobalScores(n_cases=20, accuracy=0.85, macro_f1=0.85, confusion=((8, 2), (1, 9)))
@@ -83,6 +83,17 @@ def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
     assert [list(map(int, row.values())) for row in facts.confusion.values()] == rounded
     assert (left.weights_sha256, left.noise_multiplier) == ("b" * 64, 0.5)
     assert np.array(left.histograms).shape == (2, 2, 8)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_weights_that_overflow_on_a_case_do_not_fail_the_job(make_files, output, task, value):
+    """A failure would tell the researcher, without noise, that such a case is there."""
+    state = build_classifier("small_cnn", classes=2, image_size=32).state_dict()
+    huge = {name: torch.full_like(tensor, value) for name, tensor in state.items()}
+    files = make_files(task, inputs={"weights.safetensors": weights_to_bytes(huge)})
+    assert report.run(files) == 0
+    left = HospitalEvaluation.model_validate_json(output(files, EVALUATION_FILE))
+    assert np.isfinite(left.confusion).all()
 
 
 @pytest.mark.parametrize("scores", [None, SCORES])
