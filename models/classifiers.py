@@ -164,10 +164,17 @@ def _encoder_lora(classes: int) -> nn.Module:
     return encoder_lora(classes)
 
 
+def _phantom_cnn(classes: int) -> nn.Module:
+    from models.phantom_cnn import phantom_cnn
+
+    return phantom_cnn(classes)
+
+
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     "small_cnn": _small_cnn,
     "resnet18": _resnet18,
     ENCODER_HEAD: _encoder_head,
     "encoder_film": _encoder_film,
     "encoder_lora": _encoder_lora,
+    "phantom_cnn": _phantom_cnn,
 }

@@ -1,0 +1,115 @@
+"""The small CNN that is trained end to end from phantoms.
+
+Proven: standardised filters have mean 0 and keep variance, whatever their parameter's offset and
+scale; an untrained classifier holds the shipped weights and is undecided; all of it learns, and the
+head cut out of an image does not depend on what is learnt; weights that are not those of the card
+are refused. That gradients of units are exact is shown for every registered classifier in
+`tests/datasites/test_unit_gradients.py`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.card_file import CARD_FILE
+from models.classifiers import build_classifier, normalise
+from models.encoder import read_weights
+from models.errors import WeightsError
+from models.head_box import cut_to_head
+from models.phantom_cnn import SIDE, PhantomCnn, StandardisedConv2d, phantom_cnn, standardised
+from models.phantom_cnn_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_cnn_card
+from models.phantoms import draw_phantoms
+from models.weights import weights_sha256, weights_to_bytes
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    drawn = draw_phantoms(counts={"glioma": 2, "notumor": 2}, size=48, seed=2)
+    return normalise(torch.from_numpy(drawn.images))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ASSETS, tmp_path / "cnn"))
+
+
+def test_filters_are_standardised_whatever_their_offset_and_scale() -> None:
+    weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    filters = standardised(3.0 * weight + 0.7).flatten(1)
+    assert torch.allclose(filters.mean(1), torch.zeros(6), atol=1e-6)
+    assert torch.allclose(filters.square().sum(1), torch.ones(6), atol=1e-3)
+    assert torch.allclose(filters, standardised(weight).flatten(1), atol=1e-4)
+
+
+def test_a_convolution_takes_its_filters_standardised() -> None:
+    layer = StandardisedConv2d(4, 6, kernel=3, stride=2)
+    x = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0))
+    plain = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False)
+    plain.load_state_dict({"weight": standardised(layer.weight)})
+    assert torch.allclose(layer(x), plain(x), atol=1e-6)
+    assert layer(x).shape == (2, 6, 5, 5)
+
+
+def test_it_starts_undecided_from_the_shipped_weights(images: torch.Tensor) -> None:
+    model = build_classifier("phantom_cnn", classes=4, image_size=48)
+    assert not model(images).any()
+    stored = read_weights(ASSETS / WEIGHTS_FILE, sha256=read_cnn_card().sha256, max_bytes=MAX_BYTES)
+    state = model.get_submodule("trunk").state_dict()
+    assert set(stored) == set(state)
+    assert all(torch.equal(state[name], tensor.float()) for name, tensor in stored.items())
+    assert (ASSETS / WEIGHTS_FILE).stat().st_size < MAX_BYTES
+    assert sum(p.numel() for p in model.parameters()) == 119_604
+
+
+def test_all_of_it_learns_and_the_cut_out_head_stays(images: torch.Tensor) -> None:
+    model = phantom_cnn(4)
+    before = model.features(images)
+    assert before.shape == (4, model.feature_size)
+    cut = cut_to_head(images * 0.25 + 0.25, side=SIDE).flatten(1)
+    assert torch.allclose(before, cut, atol=1e-5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):  # behind a head of zeros nothing learns
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2, 3])).backward()
+        optimizer.step()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert torch.equal(model.features(images), before)
+    assert torch.equal(model(images), model.from_features(before))
+
+
+def test_altered_weights_are_refused(copied: Path) -> None:
+    path = copied / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(WeightsError, match="its card says"):
+        phantom_cnn(4, copied)
+    path.unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        phantom_cnn(4, copied)
+    (copied / CARD_FILE).write_text("{}")
+    with pytest.raises(WeightsError, match="is not the small CNN's card"):
+        phantom_cnn(4, copied)
+
+
+def test_weights_of_another_network_are_refused(copied: Path) -> None:
+    data = weights_to_bytes({"1.weight": torch.zeros(2, 2)})
+    (copied / WEIGHTS_FILE).write_bytes(data)
+    card = read_cnn_card(copied).model_copy(update={"sha256": weights_sha256(data)})
+    (copied / CARD_FILE).write_text(card.model_dump_json())
+    with pytest.raises(WeightsError, match="not those of this network"):
+        phantom_cnn(4, copied)
+
+
+def test_two_models_share_no_memory() -> None:
+    one, other = phantom_cnn(4), phantom_cnn(4)
+    assert isinstance(one, PhantomCnn)
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(
+        phantom_cnn(4).state_dict()["trunk.1.weight"], other.state_dict()["trunk.1.weight"]
+    )
