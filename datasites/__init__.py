@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from datasites.syftnet.words import fingerprint_words
     from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
-    from datasites.worker.train import SYNTHETIC_BATCH
+    from datasites.worker.train import MOST_IMAGES, MOST_ROWS, SYNTHETIC_BATCH
 
 _HOMES = {
     "datasites.answers": (
@@ -137,7 +137,7 @@ _HOMES = {
     "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
-    "datasites.worker.train": ("SYNTHETIC_BATCH",),
+    "datasites.worker.train": ("MOST_IMAGES", "MOST_ROWS", "SYNTHETIC_BATCH"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -147,6 +147,8 @@ __all__ = [
     "DECISION_FILE",
     "EVALUATION_FILE",
     "GENERATOR_FILE",
+    "MOST_IMAGES",
+    "MOST_ROWS",
     "NOISE_MULTIPLIER",
     "REPORTS_FILE",
     "SYNTHETIC_BATCH",

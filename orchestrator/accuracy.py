@@ -11,7 +11,8 @@ Judged on images that no hospital holds (`orchestrator.accuracy_data`). With `va
 fifth of the training units instead, and the test images are not looked at: this is how settings
 are chosen.
 
-Recipes without noise (epsilon None) tell what privacy costs, and are run nowhere else:
+Any recipe of `dura study init` can be measured (`orchestrator.accuracy_recipes`). Those without
+noise (epsilon None) tell what privacy costs, and are run nowhere else:
 `encoder_head` with the noise left out, and `tuned` (`orchestrator.accuracy_tuned`).
 
 A hospital's figure is the recall of each class weighted by that hospital's mix of classes: what its
@@ -29,8 +30,9 @@ from models import Evaluation, evaluate
 from orchestrator.accuracy_cases import HEAD, TUNED, Case
 from orchestrator.accuracy_data import BenchData
 from orchestrator.accuracy_head import HeadBench
+from orchestrator.accuracy_recipes import RecipesBench
 from orchestrator.accuracy_tuned import TunedBench
-from orchestrator.template import recipe_for
+from orchestrator.recipes import recipe_for, recipe_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class AccuracyBench:
         self._trainers = {
             HEAD: HeadBench(self.data).train,
             TUNED: TunedBench(self.data).train,
+            **dict.fromkeys(recipe_names(), RecipesBench(self.data).train),
         }
 
     def measure(self, case: Case) -> Row:

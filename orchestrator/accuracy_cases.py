@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models import ENCODER_HEAD
 from orchestrator.ablation import Synthetic
+from orchestrator.recipes import DEFAULT, RECIPES, recipe_for, recipe_names
 
 HEAD, TUNED = ENCODER_HEAD, "tuned"
 PROXIMAL_MU = 0.01
@@ -26,7 +28,7 @@ class Case:
     """One thing to measure.
 
     Attributes:
-        recipe: `encoder_head` or `tuned`.
+        recipe: `encoder_head`, `tuned`, or the name of a recipe of `dura study init`.
         alpha: of the Dirichlet draw that divides each class among hospitals; None for equal shares.
         epsilon: of the whole study, None without differential privacy.
         seed: of the division, the noise and the order.
@@ -51,7 +53,7 @@ class Case:
             return f"encoder's late blocks trained along, {how}"
         if self.added is not Synthetic.NONE:
             return f"the default plan and {ADDED[self.added]}"
-        return "linear head on the frozen encoder, DP-FedSGD (default plan)"
+        return RECIPES[DEFAULT if self.recipe == HEAD else self.recipe].words
 
     @property
     def partition(self) -> str:
@@ -96,4 +98,21 @@ def ablation_cases(*, seeds: int) -> list[Case]:
         for alpha, share in ((None, 1.0), (None, TENTH), (0.1, 1.0))
         for seed in range(seeds)
         for added in Synthetic
+    ]
+
+
+def recipe_cases(*, seeds: int, names: Sequence[str] = recipe_names()) -> list[Case]:
+    """Recipes beside each other at epsilon 8, over IID and skewed hospitals.
+
+    In an order in which those on the same frozen part follow one another.
+
+    Raises:
+        StudyError: a name is no recipe's.
+    """
+    known = {name: recipe_for(recipe=name) for name in names}
+    return [
+        Case(recipe=name, alpha=alpha, epsilon=8.0, seed=seed)
+        for name in known
+        for alpha in (None, 0.5)
+        for seed in range(seeds)
     ]

@@ -30,8 +30,9 @@ from orchestrator.accuracy_cases import HEAD, Case
 from orchestrator.accuracy_data import DELTA, BenchData, Division, dense
 from orchestrator.accuracy_rounds import federate
 from orchestrator.errors import StudyError
+from orchestrator.recipes import DEFAULT, recipe_for
 from orchestrator.study import Study, study_plan
-from orchestrator.template import recipe_for, study_template
+from orchestrator.template import study_template
 from privacy import DpSgdSettings, train_dp
 
 WITHOUT = 8.0
@@ -47,7 +48,11 @@ _SPENDS = (Synthetic.LOCAL_DP, Synthetic.POOLED_DP)
 
 
 def default_study(
-    *, epsilon: float, classes: Sequence[str], generator: bool | None = None
+    *,
+    epsilon: float,
+    classes: Sequence[str],
+    generator: bool | None = None,
+    recipe: str = DEFAULT,
 ) -> tuple[Study, Plan]:
     """The study that `dura study init` writes, and its plan with calibrated noise."""
     text = study_template(
@@ -57,7 +62,7 @@ def default_study(
         hospitals=[f"{letter}@bench.example" for letter in "abcde"],
         epsilon=epsilon,
         delta=DELTA,
-        recipe=recipe_for(epsilon=epsilon, generator=generator),
+        recipe=recipe_for(recipe=recipe, epsilon=epsilon, generator=generator),
     )
     study = Study.model_validate(tomllib.loads(text) | {"classes": list(classes)})
     return study, study_plan(study)

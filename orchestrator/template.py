@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
+
+from orchestrator.recipes import Recipe
 
 _TEMPLATE = """\
 # A Dura study. `dura study check` says what it costs; `submit` sends it to the hospitals.
@@ -19,9 +21,10 @@ seed = 0                    # of the initial weights; noise is never seeded from
 classes = ["glioma", "meningioma", "notumor", "pituitary"]
 rounds = {rounds}
 
-[model]
-name = "{model}"          # small_cnn, resnet18, encoder_head (linear, on the shipped encoder
-                            # or on `encoder`), or model.py (interpreted, never executed)
+[model]                     # encoder_head, encoder_film, encoder_lora (on the shipped encoder;
+                            # the first on `encoder` as well), phantom_cnn, small_cnn, resnet18, or
+                            # model.py (interpreted, never executed)
+name = "{model}"
 image_size = {image_size}
 {encoder}
 [train]                     # DP-SGD at each hospital, one task a round
@@ -48,8 +51,9 @@ hospitals = []              # a name for each hospital: tells every hospital who
                             # the report on the global model then gives each one's share
 
 [strategy]
-name = "fedavg"             # fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
-average_last = {averaged}            # rounds whose weights are averaged into the final model
+# fedavg, fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
+name = "{strategy}"
+{server}average_last = {averaged}            # rounds whose weights the final model is the mean of
 """
 
 _ENCODER = """\
@@ -73,101 +77,7 @@ pooled = false              # true: owners may release their generators, and eve
                             # from the others' as well: no further epsilon; each waits for its owner
 """
 _SYNTHETIC_WEIGHT = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What the template gives a kind of model; names are those of `study.toml`.
-
-    Attributes:
-        generator: whether a generator is trained and its images are mixed in.
-        averaged: share of the rounds, the last ones, whose weights are averaged.
-    """
-
-    model: str
-    image_size: int
-    steps: int
-    rate: float
-    clipping_norm: float
-    learning_rate: float
-    highest: float
-    momentum: float
-    augment: str
-    views: int
-    generator: bool
-    rounds: int
-    averaged: float
-
-    def fields(self) -> dict[str, object]:
-        """The values by their names in the template."""
-        return asdict(self) | {
-            "generator": _GENERATOR if self.generator else "",
-            "synthetic": _SYNTHETIC_WEIGHT if self.generator else 0.0,
-            "averaged": max(1, round(self.averaged * self.rounds)),
-        }
-
-
-_WHOLE_NETWORK = Recipe(
-    model="small_cnn",
-    image_size=64,
-    steps=24,
-    rate=0.3,
-    clipping_norm=1.0,
-    learning_rate=0.5,
-    highest=8.0,
-    momentum=0.9,
-    augment="true",
-    views=1,
-    generator=True,
-    rounds=4,
-    averaged=0.0,
-)
-# DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
-# lie between them. Large steps, because features have length 1 and a small clip bounds each unit.
-# No generator: its images would cost epsilon, and a linear head has few weights to learn.
-FROZEN_ENCODER = Recipe(
-    model="encoder_head",
-    image_size=160,
-    steps=1,
-    rate=1.0,
-    clipping_norm=0.3,
-    learning_rate=120.0,
-    highest=400.0,
-    momentum=0.0,
-    augment="false",
-    views=1,
-    generator=False,
-    rounds=40,
-    averaged=0.25,
-)
-
-
-_BY_EPSILON = ((5.0, 40, 120.0), (2.0, 40, 90.0), (0.0, 16, 75.0))
-"""From this epsilon on: rounds and learning rate of the head; more noise wants fewer steps.
-
-Chosen on the validation part that `dura bench accuracy --validation` judges on, at epsilon 8, 3
-and 1, by a sweep that is not kept.
-"""
-
-
-def recipe_for(
-    model: str = FROZEN_ENCODER.model,
-    *,
-    epsilon: float = 8.0,
-    rounds: int | None = None,
-    generator: bool | None = None,
-) -> Recipe:
-    """The recipe of a classifier for a study's epsilon; None leaves a choice to it."""
-    base = _WHOLE_NETWORK
-    if model == FROZEN_ENCODER.model:
-        count, rate = next((n, rate) for least, n, rate in _BY_EPSILON if epsilon >= least)
-        base = replace(FROZEN_ENCODER, rounds=count, learning_rate=rate)
-    return replace(
-        base,
-        model=model,
-        rounds=base.rounds if rounds is None else rounds,
-        generator=base.generator if generator is None else generator,
-    )
+_SERVER = "server_learning_rate = {}  # Adam's step at the server\n"
 
 
 def study_template(
@@ -183,7 +93,7 @@ def study_template(
 ) -> str:
     """The text of a new study's file; `encoder` is the folder of one, empty for the shipped one."""
     return _TEMPLATE.format(
-        **recipe.fields(),
+        **_fields(recipe),
         encoder=_ENCODER.format(json.dumps(encoder, ensure_ascii=False)) if encoder else "",
         name=name,
         email=email,
@@ -193,3 +103,15 @@ def study_template(
         epsilon=float(epsilon),
         delta=delta,
     )
+
+
+def _fields(recipe: Recipe) -> dict[str, object]:
+    """A recipe's values by their names in the template."""
+    server = recipe.server_learning_rate
+    return asdict(recipe) | {
+        "augment": str(recipe.augment).lower(),
+        "generator": _GENERATOR if recipe.generator else "",
+        "synthetic": _SYNTHETIC_WEIGHT if recipe.generator else 0.0,
+        "averaged": max(1, round(recipe.averaged * recipe.rounds)),
+        "server": "" if server is None else _SERVER.format(server),
+    }

@@ -77,6 +77,25 @@ def ablation(
     _measure(ablation_cases(seeds=seeds), data=data, test=test, out=out, validation=validation)
 
 
+@app.command()
+def recipes(
+    data: _DATA,
+    test: _TEST = None,
+    out: _OUT = None,
+    seeds: _SEEDS = 3,
+    validation: _VALIDATION = False,
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given again.")
+    ] = None,
+) -> None:
+    """Every recipe of `dura study init` at epsilon 8, IID and skewed hospitals."""
+    from orchestrator.accuracy_cases import recipe_cases
+    from orchestrator.recipes import recipe_names
+
+    wanted = recipe_cases(seeds=seeds, names=recipe or recipe_names())
+    _measure(wanted, data=data, test=test, out=out, validation=validation)
+
+
 def _measure(
     wanted: list[Case],
     *,

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.recipes import DEFAULT, recipe_names
+
 if TYPE_CHECKING:
     from models import Evaluation
     from orchestrator.report_requests import InboxRow
 
 app = typer.Typer(no_args_is_help=True, help="Write, submit and run a study over hospitals.")
 
+_RECIPES = f"Kind of plan: {', '.join(recipe_names())}; {DEFAULT} without."
 StudyArg = Annotated[Path, typer.Argument(metavar="STUDY", help="The study's folder.")]
 
 
@@ -26,10 +29,11 @@ def init(
     hospitals: Annotated[str, typer.Option(help="Comma-separated e-mails of the hospitals.")],
     epsilon: Annotated[float, typer.Option(help="What the study may cost a privacy unit.")] = 7.8,
     delta: Annotated[float, typer.Option(help="Delta at which epsilon is computed.")] = 1e-5,
-    rounds: Annotated[int | None, typer.Option(help="Rounds; the model's recipe without.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds; the recipe's without.")] = None,
+    recipe: Annotated[str | None, typer.Option(help=_RECIPES)] = None,
     model: Annotated[
-        str, typer.Option(help="Registered classifier, or model.py.")
-    ] = "encoder_head",
+        str | None, typer.Option(help="Registered classifier, or model.py; its recipe's without.")
+    ] = None,
     generator: Annotated[
         bool | None, typer.Option(help="Train a DP diffusion generator; by recipe without.")
     ] = None,
@@ -42,13 +46,15 @@ def init(
     from orchestrator.errors import StudyError
     from orchestrator.model_spec import given_encoder
     from orchestrator.office import Office
-    from orchestrator.template import recipe_for, study_template
+    from orchestrator.recipes import recipe_for
+    from orchestrator.template import study_template
 
+    chosen = recipe_for(model, recipe=recipe, epsilon=epsilon, rounds=rounds, generator=generator)
     if (study / "study.toml").exists():
         raise StudyError(f"{study} holds a study already; edit its study.toml")
     url = relay if "://" in relay else Path(relay).absolute().as_uri()
     parse_relay_url(url)
-    own = "" if encoder is None else given_encoder(encoder, model=model)
+    own = "" if encoder is None else given_encoder(encoder, model=chosen.model)
     study.mkdir(parents=True, exist_ok=True)
     sites = tuple(part.strip() for part in hospitals.split(",") if part.strip())
     text = study_template(
@@ -58,7 +64,7 @@ def init(
         hospitals=sites,
         epsilon=epsilon,
         delta=delta,
-        recipe=recipe_for(model, epsilon=epsilon, rounds=rounds, generator=generator),
+        recipe=chosen,
         encoder=own,
     )
     (study / "study.toml").write_text(text)

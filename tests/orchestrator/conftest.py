@@ -32,11 +32,12 @@ from datasites import (
 )
 from datasites.plans.tasks import parse_task
 from models import evaluate, initial_weights, weights_from_bytes, weights_to_bytes
+from orchestrator.recipes import recipe_for
 from orchestrator.researcher import Researcher, plan_job
 from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder
 from orchestrator.study import STUDY_FILE, read_study, study_plan
-from orchestrator.template import recipe_for, study_template
+from orchestrator.template import study_template
 from privacy import (
     Checkpoint,
     Receipt,

@@ -9,6 +9,7 @@ from models import checkpoint_sha256, read_generator_card
 from models.scripts.tiny_stable_diffusion import write_tiny
 from orchestrator.errors import StudyError
 from orchestrator.office import draft_bundle
+from orchestrator.recipes import recipe_for
 from orchestrator.study import (
     STUDY_FILE,
     GeneratorSpec,
@@ -18,7 +19,7 @@ from orchestrator.study import (
     read_study,
     study_plan,
 )
-from orchestrator.template import recipe_for, study_template
+from orchestrator.template import study_template
 from privacy import epsilon
 
 

@@ -30,8 +30,9 @@ from datasites.syftnet import OwnerLink
 from models import draw_phantoms
 from orchestrator.demo import write_phantoms
 from orchestrator.office import Office
+from orchestrator.recipes import recipe_for
 from orchestrator.study import STUDY_FILE
-from orchestrator.template import recipe_for, study_template
+from orchestrator.template import study_template
 from privacy import Budget
 
 HOSPITALS = ("A", "B", "C")

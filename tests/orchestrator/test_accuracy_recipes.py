@@ -1,0 +1,130 @@
+"""`dura bench recipes` on phantoms: every recipe is trained by the plan that it writes.
+
+Proven: each recipe moves every weight that is trained, with the noise and the rounds of its own
+plan, and the same seed gives the same figure; the default recipe gives what the benchmark of the
+default plan does; features are kept where no step changes them and nowhere else; views are rows of
+one unit; the command writes rows of the common form, and knows no other name.
+"""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models import initial_weights
+from orchestrator import accuracy_recipes, cli, recipes
+from orchestrator.accuracy import AccuracyBench
+from orchestrator.accuracy_cases import HEAD, Case, recipe_cases
+from orchestrator.accuracy_head import default_study
+from orchestrator.demo import write_phantoms
+from orchestrator.errors import StudyError
+from orchestrator.recipes import RECIPES, recipe_names
+
+CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "data"
+    write_phantoms(path, per_class=18, seed=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(folder):
+    return AccuracyBench(folder)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Two rounds and two local steps at most, of whatever recipe."""
+    few = {
+        name: replace(recipe, rounds=2, steps=min(2, recipe.steps))
+        for name, recipe in RECIPES.items()
+    }
+    monkeypatch.setattr(recipes, "RECIPES", few)
+    monkeypatch.setattr(recipes, "_BY_EPSILON", ((0.0, 2, 120.0),))
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_trained_by_its_own_plan(bench, name, monkeypatch):
+    ends = []
+    federate = accuracy_recipes.federate
+
+    def watched(model, *words, **more):
+        federate(model, *words, **more)
+        ends.append({key: value.clone() for key, value in model.state_dict().items()})
+
+    monkeypatch.setattr(accuracy_recipes, "federate", watched)
+    case = Case(recipe=name, alpha=None, epsilon=8.0, seed=0)
+    row = bench.measure(case)
+    _, plan = default_study(epsilon=8.0, classes=CLASSES, recipe=name)
+    assert (row.noise_multiplier, row.rounds) == (plan.train.noise_multiplier, 2)
+    start = initial_weights(plan.model.name, text=None, classes=4, image_size=160, seed=0)
+    unmoved = [key for key, value in ends[0].items() if torch.equal(value, start[key])]
+    assert unmoved == []
+
+
+@pytest.mark.usefixtures("short")
+def test_the_same_seed_gives_the_same_figure_where_images_are_varied(bench):
+    rows = [
+        bench.measure(Case(recipe="scratch", alpha=None, epsilon=8.0, seed=s)) for s in (1, 1, 2)
+    ]
+    assert rows[0].evaluation == rows[1].evaluation != rows[2].evaluation
+
+
+@pytest.mark.usefixtures("short")
+def test_the_default_recipe_is_the_default_plan(bench):
+    rows = [bench.measure(Case(recipe=r, alpha=None, epsilon=8.0, seed=3)) for r in (HEAD, "head")]
+    assert rows[0].evaluation.accuracy == pytest.approx(rows[1].evaluation.accuracy, abs=0.001)
+    assert rows[0].noise_multiplier == rows[1].noise_multiplier
+    assert rows[0].case.name == rows[1].case.name
+
+
+def test_views_are_rows_of_their_images_unit(bench, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        accuracy_recipes, "train_dp", lambda *_, losses, units, **__: seen.append((losses, units))
+    )
+    three = replace(RECIPES["finetune"], rounds=1, views=3)
+    monkeypatch.setattr(recipes, "RECIPES", {"finetune": three})
+    bench.measure(Case(recipe="finetune", alpha=None, epsilon=8.0, seed=0))
+    rows = bench.data.divide(alpha=None, seed=0).hospitals[0]
+    losses, units = seen[0]
+    assert len(units) == 3 * len(rows)
+    same = np.unique(bench.data.units[rows], return_inverse=True)[1]
+    assert units.tolist() == np.repeat(same, 3).tolist()
+    label = int(bench.data.labels[rows[1]])
+    sure = losses(
+        lambda images: 20.0 * torch.eye(4)[[label] * len(images)], torch.tensor([3, 4, 5])
+    )
+    assert sure.shape == (3,)
+    assert float(sure.max()) < 0.01  # all three are of the second image
+
+
+def test_cases_are_every_recipe_over_both_divisions():
+    asked = recipe_cases(seeds=2)
+    assert len({(c.recipe, c.alpha, c.seed) for c in asked}) == len(asked) == 7 * 2 * 2
+    assert {c.epsilon for c in asked} == {8.0}
+    assert {c.alpha for c in asked} == {None, 0.5}
+    assert len({c.name for c in asked}) == 7
+    with pytest.raises(StudyError, match="no recipe is called 'best'"):
+        recipe_cases(seeds=1, names=["best"])
+
+
+@pytest.mark.usefixtures("short")
+def test_the_command_writes_rows_of_the_common_form(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "rows.json"
+    words = ("--data", folder, "--seeds", 1, "--recipe", "head-fedavg", "--out", out)
+    monkeypatch.setattr(sys, "argv", ["dura", "bench", "recipes", *map(str, words)])
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    assert not ending.value.code
+    found = json.loads(out.read_text())
+    assert [row["partition"] for row in found["rows"]] == ["IID", "Dirichlet 0.5"]
+    assert {row["recipe"] for row in found["rows"]} == {RECIPES["head-fedavg"].words}
+    assert found["summary"][0]["recipe"] in capsys.readouterr().out
