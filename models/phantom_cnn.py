@@ -34,8 +34,8 @@ POOLED: Final = 96 * GRID * GRID
 _CHANNELS: Final = (16, 32, 64, 96)
 _GROUPS: Final = 8
 _LEAST_VARIANCE: Final = 1e-5
-_LENGTH: Final = 16.0
-"""About that of what is pooled. Divided by it, head and trunk share a unit's clipped gradient."""
+_LENGTH: Final = 4.0
+"""What is pooled is divided by it, so that head and trunk share a unit's clipped gradient."""
 _MIDDLE, _SPAN = 0.3, 0.25
 """Of what `cut_to_head` gives, about; the network sees it centred."""
 

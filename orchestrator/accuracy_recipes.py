@@ -6,8 +6,8 @@ with noise of its own, Flower's aggregation by the plan's strategy, the mean of 
 Rows of a step are those of a job (`datasites.worker.train`): each image in as many augmented views
 as the plan says, of one unit. What no step changes is computed once for all cases.
 
-Settings stand in `orchestrator.recipes`; they were chosen with `--validation`, never on what a
-table shows. What was tried stands in `docs/recipes.md`.
+Settings stand in `orchestrator.recipes`; where they were searched, on the validation part. What was
+tried, and what was not, stands in `docs/recipes.md`.
 """
 
 from __future__ import annotations
