@@ -1,6 +1,6 @@
 """The encoder's late blocks trained along, without differential privacy: what the noise takes.
 
-For comparison alone. No plan can name it, so no hospital runs it; `dura bench accuracy` trains it
+For comparison alone. No plan can name it, so no hospital runs it; `dura bench tuned` trains it
 in one process. It starts where the shipped encoder is. The early blocks stay, so their maps are
 computed once an image and its mirror image (`TunedStart`), and training sees either, moved by up to
 one cell of the map.

@@ -35,7 +35,7 @@ def accuracy(
     data: _DATA,
     test: _TEST = None,
     out: _OUT = None,
-    seeds: _SEEDS = 3,
+    seeds: _SEEDS = 10,
     quick: Annotated[bool, typer.Option("--quick", help="One seed, ten minutes.")] = False,
     validation: _VALIDATION = False,
 ) -> None:
