@@ -55,8 +55,9 @@ def test_every_recipe_is_trained_by_its_own_plan(bench, name, monkeypatch):
     ends = []
     federate = accuracy_recipes.federate
 
-    def watched(model, *words, **more):
-        federate(model, *words, **more)
+    def watched(model, local, *, strategy, **more):
+        assert strategy.name == RECIPES[name].strategy
+        federate(model, local, strategy=strategy, **more)
         ends.append({key: value.clone() for key, value in model.state_dict().items()})
 
     monkeypatch.setattr(accuracy_recipes, "federate", watched)
