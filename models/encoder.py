@@ -43,6 +43,7 @@ from models.trunk import CHANNELS, Trunk
 from models.weights import weights_from_bytes, weights_sha256
 
 SIDE = 160
+"""Of the shipped encoder, pixels."""
 GRID = 4
 POOLED = CHANNELS * GRID * GRID
 _CHUNK = 32
@@ -110,16 +111,17 @@ class FrozenEncoder(nn.Module, ABC):
 class Encoder(FrozenEncoder):
     """On Dura's own trunk."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, *, side: int = SIDE) -> None:
         super().__init__(length=POOLED, dimension=dimension)
         self.trunk = Trunk()
+        self._side = side
         self.requires_grad_(False)
         self.eval()
 
     @property
     def side(self) -> int:
         """Side of what the trunk takes, pixels."""
-        return SIDE
+        return self._side
 
     def pool(self, view: Tensor) -> Tensor:
         """Means over a grid of the trunk's maps."""
@@ -142,9 +144,9 @@ def load_encoder(folder: Path = ASSETS) -> Encoder:
         WeightsError: a file is missing or damaged, or the weights are not those of the card.
     """
     card = read_card(folder)
-    if card.backbone is not None:
-        raise WeightsError(f"{folder} holds a {card.backbone.architecture}, not Dura's own trunk")
-    encoder = Encoder(card.dimension)
+    if card.backbone is not None or card.side is None:
+        raise WeightsError(f"{folder} holds {card.name}, not Dura's own trunk")
+    encoder = Encoder(card.dimension, side=card.side)
     fill_encoder(encoder, _stored(folder / WEIGHTS_FILE, card.sha256), folder)
     return encoder
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.card_file import CARD_FILE, read_card_file
 from models.errors import WeightsError
@@ -78,6 +78,7 @@ class EncoderCard(BaseModel):
         name: of the encoder.
         sha256: of the weights file.
         dimension: length of a feature vector.
+        side: of the images that Dura's own trunk takes, pixels; a backbone's stands in its part.
         backbone: the torchvision backbone; None for Dura's own trunk.
         saw: everything the weights were fitted to.
         never_saw: what they were not.
@@ -93,6 +94,7 @@ class EncoderCard(BaseModel):
     name: Text
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     dimension: Annotated[int, Field(ge=1, le=1024)]
+    side: Annotated[int, Field(ge=32, le=512)] | None = None
     backbone: BackbonePart | None = None
     saw: tuple[Text, ...]
     never_saw: Text
@@ -100,6 +102,12 @@ class EncoderCard(BaseModel):
     licence: Text
     measured: dict[Text, float]
     limits: Text
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.side is None) != (self.backbone is not None):
+            raise ValueError("an encoder on Dura's own trunk tells its side, no other does")
+        return self
 
     @property
     def max_bytes(self) -> int:

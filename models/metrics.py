@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from sklearn.metrics import (
     auc,
     confusion_matrix,
@@ -82,6 +83,19 @@ class Evaluation:
         document = asdict(self)
         document["per_class"] = {score.name: asdict(score) for score in self.per_class}
         return document
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Evaluation:
+        """What `to_json` gave.
+
+        Raises:
+            MetricsError: it is something else.
+        """
+        try:
+            scores = list(document["per_class"].values())
+            return TypeAdapter(cls).validate_python(document | {"per_class": scores})
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise MetricsError(f"no evaluation: {error}") from error
 
 
 def evaluate(

@@ -25,7 +25,7 @@ from orchestrator.model_spec import look_at_encoder, plan_encoder
 from orchestrator.office import Office
 from orchestrator.progress import Watcher
 from orchestrator.report_requests import InboxRow, ReportRequests, inbox
-from orchestrator.results import write_results
+from orchestrator.results import read_evaluation, write_results
 from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder, RunState
 from orchestrator.scoring import TestSet, bundle_model, model_metadata, weights_on
@@ -155,12 +155,11 @@ class Conductor:
         out = self.last_run()
         self.researcher.collect()
         bundle = self.office.submitted()
-        state = RunFolder(out).load()
+        folder = RunFolder(out)
+        state = folder.load()
         if state.rounds_done < self.study.rounds:
             raise StudyError(f"the run in {out} is not finished; `dura study resume {self.folder}`")
-        weights = self._final(RunFolder(out), state.rounds_done)
-        test = self._test_set(Path(state.test), bundle)
-        self._finish(out, state, bundle, weights, test)
+        write_results(folder, state, bundle, self.researcher, read_evaluation(folder))
         return out
 
     # --- inside ---------------------------------------------------------------------------
@@ -242,7 +241,8 @@ class Conductor:
         weights = self._final(folder, state.rounds_done)
         evaluation = self._score(test, bundle, weights)
         run.ask_reports(weights, evaluation)
-        self._finish(out, state, bundle, weights, test)
+        save_model_file(out / "model.safetensors", weights, model_metadata(bundle))
+        write_results(folder, state, bundle, self.researcher, evaluation)
         return evaluation
 
     def _final(self, folder: RunFolder, rounds_done: int) -> dict[str, torch.Tensor]:
@@ -263,15 +263,3 @@ class Conductor:
         self, test: TestSet, bundle: Bundle, weights: Mapping[str, torch.Tensor]
     ) -> Evaluation:
         return test.score(bundle_model(bundle, weights, self.study.model))
-
-    def _finish(
-        self,
-        out: Path,
-        state: RunState,
-        bundle: Bundle,
-        weights: Mapping[str, torch.Tensor],
-        test: TestSet,
-    ) -> None:
-        save_model_file(out / "model.safetensors", weights, model_metadata(bundle))
-        evaluation = self._score(test, bundle, weights)
-        write_results(RunFolder(out), state, bundle, self.researcher, evaluation)

@@ -14,11 +14,11 @@ from typing import Any
 
 from datasites import Bundle, PlanError
 from datasites import ReleasedReport as SignedReport
-from models import Evaluation, weights_sha256
+from models import Evaluation, ModelsError, weights_sha256
 from orchestrator.audit import LedgerFinding, verify_run
 from orchestrator.contribution import contributions_csv, contributions_json
 from orchestrator.curves import scores_csv
-from orchestrator.errors import VerificationError
+from orchestrator.errors import StudyError, VerificationError
 from orchestrator.hospital_figures import hospital_figures
 from orchestrator.html_report import (
     Approval,
@@ -36,6 +36,22 @@ from privacy import RELATION
 
 log = logging.getLogger("dura.results")
 NEIGHBOURING = f"{RELATION} unit"
+
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def read_evaluation(folder: RunFolder) -> Evaluation:
+    """How the final model did, as `write_results` left it.
+
+    Raises:
+        StudyError: it is not there, or cannot be read.
+    """
+    path = folder.root / EVALUATION_FILE
+    try:
+        return Evaluation.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, ModelsError) as error:
+        raise StudyError(f"{path}: {error}; `dura study resume` scores the model anew") from error
 
 
 def write_results(
@@ -57,7 +73,7 @@ def write_results(
     folder.write("contributions.csv", contributions_csv(state.contributions).encode())
     folder.write("contributions.json", contributions_json(state.contributions).encode())
     folder.write("scores.csv", scores_csv(state.scores).encode())
-    folder.write("evaluation.json", json.dumps(evaluation.to_json(), indent=1).encode())
+    folder.write(EVALUATION_FILE, json.dumps(evaluation.to_json(), indent=1).encode())
     hospitals = _hospitals(state, bundle, researcher, spends, ledgers)
     budgets = {site.name: site.budget for site in hospitals if site.budget is not None}
     figures = hospital_figures(researcher, state.report_requests, bundle)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from models.card_file import CARD_FILE
-from models.encoder import Encoder
+from models.encoder import SIDE, Encoder
 from models.encoder_card import ASSETS, WEIGHTS_FILE, EncoderCard
 from models.encoder_fit import draw_pooled, fit_projection
 from models.errors import WeightsError
@@ -143,6 +143,7 @@ def _card(
         name="dura-encoder-1",
         sha256=weights_sha256(data),
         dimension=settings.dimension,
+        side=SIDE,
         saw=(
             *(photographs if start is not None else ()),
             *(process if settings.random_images else ()),

@@ -104,6 +104,21 @@ def test_a_missing_file_is_refused(folder: Path) -> None:
         load_encoder(folder)
 
 
+def test_an_encoder_takes_the_side_that_its_card_tells(folder: Path) -> None:
+    card = json.loads((folder / CARD_FILE).read_text())
+    images = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    features = []
+    for side in (card["side"], 96):
+        (folder / CARD_FILE).write_text(json.dumps({**card, "side": side}))
+        encoder = load_encoder(folder)
+        assert encoder.side == side
+        features.append(encoder(images))
+    assert not torch.allclose(*features)
+    (folder / CARD_FILE).write_text(json.dumps({**card, "side": None}))
+    with pytest.raises(WeightsError, match="tells its side"):
+        load_encoder(folder)
+
+
 def test_a_card_that_is_none_or_another_encoders_is_refused(folder: Path) -> None:
     card = json.loads((folder / CARD_FILE).read_text())
     (folder / CARD_FILE).write_text(json.dumps({**card, "saw_too": "x"}))

@@ -191,7 +191,7 @@ def test_weights_of_another_architecture_are_refused(folder: Path, fields: objec
 
 
 def test_the_shipped_encoders_limit_still_holds_for_duras_own_trunk(folder: Path) -> None:
-    _with_card(folder, backbone=None)
+    _with_card(folder, backbone=None, side=160)
     with (folder / WEIGHTS_FILE).open("wb") as file:
         os.truncate(file.fileno(), 21 * 1024 * 1024)
     with pytest.raises(WeightsError, match="at most 20971520"):
@@ -199,7 +199,7 @@ def test_the_shipped_encoders_limit_still_holds_for_duras_own_trunk(folder: Path
 
 
 def test_a_backbone_is_not_taken_for_duras_own_trunk(made: Path) -> None:
-    with pytest.raises(WeightsError, match="mobilenet_v3_small, not Dura's own"):
+    with pytest.raises(WeightsError, match="mobilenet_v3_small-frozen, not Dura's own"):
         load_encoder(made)
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 
 from models.errors import MetricsError
-from models.metrics import evaluate
+from models.metrics import Evaluation, evaluate
 
 NAMES = ("a", "b", "c")
 
@@ -96,6 +96,23 @@ def test_a_single_class_of_labels_has_no_curve_at_all() -> None:
     e = evaluate(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]), ("a", "b"))
     assert e.roc == ()
     assert e.accuracy == 0.5
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_json_gives_the_evaluation_back(n: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 3, n)
+    found = evaluate(_probabilities(n, seed), labels, NAMES)
+    assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize(
+    "change", [{"n": "many"}, {"per_class": []}, {"per_class": {"a": 1}}, {"roc": None}]
+)
+def test_what_is_no_evaluation_is_refused(change: dict[str, Any]) -> None:
+    document = evaluate(_probabilities(5, 0), np.array([0, 1, 2, 0, 1]), NAMES).to_json()
+    for broken in (document | change, {}, []):
+        with pytest.raises(MetricsError, match="no evaluation"):
+            Evaluation.from_json(broken)  # type: ignore[arg-type]
 
 
 def test_json_has_the_documented_keys_and_is_strict() -> None:

@@ -105,6 +105,7 @@ def test_the_whole_command_with_reference_models_and_a_released_one(tmp_path):
     """A released model that learnt a few images by heart, next to the audit's own."""
     members = _folder(tmp_path / "members", 3, 1)
     others = _folder(tmp_path / "others", 15, 2)
+    torch.manual_seed(0)
     model = build_classifier("small_cnn", classes=4, image_size=32)
     images, labels = read_labelled(members, classes=CLASSES, image_size=32)
     inputs, targets = normalise(torch.from_numpy(images.copy())), torch.from_numpy(labels.copy())
