@@ -6,9 +6,10 @@ more than one seed. Pure: values in, text and bytes out.
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,6 +41,13 @@ def document(bench: AccuracyBench, rows: Sequence[Row], *, command: str) -> dict
         "summary": summary(rows),
         "rows": [_row(row) for row in rows],
     }
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    """A document as JSON, a measured row a line: people read the rest, and the file stays small."""
+    whole = json.dumps({**document, "rows": []}, indent=1)
+    rows = ",\n  ".join(json.dumps(row) for row in document["rows"])
+    return whole.replace('"rows": []', f'"rows": [\n  {rows}\n ]') + "\n"
 
 
 def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -105,12 +105,10 @@ def _measure(
     validation: bool,
     curve: bool = False,
 ) -> None:
-    import json
-
     from datasites import write_file
     from orchestrator.accuracy import AccuracyBench, run
     from orchestrator.accuracy_data import DELTA
-    from orchestrator.accuracy_tables import curve_png, document, said, table
+    from orchestrator.accuracy_tables import as_text, curve_png, document, said, table
     from privacy import per_unit
 
     bench = AccuracyBench(data, test=test, validation=validation)
@@ -124,7 +122,7 @@ def _measure(
     found = document(bench, rows, command=command)
     typer.echo(table(found["summary"]))
     if out is not None:
-        write_file(out, (json.dumps(found, indent=1) + "\n").encode(), mode=0o644)
+        write_file(out, as_text(found).encode(), mode=0o644)
         typer.echo(f"written: {out}")
         if curve:
             write_file(out.with_suffix(".png"), curve_png(found["summary"]), mode=0o644)

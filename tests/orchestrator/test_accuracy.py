@@ -19,7 +19,7 @@ from orchestrator.ablation import Synthetic
 from orchestrator.accuracy import AccuracyBench
 from orchestrator.accuracy_cases import HEAD, TUNED, Case, ablation_cases, cases, tuned_cases
 from orchestrator.accuracy_head import default_study
-from orchestrator.accuracy_tables import curve_png, document, summary, table
+from orchestrator.accuracy_tables import as_text, curve_png, document, summary, table
 from orchestrator.demo import write_phantoms
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -87,7 +87,10 @@ def test_a_hospitals_figure_is_recall_by_its_mix(bench, rows):
 
 
 def test_json_table_and_curve_agree(bench, rows):
-    found = json.loads(json.dumps(document(bench, rows, command="dura bench accuracy")))
+    whole = document(bench, rows, command="dura bench accuracy")
+    found = json.loads(as_text(whole))
+    assert found == json.loads(json.dumps(whole))
+    assert as_text(whole).count('"seed"') == len(rows)
     assert [row["accuracy"] for row in found["rows"]] == [r.evaluation.accuracy for r in rows]
     lines = table(found["summary"]).splitlines()
     assert len(lines) == 2 + len(rows)
