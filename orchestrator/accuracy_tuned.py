@@ -1,8 +1,8 @@
 """The encoder's late blocks trained along without privacy, over hospitals: what noise takes.
 
 FedAvg or FedProx of `models.encoder_tuned`, one pass over each hospital's images a round. Rounds
-were chosen on the part that `--validation` judges on, with seed 0 (12 gave 0.964, 24 gave 0.970);
-rate, dropout and smoothing before that, by trials with held-out images in sight, and kept.
+were chosen between 12 and 24 on the part that `--validation` judges on, with seed 0; rate, dropout
+and smoothing before that, by trials with held-out images in sight, and kept.
 """
 
 from __future__ import annotations
