@@ -4,8 +4,9 @@
           -> mean with the same of the mirrored image
           -> public mean taken off -> public projection -> length 1
 
-The shipped one is `Encoder`: `models.trunk`, pooled by means over a 4 x 4 grid. Others stand on a
-torchvision backbone (`models.backbone_encoder`).
+The shipped one is `Encoder`: `models.trunk` before and after its last stage, each pooled by means
+over a 4 x 4 grid and projected by itself, and of equal weight. Others stand on a torchvision
+backbone (`models.backbone_encoder`).
 
 What it has seen, how it was made and its licence stand in its card (`models.encoder_card`), beside
 the weights; `models.scripts.pretrain_encoder` makes both. Loading checks the file against the
@@ -22,7 +23,7 @@ direction, and so no noise, on the side.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,13 +40,14 @@ from models.encoder_card import (
 )
 from models.errors import WeightsError
 from models.head_box import cut_to_head
-from models.trunk import CHANNELS, Trunk
+from models.trunk import CHANNELS, MIDDLE_CHANNELS, Trunk
 from models.weights import weights_from_bytes, weights_sha256
 
 SIDE = 160
 """Of the shipped encoder, pixels."""
 GRID = 4
-POOLED = CHANNELS * GRID * GRID
+LEVELS = (MIDDLE_CHANNELS * GRID * GRID, CHANNELS * GRID * GRID)
+"""Lengths of what is pooled before and after the trunk's last stage."""
 _CHUNK = 32
 
 
@@ -112,7 +114,7 @@ class Encoder(FrozenEncoder):
     """On Dura's own trunk."""
 
     def __init__(self, dimension: int, *, side: int = SIDE) -> None:
-        super().__init__(length=POOLED, dimension=dimension)
+        super().__init__(length=sum(LEVELS), dimension=dimension)
         self.trunk = Trunk()
         self._side = side
         self.requires_grad_(False)
@@ -124,8 +126,13 @@ class Encoder(FrozenEncoder):
         return self._side
 
     def pool(self, view: Tensor) -> Tensor:
-        """Means over a grid of the trunk's maps."""
-        return F.adaptive_avg_pool2d(self.trunk(view), GRID).flatten(1)
+        """Means over a grid of the trunk's maps, level after level."""
+        return pool_levels(self.trunk.levels(view))
+
+
+def pool_levels(maps: Sequence[Tensor]) -> Tensor:
+    """Maps [B, C, S, S] of each level to their means over a grid, [B, sum(LEVELS)]."""
+    return torch.cat([F.adaptive_avg_pool2d(level, GRID).flatten(1) for level in maps], dim=1)
 
 
 def views(images: Tensor, *, side: int = SIDE) -> tuple[Tensor, Tensor]:

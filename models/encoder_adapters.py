@@ -24,16 +24,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoder import GRID, SIDE, Encoder, load_encoder, views
+from models.encoder import SIDE, Encoder, load_encoder, pool_levels, views
 from models.encoder_head import CONSTANT, fresh_head
 from models.frozen_start import FrozenStart
-from models.trunk import BLOCKS, STRIDE
+from models.trunk import BLOCKS, MIDDLE, MIDDLE_CHANNELS, STRIDE
 
-FROZEN: Final = 8
+FROZEN: Final = MIDDLE
 """Blocks before the last stage, whose maps are the smallest to keep and to work on."""
-STEP: Final = 0.05
+STEP: Final = 0.01
 RANK: Final = 2
-_MAPS: Final = (2, 80, SIDE // STRIDE, SIDE // STRIDE)
+_MAPS: Final = (2, MIDDLE_CHANNELS, SIDE // STRIDE, SIDE // STRIDE)
 """An image and its mirror image, after the frozen blocks."""
 
 
@@ -63,10 +63,10 @@ class EncoderAdapted(FrozenStart):
         """[B, D] to logits [B, classes]."""
         encoder = self._hidden[0]
         both = [
-            F.adaptive_avg_pool2d(encoder.trunk.late(view, blocks=FROZEN), GRID)
+            pool_levels((view, encoder.trunk.late(view, blocks=FROZEN)))
             for view in features.unflatten(1, _MAPS).unbind(1)
         ]
-        vectors = encoder.project(torch.stack(both).mean(0).flatten(1))
+        vectors = encoder.project(torch.stack(both).mean(0))
         logits: Tensor = self.head(F.pad(vectors, [0, 1], value=CONSTANT))
         return logits
 

@@ -12,9 +12,9 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.card_file import CARD_FILE, read_card_file
+from models.card_file import CARD_FILE, WeightsCard, read_card_file
 from models.errors import WeightsError
 
 ASSETS: Final = Path(__file__).parent / "assets" / "encoder"
@@ -43,16 +43,6 @@ Architecture = Literal[
 Norm = Literal["frozen", "group"]
 
 
-def _printable(text: str) -> str:
-    """A card comes from outside and is shown to reviewers: nothing in it moves a cursor."""
-    if not text.isprintable():
-        raise ValueError("it holds characters that cannot be printed")
-    return text
-
-
-Text = Annotated[str, Field(max_length=1000), AfterValidator(_printable)]
-
-
 class BackbonePart(BaseModel):
     """What is built of torchvision's.
 
@@ -70,38 +60,18 @@ class BackbonePart(BaseModel):
     side: Literal[224] = 224
 
 
-class EncoderCard(BaseModel):
-    """What stands in `card.json`.
+class EncoderCard(WeightsCard):
+    """That of an encoder.
 
     Attributes:
-        version: of the card's format.
-        name: of the encoder.
-        sha256: of the weights file.
         dimension: length of a feature vector.
         side: of the images that Dura's own trunk takes, pixels; a backbone's stands in its part.
         backbone: the torchvision backbone; None for Dura's own trunk.
-        saw: everything the weights were fitted to.
-        never_saw: what they were not.
-        made_by: what made it, with its settings and seed.
-        licence: of the weights and of what they started from.
-        measured: figures on phantoms, by name.
-        limits: what it should not be used for.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    version: Annotated[int, Field(ge=1, le=1)] = 1
-    name: Text
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     dimension: Annotated[int, Field(ge=1, le=1024)]
     side: Annotated[int, Field(ge=32, le=512)] | None = None
     backbone: BackbonePart | None = None
-    saw: tuple[Text, ...]
-    never_saw: Text
-    made_by: Text
-    licence: Text
-    measured: dict[Text, float]
-    limits: Text
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -57,3 +57,24 @@ def fit_projection(pooled_maps: Tensor, *, dimension: int) -> tuple[Tensor, Tens
     kept = directions[:, -dimension:].flip(1)
     signs = kept.sum(0).sign()
     return mean, kept * torch.where(signs == 0, 1.0, signs) / spread[:, None]
+
+
+def fit_levels(
+    pooled: Tensor, *, lengths: Sequence[int], dimensions: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Mean [D] and projection [D, sum(dimensions)] of features that stand side by side.
+
+    Each level is projected by itself and weighs the same: one projection of all would keep the
+    directions of the level that varies most.
+
+    Args:
+        pooled: [N, D], of phantoms, level after level.
+        lengths: of the levels; their sum is D.
+        dimensions: directions kept of each.
+    """
+    means, blocks = [], []
+    for level, dimension in zip(pooled.split(list(lengths), dim=1), dimensions, strict=True):
+        mean, block = fit_projection(level, dimension=dimension)
+        means.append(mean)
+        blocks.append(block / ((level - mean) @ block).norm(dim=1).mean())
+    return torch.cat(means), torch.block_diag(*blocks)

@@ -1,6 +1,7 @@
 """A small CNN that is trained end to end, and starts from weights that saw phantoms.
 
-    image -> the head in it (`models.head_box`), 96 x 96 -> five convolutions -> 3 x 3 means -> head
+    image -> the head in it (`models.head_box`), 96 x 96 -> five convolutions -> 3 x 3 means
+          -> their mean over phantoms taken off -> head
 
 Made for DP-SGD as De et al. (2022, arXiv 2204.13650) train: weight standardisation (Qiao et al.
 2019, arXiv 1903.10520) and GroupNorm in place of batch statistics, few parameters, and a start that
@@ -8,7 +9,11 @@ needs no patient. `models.scripts.pretrain_cnn` makes that start out of varied p
 stands beside the weights (`models.phantom_cnn_card`). The head is not part of it and starts at
 zero, so an untrained classifier is undecided.
 
-Every parameter is trained, noised and sent. Cutting out the head is not learnt, so its result may
+Every parameter is trained, noised and sent, and one learning rate fits all of them. The head stands
+on centred vectors of about length 1 and wants large steps; the same steps, and their noise, would
+tear the trunk apart. So the trunk holds its weights divided by `STEP`: standardised filters do not
+change by that, `ScaledGroupNorm` takes it back, and what a step does to either is `STEP` squared
+of what it would be. Cutting out the head is not learnt, so its result may
 be kept like the features of a frozen part (`models.frozen_start`).
 """
 
@@ -31,11 +36,14 @@ from models.phantom_cnn_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_cnn_ca
 SIDE: Final = 96
 GRID: Final = 3
 POOLED: Final = 96 * GRID * GRID
+CENTRE: Final = "centre"
+"""Name, in the weights file, of the mean of what is pooled."""
 _CHANNELS: Final = (16, 32, 64, 96)
 _GROUPS: Final = 8
 _LEAST_VARIANCE: Final = 1e-5
+STEP: Final = 0.05
 _LENGTH: Final = 4.0
-"""What is pooled is divided by it, so that head and trunk share a unit's clipped gradient."""
+"""About the length of what is pooled, centred."""
 _MIDDLE, _SPAN = 0.3, 0.25
 """Of what `cut_to_head` gives, about; the network sees it centred."""
 
@@ -72,12 +80,28 @@ def standardised(weight: Tensor) -> Tensor:
     return (centred * torch.rsqrt(variance + _LEAST_VARIANCE)).view_as(weight)
 
 
+class ScaledGroupNorm(nn.GroupNorm):
+    """Group normalisation whose scale and shift are `step` times its parameters."""
+
+    def __init__(self, groups: int, channels: int, *, step: float) -> None:
+        super().__init__(groups, channels)
+        self._step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of the same shape."""
+        scale, shift = self._step * self.weight, self._step * self.bias
+        return F.group_norm(x, self.num_groups, scale, shift, self.eps)
+
+
 class PhantomCnn(FrozenStart):
     """[B, 1, S, S] to logits [B, classes]; features are the head cut out of an image."""
 
+    centre: Tensor
+
     def __init__(self, *, classes: int) -> None:
         super().__init__()
-        self.trunk = cnn_trunk()
+        self.trunk = cnn_trunk(step=STEP)
+        self.register_buffer("centre", torch.zeros(POOLED), persistent=False)
         self.head = nn.Linear(POOLED, classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -95,7 +119,7 @@ class PhantomCnn(FrozenStart):
     def from_features(self, features: Tensor) -> Tensor:
         """[B, D] to logits [B, classes]."""
         pooled: Tensor = self.trunk(features.unflatten(1, (1, SIDE, SIDE)))
-        logits: Tensor = self.head(pooled / _LENGTH)
+        logits: Tensor = self.head((pooled - self.centre) / _LENGTH)
         return logits
 
 
@@ -107,8 +131,12 @@ class _Centred(nn.Module):
         return (x - _MIDDLE) / _SPAN
 
 
-def cnn_trunk() -> nn.Sequential:
-    """[B, 1, 96, 96], 0 black to 1 white, to [B, `POOLED`]; 116,144 random weights."""
+def cnn_trunk(*, step: float = 1.0) -> nn.Sequential:
+    """[B, 1, 96, 96], 0 black to 1 white, to [B, `POOLED`]; 116,144 random weights.
+
+    Args:
+        step: of its normalisations.
+    """
     first, second, third, last = _CHANNELS
     layers: list[nn.Module] = [_Centred()]
     for inner, outer, kernel, stride in (
@@ -120,7 +148,7 @@ def cnn_trunk() -> nn.Sequential:
     ):
         layers += [
             StandardisedConv2d(inner, outer, kernel=kernel, stride=stride),
-            nn.GroupNorm(_GROUPS, outer),
+            ScaledGroupNorm(_GROUPS, outer, step=step),
             nn.ReLU(),
         ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
@@ -137,11 +165,17 @@ def phantom_cnn(classes: int, folder: Path = ASSETS) -> PhantomCnn:
         WeightsError: a file is missing or damaged, or the weights are not those of the card.
     """
     model = PhantomCnn(classes=classes)
-    stored = _stored(folder / WEIGHTS_FILE, read_cnn_card(folder).sha256)
-    try:
-        model.trunk.load_state_dict(stored)
-    except RuntimeError as error:
-        raise WeightsError(f"the weights in {folder} are not those of this network") from error
+    stored = dict(_stored(folder / WEIGHTS_FILE, read_cnn_card(folder).sha256))
+    centre = stored.pop(CENTRE, None)
+    wanted = {name: tensor.shape for name, tensor in model.trunk.state_dict().items()}
+    if (
+        centre is None
+        or centre.shape != model.centre.shape
+        or {name: tensor.shape for name, tensor in stored.items()} != wanted
+    ):
+        raise WeightsError(f"the weights in {folder} are not those of this network")
+    model.centre.copy_(centre)
+    model.trunk.load_state_dict({name: tensor / STEP for name, tensor in stored.items()})
     return model
 
 

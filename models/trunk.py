@@ -21,6 +21,9 @@ from models.errors import WeightsError
 CHANNELS = 112
 STRIDE = 16
 BLOCKS = 11
+MIDDLE = 8
+"""Blocks before the last stage."""
+MIDDLE_CHANNELS = 80
 EARLY = 5
 """Blocks that stay as published, whoever trains the others."""
 
@@ -107,9 +110,14 @@ class Trunk(nn.Module):
         out: Tensor = self.blocks[blocks:](x.contiguous(memory_format=torch.channels_last))
         return out
 
+    def levels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps before and after the last stage: [B, 80, S/16, S/16] and [B, 112, S/16, S/16]."""
+        middle = self.early(images, blocks=MIDDLE)
+        return middle, self.late(middle, blocks=MIDDLE)
+
     def forward(self, images: Tensor) -> Tensor:
         """The whole trunk."""
-        return self.early(images, blocks=BLOCKS)
+        return self.levels(images)[1]
 
 
 def fold_pretrained(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

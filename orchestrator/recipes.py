@@ -99,9 +99,9 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         words="small CNN pretrained on phantoms, trained end to end, DP-FedSGD",
         model="phantom_cnn",
         steps=1,
-        clipping_norm=1.0,
-        learning_rate=3.0,
-        highest=16.0,
+        clipping_norm=0.3,
+        learning_rate=60.0,
+        highest=400.0,
         augment=True,
         views=2,
         rounds=8,
@@ -111,10 +111,10 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         model="small_cnn",
         steps=1,
         clipping_norm=1.0,
-        learning_rate=0.5,
+        learning_rate=1.0,
         highest=8.0,
         augment=True,
-        rounds=16,
+        rounds=12,
     ),
 }
 _WHOLE_NETWORK: Final = Recipe(
@@ -134,7 +134,7 @@ _WHOLE_NETWORK: Final = Recipe(
 )
 """For a `--model` of which no recipe tells: `model.py`, `resnet18`, and `small_cnn` by its name."""
 
-_BY_EPSILON: Final = ((5.0, 40, 120.0), (2.0, 40, 90.0), (0.0, 16, 75.0))
+_BY_EPSILON: Final = ((5.0, 40, 120.0), (2.0, 40, 90.0), (0.0, 24, 60.0))
 """From this epsilon on: rounds and learning rate of `head`; more noise wants fewer steps.
 
 Chosen on the validation part that `dura bench accuracy --validation` judges on, at epsilon 8, 3

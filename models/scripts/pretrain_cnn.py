@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.card_file import CARD_FILE
+from models.card_file import CARD_FILE, WeightsCard
 from models.classifiers import build_seeded
 from models.head_box import cut_to_head
-from models.phantom_cnn import POOLED, SIDE, cnn_trunk
-from models.phantom_cnn_card import ASSETS, WEIGHTS_FILE, CnnCard
+from models.phantom_cnn import CENTRE, POOLED, SIDE, cnn_trunk
+from models.phantom_cnn_card import ASSETS, WEIGHTS_FILE
 from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS, draw_varied
 from models.weights import weights_sha256, weights_to_bytes
 
@@ -60,7 +60,7 @@ class Settings:
 QUICK: Final = Settings(phantoms=128, epochs=2)
 
 
-def pretrain(folder: Path, settings: Settings) -> CnnCard:
+def pretrain(folder: Path, settings: Settings) -> WeightsCard:
     """Make a start and write it and its card into `folder`.
 
     Args:
@@ -77,8 +77,9 @@ def pretrain(folder: Path, settings: Settings) -> CnnCard:
     fresh, known = draw(max(settings.phantoms // 16, 64), seed=settings.seed + 1)
     measured = {"class_accuracy_on_fresh_phantoms": round(accuracy(network, fresh, known), 4)}
     folder.mkdir(parents=True, exist_ok=True)
-    trunk = network.get_submodule("0").state_dict()
-    data = weights_to_bytes({name: tensor.half() for name, tensor in trunk.items()})
+    trunk = network.get_submodule("0")
+    stored = {**trunk.state_dict(), CENTRE: centre(trunk, heads)}
+    data = weights_to_bytes({name: tensor.half() for name, tensor in stored.items()})
     (folder / WEIGHTS_FILE).write_bytes(data)
     card = _card(data, settings, measured=measured)
     (folder / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -139,6 +140,12 @@ def train(
     return average
 
 
+@torch.no_grad()
+def centre(trunk: nn.Module, heads: Tensor) -> Tensor:
+    """The mean [`POOLED`] of what the trunk pools."""
+    return torch.cat([trunk(some.float()) for some in heads.split(_BATCH)]).mean(0)
+
+
 def _varied(heads: Tensor, generator: torch.Generator) -> Tensor:
     """Mirrored and shifted, a draw for each image; black comes in."""
     mirrored = torch.rand((len(heads), 1, 1, 1), generator=generator) < 0.5
@@ -168,8 +175,8 @@ def accuracy(network: nn.Module, heads: Tensor, truth: Tensor) -> float:
     return float(right.float().mean())
 
 
-def _card(data: bytes, settings: Settings, *, measured: dict[str, float]) -> CnnCard:
-    return CnnCard(
+def _card(data: bytes, settings: Settings, *, measured: dict[str, float]) -> WeightsCard:
+    return WeightsCard(
         name="dura-phantom-cnn-1",
         sha256=weights_sha256(data),
         saw=(f"{settings.phantoms} phantoms drawn by models.phantom_varied",),

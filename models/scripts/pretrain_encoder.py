@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from models.card_file import CARD_FILE
-from models.encoder import SIDE, Encoder
+from models.encoder import LEVELS, SIDE, Encoder
 from models.encoder_card import ASSETS, WEIGHTS_FILE, EncoderCard
-from models.encoder_fit import draw_pooled, fit_projection
+from models.encoder_fit import draw_pooled, fit_levels
 from models.errors import WeightsError
 from models.scripts.contrastive import train_contrastive
 from models.scripts.encoder_training import accuracy, draw_lessons, train_late
@@ -51,7 +51,8 @@ class Settings:
         phantoms: to train on; a sixteenth as many more are drawn to measure, and up to
             `MOST_TO_FIT` more to fit the projection to.
         epochs: passes over them.
-        dimension: of the features.
+        dimension: of the features that are from the trunk's last maps.
+        middle_dimension: of those from the maps before its last stage.
         random_images: of a random process, that come before phantoms.
     """
 
@@ -59,10 +60,11 @@ class Settings:
     phantoms: int = 12000
     epochs: int = 3
     dimension: int = 96
+    middle_dimension: int = 48
     random_images: int = 0
 
 
-QUICK: Final = Settings(phantoms=96, epochs=1, dimension=32)
+QUICK: Final = Settings(phantoms=96, epochs=1, dimension=32, middle_dimension=16)
 
 
 def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> EncoderCard:
@@ -92,11 +94,12 @@ def pretrain(folder: Path, settings: Settings, *, start: Path | None) -> Encoder
     fresh = draw_lessons(trunk, count=max(settings.phantoms // 16, 32), seed=settings.seed + 1)
     generator = torch.Generator().manual_seed(settings.seed)
     tasks = train_late(trunk, lessons, epochs=settings.epochs, generator=generator, say=print)
-    encoder = Encoder(settings.dimension)
+    dimensions = (settings.middle_dimension, settings.dimension)
+    encoder = Encoder(sum(dimensions))
     encoder.trunk.load_state_dict(trunk.state_dict())
     drawn = min(settings.phantoms, MOST_TO_FIT)
     pooled, _ = draw_pooled(encoder, count=drawn, seed=settings.seed + 2)
-    mean, projection = fit_projection(pooled, dimension=settings.dimension)
+    mean, projection = fit_levels(pooled, lengths=LEVELS, dimensions=dimensions)
     encoder.load_state_dict({"mean": mean, "projection": projection}, strict=False)
     folder.mkdir(parents=True, exist_ok=True)
     data = weights_to_bytes({n: t.half() for n, t in encoder.state_dict().items()})
@@ -142,7 +145,7 @@ def _card(
     return EncoderCard(
         name="dura-encoder-1",
         sha256=weights_sha256(data),
-        dimension=settings.dimension,
+        dimension=settings.middle_dimension + settings.dimension,
         side=SIDE,
         saw=(
             *(photographs if start is not None else ()),
@@ -153,7 +156,7 @@ def _card(
         made_by=(
             f"python -m models.scripts.pretrain_encoder --seed {settings.seed} "
             f"--phantoms {settings.phantoms} --epochs {settings.epochs} "
-            f"--dimension {settings.dimension}"
+            f"--dimension {settings.dimension} --middle-dimension {settings.middle_dimension}"
             + (f" --random-images {settings.random_images}" if settings.random_images else "")
             + (f" --start {start.name}" if start is not None else "")
         ),

@@ -21,7 +21,16 @@ from models.classifiers import build_classifier, normalise
 from models.encoder import read_weights
 from models.errors import WeightsError
 from models.head_box import cut_to_head
-from models.phantom_cnn import SIDE, PhantomCnn, StandardisedConv2d, phantom_cnn, standardised
+from models.phantom_cnn import (
+    CENTRE,
+    SIDE,
+    STEP,
+    PhantomCnn,
+    StandardisedConv2d,
+    cnn_trunk,
+    phantom_cnn,
+    standardised,
+)
 from models.phantom_cnn_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_cnn_card
 from models.phantoms import draw_phantoms
 from models.weights import weights_sha256, weights_to_bytes
@@ -60,10 +69,40 @@ def test_it_starts_undecided_from_the_shipped_weights(images: torch.Tensor) -> N
     assert not model(images).any()
     stored = read_weights(ASSETS / WEIGHTS_FILE, sha256=read_cnn_card().sha256, max_bytes=MAX_BYTES)
     state = model.get_submodule("trunk").state_dict()
+    centre = stored.pop(CENTRE)
     assert set(stored) == set(state)
-    assert all(torch.equal(state[name], tensor.float()) for name, tensor in stored.items())
+    assert all(torch.equal(state[name], tensor.float() / STEP) for name, tensor in stored.items())
+    assert torch.equal(model.get_buffer("centre"), centre.float())
+    assert "centre" not in model.state_dict()  # as shipped in every round, never sent
     assert (ASSETS / WEIGHTS_FILE).stat().st_size < MAX_BYTES
     assert sum(p.numel() for p in model.parameters()) == 119_604
+
+
+def test_the_divided_trunk_computes_what_was_trained(images: torch.Tensor) -> None:
+    stored = read_weights(ASSETS / WEIGHTS_FILE, sha256=read_cnn_card().sha256, max_bytes=MAX_BYTES)
+    stored.pop(CENTRE)
+    trained = cnn_trunk()
+    trained.load_state_dict(stored)
+    model = phantom_cnn(4)
+    heads = model.features(images).unflatten(1, (1, SIDE, SIDE))
+    assert torch.allclose(model.trunk(heads), trained(heads), atol=1e-3)
+
+
+def test_a_step_changes_the_trunk_less_by_the_square(images: torch.Tensor) -> None:
+    model, plain = phantom_cnn(4), PhantomCnn(classes=4)
+    plain.trunk = cnn_trunk()
+    plain.trunk.load_state_dict({n: t * STEP for n, t in model.trunk.state_dict().items()})
+    plain.centre = model.centre
+    for network in (model, plain):
+        nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(0))
+        loss = nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2, 3]))
+        loss.backward()
+    for name, parameter in plain.trunk.named_parameters():
+        divided = dict(model.trunk.named_parameters())[name]
+        assert parameter.grad is not None
+        assert divided.grad is not None
+        moved = divided.grad * STEP  # of the weight it stands for, at a rate of one
+        assert torch.allclose(moved, parameter.grad * STEP**2, rtol=0.05, atol=1e-6)
 
 
 def test_all_of_it_learns_and_the_cut_out_head_stays(images: torch.Tensor) -> None:
@@ -96,12 +135,19 @@ def test_altered_weights_are_refused(copied: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(copied: Path) -> None:
-    data = weights_to_bytes({"1.weight": torch.zeros(2, 2)})
-    (copied / WEIGHTS_FILE).write_bytes(data)
-    card = read_cnn_card(copied).model_copy(update={"sha256": weights_sha256(data)})
-    (copied / CARD_FILE).write_text(card.model_dump_json())
-    with pytest.raises(WeightsError, match="not those of this network"):
-        phantom_cnn(4, copied)
+    right = read_weights(ASSETS / WEIGHTS_FILE, sha256=read_cnn_card().sha256, max_bytes=MAX_BYTES)
+    for wrong in (
+        {"1.weight": torch.zeros(2, 2)},
+        {**right, CENTRE: torch.zeros(1)},
+        {name: tensor for name, tensor in right.items() if name != CENTRE},
+        {**right, "1.weight": torch.zeros(2, 2)},
+    ):
+        data = weights_to_bytes(wrong)
+        (copied / WEIGHTS_FILE).write_bytes(data)
+        card = read_cnn_card(copied).model_copy(update={"sha256": weights_sha256(data)})
+        (copied / CARD_FILE).write_text(card.model_dump_json())
+        with pytest.raises(WeightsError, match="not those of this network"):
+            phantom_cnn(4, copied)
 
 
 def test_two_models_share_no_memory() -> None:

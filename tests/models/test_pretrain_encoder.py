@@ -20,7 +20,7 @@ from models.classes import DEFAULT_CLASSES
 from models.classifiers import normalise
 from models.encoder import load_encoder
 from models.encoder_card import WEIGHTS_FILE
-from models.encoder_fit import fit_projection
+from models.encoder_fit import fit_levels, fit_projection
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms
 from models.scripts.pretrain_encoder import Settings, pretrain, read_start
@@ -85,3 +85,19 @@ def test_the_projection_keeps_what_varies_most() -> None:
     found = (maps - mean) @ projection
     again = found @ torch.linalg.lstsq(found, hidden - hidden.mean(0)).solution
     assert (again - (hidden - hidden.mean(0))).norm() < 0.1 * hidden.norm()
+
+
+def test_each_level_is_projected_by_itself_and_weighs_the_same() -> None:
+    torch.manual_seed(0)
+    loud, quiet = 100.0 * torch.randn(400, 6) + 5.0, 0.1 * torch.randn(400, 4)
+    pooled = torch.cat([loud, quiet], dim=1)
+    mean, projection = fit_levels(pooled, lengths=(6, 4), dimensions=(3, 2))
+    assert torch.equal(projection[:6, 3:], torch.zeros(6, 2))
+    assert torch.equal(projection[6:, :3], torch.zeros(4, 3))
+    found = (pooled - mean) @ projection
+    for level in found.split([3, 2], dim=1):
+        assert float(level.norm(dim=1).mean()) == pytest.approx(1.0, abs=1e-3)
+    alone, directions = fit_projection(quiet, dimension=2)
+    assert torch.equal(mean[6:], alone)
+    ratio = projection[6:, 3:] / directions
+    assert torch.allclose(ratio, ratio[0, 0].expand_as(ratio), rtol=1e-4)

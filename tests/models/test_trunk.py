@@ -8,7 +8,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.errors import WeightsError
-from models.trunk import BLOCKS, CHANNELS, STRIDE, Trunk, _Convolution, _folded, fold_pretrained
+from models.trunk import (
+    BLOCKS,
+    CHANNELS,
+    MIDDLE,
+    MIDDLE_CHANNELS,
+    STRIDE,
+    Trunk,
+    _Convolution,
+    _folded,
+    fold_pretrained,
+)
 
 
 @pytest.mark.parametrize("side", [64, 100])
@@ -23,6 +33,16 @@ def test_early_and_late_are_the_whole() -> None:
     parts = trunk.late(trunk.early(images, blocks=5), blocks=5)
     assert torch.allclose(whole, parts, atol=1e-5)
     assert len(trunk.blocks) == BLOCKS
+
+
+def test_levels_are_the_maps_before_and_after_the_last_stage() -> None:
+    trunk, images = Trunk(), torch.rand(2, 1, 64, 64)
+    middle, last = trunk.levels(images)
+    assert middle.shape == (2, MIDDLE_CHANNELS, 4, 4)
+    assert torch.allclose(middle, trunk.early(images, blocks=MIDDLE), atol=1e-5)
+    assert torch.allclose(last, trunk(images), atol=1e-5)
+    before, first = (trunk.blocks[place].layers[-1].conv for place in (MIDDLE - 1, MIDDLE))
+    assert (before.out_channels, first.out_channels) == (MIDDLE_CHANNELS, CHANNELS)
 
 
 def test_folding_gives_what_convolution_and_normalisation_gave() -> None:

@@ -113,4 +113,4 @@ def test_help_lists_the_names(dura, monkeypatch):
 
 @pytest.mark.parametrize("asked", [8.0, 0.1, -1.0, float("nan")])
 def test_any_epsilon_has_a_recipe_and_what_is_none_is_for_the_study_to_refuse(asked):
-    assert recipe_for(epsilon=asked).rounds in {16, 40}
+    assert recipe_for(epsilon=asked).rounds in {24, 40}
