@@ -50,7 +50,7 @@ def test_a_head_on_the_encoder_gets_one_full_step_a_round_and_no_generator(tmp_p
 
 
 def test_a_small_epsilon_gets_fewer_rounds_unless_they_are_chosen():
-    assert [recipe_for(epsilon=e).rounds for e in (8.0, 3.0, 1.0, 0.1)] == [40, 40, 16, 16]
+    assert [recipe_for(epsilon=e).rounds for e in (8.0, 3.0, 1.0, 0.1)] == [40, 40, 24, 24]
     assert recipe_for(epsilon=1.0, rounds=7).rounds == 7
     assert recipe_for("small_cnn", epsilon=1.0) == recipe_for("small_cnn", epsilon=8.0)
 
