@@ -46,8 +46,10 @@ from models.weights import weights_from_bytes, weights_sha256
 SIDE = 160
 """Of the shipped encoder, pixels."""
 GRID = 4
-LEVELS = (MIDDLE_CHANNELS * GRID * GRID, CHANNELS * GRID * GRID)
-"""Lengths of what is pooled before and after the trunk's last stage."""
+POOLED = CHANNELS * GRID * GRID
+"""Length of what is pooled of the trunk's last maps."""
+LEVELS = (MIDDLE_CHANNELS * GRID * GRID, POOLED)
+"""Lengths of what is pooled before and after its last stage."""
 _CHUNK = 32
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.classifiers import normalise
-from models.encoder import GRID, LEVELS, load_encoder, views
+from models.encoder import GRID, POOLED, load_encoder, views
 from models.trunk import EARLY, Trunk
 
 _DROPOUT = 0.3
@@ -60,7 +60,7 @@ class EncoderTuned(nn.Module):
         trunk: Trunk = load_encoder().trunk
         self.late = trunk.blocks[EARLY:].requires_grad_(True)
         self.drop = nn.Dropout(_DROPOUT)
-        self.head = nn.Linear(LEVELS[1], classes)
+        self.head = nn.Linear(POOLED, classes)
 
     def forward(self, early: Tensor) -> Tensor:
         """Logits of one view of each image."""

@@ -13,8 +13,8 @@ Every parameter is trained, noised and sent, and one learning rate fits all of t
 on centred vectors of about length 1 and wants large steps; the same steps, and their noise, would
 tear the trunk apart. So the trunk holds its weights divided by `STEP`: standardised filters do not
 change by that, `ScaledGroupNorm` takes it back, and what a step does to either is `STEP` squared
-of what it would be. Cutting out the head is not learnt, so its result may
-be kept like the features of a frozen part (`models.frozen_start`).
+of what it would be. Cutting out the head is not learnt, so its result may be kept like the features
+of a frozen part (`models.frozen_start`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoder import GRID, LEVELS, SIDE
+from models.encoder import GRID, POOLED, SIDE
 from models.random_images import draw_random_images
 from models.trunk import BLOCKS, EARLY, Trunk
 
@@ -40,8 +40,8 @@ def train_contrastive(
     generator = torch.Generator().manual_seed(seed)
     plain, varied = _early_views(trunk, count=count, seed=seed, generator=generator)
     project = nn.Sequential(
-        nn.BatchNorm1d(LEVELS[1], affine=False),  # what all images share tells none apart
-        nn.Linear(LEVELS[1], _WIDE),
+        nn.BatchNorm1d(POOLED, affine=False),  # what all images share tells none apart
+        nn.Linear(POOLED, _WIDE),
         nn.ReLU(),
         nn.Linear(_WIDE, _WIDE),
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoder import GRID, LEVELS, SIDE
+from models.encoder import GRID, POOLED, SIDE
 from models.encoder_fit import BATCH, draw_batches
 from models.head_box import cut_out, cut_to_head, head_box
 from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS
@@ -87,7 +87,7 @@ class Tasks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cells = nn.Conv2d(CHANNELS, len(CLASSES), 1)
-        self.wide = nn.Linear(LEVELS[1], _WIDE)
+        self.wide = nn.Linear(POOLED, _WIDE)
         self.label = nn.Linear(_WIDE, len(CLASSES))
         self.view = nn.Linear(_WIDE, len(VIEWS))
         self.contrast = nn.Linear(_WIDE, len(CONTRAST_NAMES))
