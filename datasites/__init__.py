@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datasites.labelled import read_labelled, read_shard
     from datasites.modelcheck import bundle_facts, encoder_facts
     from datasites.plans import (
+        CORRECTION_FILE,
         TASK_FILE,
         WEIGHTS_FILE,
         AugmentPart,
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
     from datasites.syftnet.words import fingerprint_words
     from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
-    from datasites.worker.train import MOST_IMAGES, MOST_ROWS, SYNTHETIC_BATCH
+    from datasites.worker.train import MOST_IMAGES, MOST_ROWS, SYNTHETIC_BATCH, correction_term
 
 _HOMES = {
     "datasites.answers": (
@@ -98,6 +99,7 @@ _HOMES = {
     "datasites.labelled": ("read_labelled", "read_shard"),
     "datasites.modelcheck": ("bundle_facts", "encoder_facts"),
     "datasites.plans": (
+        "CORRECTION_FILE",
         "TASK_FILE",
         "WEIGHTS_FILE",
         "AugmentPart",
@@ -137,12 +139,13 @@ _HOMES = {
     "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
-    "datasites.worker.train": ("MOST_IMAGES", "MOST_ROWS", "SYNTHETIC_BATCH"),
+    "datasites.worker.train": ("MOST_IMAGES", "MOST_ROWS", "SYNTHETIC_BATCH", "correction_term"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ANSWER_FILE",
+    "CORRECTION_FILE",
     "COUNTERSIGNATURE_FILE",
     "DECISION_FILE",
     "EVALUATION_FILE",
@@ -199,6 +202,7 @@ __all__ = [
     "check_released",
     "checked_relay_url",
     "consented_shard",
+    "correction_term",
     "draw_images",
     "encoder_facts",
     "explain",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.encoder_card import EncoderCard, check_encoder, encoder_sha256
     from models.encoder_head import EncoderHead
     from models.encoder_making import EncoderSettings, make_encoder
-    from models.encoder_tuned import EncoderTuned, TunedStart, tune
+    from models.encoder_tuned import EncoderTuned, TunedStart, one_step, tune
     from models.errors import MetricsError, ModelFileError, ModelsError, WeightsError
     from models.facts import (
         OTHERS,
@@ -91,7 +91,7 @@ _HOMES = {
     "models.encoder_card": ("EncoderCard", "check_encoder", "encoder_sha256"),
     "models.encoder_head": ("EncoderHead",),
     "models.encoder_making": ("EncoderSettings", "make_encoder"),
-    "models.encoder_tuned": ("EncoderTuned", "TunedStart", "tune"),
+    "models.encoder_tuned": ("EncoderTuned", "TunedStart", "one_step", "tune"),
     "models.errors": ("MetricsError", "ModelFileError", "ModelsError", "WeightsError"),
     "models.frozen_start": ("FrozenStart",),
     "models.generator": ("Generator",),
@@ -213,6 +213,7 @@ __all__ = [
     "noised_accuracy",
     "noised_evaluation",
     "normalise",
+    "one_step",
     "open_encoder",
     "pack_generators",
     "predict",

@@ -106,14 +106,39 @@ def tune(
     origin = [parameter.detach().clone() for parameter in model.parameters()]
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=_DECAY)
     for batch in rows[torch.randperm(len(rows), generator=generator)].split(_BATCH):
-        mirror = torch.rand(len(batch), generator=generator) < 0.5
-        views = torch.where(mirror[:, None, None, None], start.mirrored[batch], start.plain[batch])
-        shift = torch.randint(-1, 2, (2,), generator=generator).tolist()
-        logits = model(torch.roll(views.float(), shift, dims=(2, 3)))
-        loss = F.cross_entropy(logits, labels[batch], label_smoothing=_SMOOTHING)
+        loss = _loss(model, start, labels, batch, generator)
         if proximal_mu:
             pairs = zip(model.parameters(), origin, strict=True)
             loss = loss + proximal_mu / 2 * sum((p - o).square().sum() for p, o in pairs)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def one_step(
+    model: EncoderTuned,
+    start: TunedStart,
+    labels: Tensor,
+    rows: Tensor,
+    *,
+    generator: torch.Generator,
+) -> None:
+    """Move the model by its negative gradient on some rows, in place; no differential privacy.
+
+    For a server that sees the step as a gradient. The arguments are those of `tune`.
+    """
+    model.train()
+    model.zero_grad()
+    _loss(model, start, labels, rows, generator).backward()
+    torch.optim.SGD(model.parameters(), lr=1.0).step()
+
+
+def _loss(
+    model: EncoderTuned, start: TunedStart, labels: Tensor, rows: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The mean loss of one view of each row, all moved by the same draw."""
+    mirror = torch.rand(len(rows), generator=generator) < 0.5
+    views = torch.where(mirror[:, None, None, None], start.mirrored[rows], start.plain[rows])
+    shift = torch.randint(-1, 2, (2,), generator=generator).tolist()
+    logits = model(torch.roll(views.float(), shift, dims=(2, 3)))
+    return F.cross_entropy(logits, labels[rows], label_smoothing=_SMOOTHING)

@@ -10,9 +10,15 @@ from orchestrator.ablation import Synthetic
 from orchestrator.recipes import DEFAULT, RECIPES, recipe_for, recipe_names
 
 HEAD, TUNED = ENCODER_HEAD, "tuned"
-PROXIMAL_MU = 0.01
 TENTH = 0.1
 """Share of the training units that the hospitals of a small study hold."""
+
+STRATEGIES = {
+    "fedavg": "FedAvg",
+    "fedprox": "FedProx",
+    "fedadam": "one step a round, Adam at the server",
+}
+"""Those that `tuned` is measured with, in words."""
 
 ADDED = {
     Synthetic.NONE: "",
@@ -32,7 +38,7 @@ class Case:
         alpha: of the Dirichlet draw that divides each class among hospitals; None for equal shares.
         epsilon: of the whole study, None without differential privacy.
         seed: of the division, the noise and the order.
-        proximal_mu: FedProx' term, of `tuned` only.
+        strategy: one of `STRATEGIES`, of `tuned` only; a recipe has its own.
         added: what is added to real images, of `encoder_head` only.
         share: of the training units that the hospitals hold at all.
     """
@@ -41,7 +47,7 @@ class Case:
     alpha: float | None
     epsilon: float | None
     seed: int
-    proximal_mu: float = 0.0
+    strategy: str = "fedavg"
     added: Synthetic = Synthetic.NONE
     share: float = 1.0
 
@@ -49,8 +55,7 @@ class Case:
     def name(self) -> str:
         """The recipe in words."""
         if self.recipe == TUNED:
-            how = "FedProx" if self.proximal_mu else "FedAvg"
-            return f"encoder's late blocks trained along, {how}"
+            return f"encoder's late blocks trained along, {STRATEGIES[self.strategy]}"
         if self.added is not Synthetic.NONE:
             return f"the default plan and {ADDED[self.added]}"
         return RECIPES[DEFAULT if self.recipe == HEAD else self.recipe].words
@@ -82,9 +87,14 @@ def cases(*, quick: bool, seeds: int) -> list[Case]:
 def tuned_cases(*, seeds: int) -> list[Case]:
     """What noise takes: late blocks trained along without privacy, IID and skewed hospitals."""
     return [
-        Case(recipe=TUNED, alpha=alpha, epsilon=None, seed=seed, proximal_mu=mu)
+        Case(recipe=TUNED, alpha=alpha, epsilon=None, seed=seed, strategy=strategy)
         for seed in range(seeds)
-        for alpha, mu in ((None, 0.0), (0.1, 0.0), (0.1, PROXIMAL_MU))
+        for alpha, strategy in (
+            (None, "fedavg"),
+            (0.1, "fedavg"),
+            (0.1, "fedprox"),
+            (0.1, "fedadam"),
+        )
     ]
 
 
@@ -101,18 +111,25 @@ def ablation_cases(*, seeds: int) -> list[Case]:
     ]
 
 
-def recipe_cases(*, seeds: int, names: Sequence[str] = recipe_names()) -> list[Case]:
+def recipe_cases(
+    *, seeds: int, names: Sequence[str] = recipe_names(), alpha: float = 0.5
+) -> list[Case]:
     """Recipes beside each other at epsilon 8, over IID and skewed hospitals.
 
     In an order in which those on the same frozen part follow one another.
+
+    Args:
+        seeds: how many, of each.
+        names: which.
+        alpha: of the skewed hospitals' Dirichlet draw.
 
     Raises:
         StudyError: a name is no recipe's.
     """
     known = {name: recipe_for(recipe=name) for name in names}
     return [
-        Case(recipe=name, alpha=alpha, epsilon=8.0, seed=seed)
+        Case(recipe=name, alpha=division, epsilon=8.0, seed=seed)
         for name in known
-        for alpha in (None, 0.5)
+        for division in (None, alpha)
         for seed in range(seeds)
     ]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites import MOST_IMAGES, MOST_ROWS, Plan
+from datasites import MOST_IMAGES, MOST_ROWS, Plan, correction_term
 from models import (
     AugmentSettings,
     FrozenStart,
@@ -30,9 +30,10 @@ from models import (
     normalise,
 )
 from orchestrator.accuracy_cases import Case
-from orchestrator.accuracy_data import BenchData, Division, dense
+from orchestrator.accuracy_data import NAMES, BenchData, Division, dense
 from orchestrator.accuracy_head import default_study
 from orchestrator.accuracy_rounds import federate
+from orchestrator.drift import ControlVariates
 from orchestrator.errors import StudyError
 from privacy import DpSgdSettings, Sgd, train_dp
 
@@ -57,6 +58,9 @@ class RecipesBench:
         draws = torch.Generator().manual_seed(case.seed)
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(model, plan, rows, draws) for rows in division.hospitals]
+        variates = None
+        if plan.train.correction:
+            variates = ControlVariates(travel=study.train.steps * study.train.learning_rate)
 
         def local(place: int, _round: int) -> float:
             units = torch.from_numpy(dense(self._data.units[division.hospitals[place]]))
@@ -70,6 +74,7 @@ class RecipesBench:
                 ),
                 sampling=draws,
                 noise=draws,
+                public_loss=_correction(variates, place),
             )
             return counts[place]
 
@@ -79,6 +84,7 @@ class RecipesBench:
             rounds=study.rounds,
             average_last=study.strategy.average_last,
             strategy=study.strategy.settings(),
+            variates=variates,
         )
         probabilities = self._probabilities(model, plan, division.judged)
         return probabilities, plan.train.noise_multiplier, study.rounds
@@ -137,6 +143,17 @@ def _augmentation(plan: Plan, draws: torch.Generator) -> Callable[[Tensor], Tens
     if plan.train.augment is None:
         return lambda images: images
     return build_augment(AugmentSettings(**plan.train.augment.variation()), generator=draws)
+
+
+def _correction(
+    variates: ControlVariates | None, place: int
+) -> Callable[[nn.Module], Tensor] | None:
+    """What a job adds to the loss where the plan's strategy corrects a hospital's steps."""
+    found = variates.correction(NAMES[place]) if variates is not None else None
+    if found is None:
+        return None
+    correction = {name: tensor.float() for name, tensor in found.items()}
+    return lambda network: correction_term(network, correction)
 
 
 def _views(plan: Plan) -> int:

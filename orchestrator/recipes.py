@@ -2,6 +2,7 @@
 
     head           a linear head on the frozen encoder, DP-FedSGD: one full step a round (default)
     head-fedavg    the same head, DP-FedAvg: ten local steps a round, fewer rounds
+    head-scaffold  the same as head-fedavg, its local steps corrected where hospitals are unlike
     head-fedadam   the same head, one full step a round, Adam at the server
     film           scales and shifts in the encoder's last stage, and a head
     lora           low-rank additions in the encoder's last stage, and a head
@@ -68,14 +69,20 @@ _HEAD: Final = Recipe(
     highest=400.0,
     rounds=40,
 )
+_LOCAL_STEPS: Final = replace(
+    _HEAD,
+    words="linear head on the frozen encoder, DP-FedAvg",
+    steps=10,
+    learning_rate=60.0,
+    rounds=8,
+)
 RECIPES: Final[Mapping[str, Recipe]] = {
     DEFAULT: _HEAD,
-    "head-fedavg": replace(
-        _HEAD,
-        words="linear head on the frozen encoder, DP-FedAvg",
-        steps=10,
-        learning_rate=60.0,
-        rounds=8,
+    "head-fedavg": _LOCAL_STEPS,
+    "head-scaffold": replace(
+        _LOCAL_STEPS,
+        words="linear head on the frozen encoder, DP-SCAFFOLD",
+        strategy="scaffold",
     ),
     "head-fedadam": replace(
         _HEAD,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasites import (
+    WEIGHTS_FILE,
     Bundle,
     MailboxError,
     PlanError,
@@ -106,7 +107,7 @@ class ReportRequests:
                 share=told.share(site),
             )
             try:
-                self._researcher.ask(site, task, weights)
+                self._researcher.ask(site, task, {WEIGHTS_FILE: weights})
             except MailboxError as error:
                 log.warning("%s was not asked: %s", site, error)
                 unasked[site, request] = error

@@ -19,7 +19,6 @@ from datasites import (
     DECISION_FILE,
     EVALUATION_FILE,
     TASK_FILE,
-    WEIGHTS_FILE,
     Answer,
     Bundle,
     DataCard,
@@ -128,11 +127,9 @@ class Researcher:
             raise HospitalRefusedError(site, "no_card", "has sent no data card yet; is it served?")
         return parse_model(DataCard, data, what=f"data card of {site}")
 
-    def ask(self, site: str, task: Task, weights: bytes | None) -> None:
-        """Send a task; sending the same task again is harmless."""
-        files = {TASK_FILE: task_bytes(task)}
-        if weights is not None:
-            files[WEIGHTS_FILE] = weights
+    def ask(self, site: str, task: Task, brought: Mapping[str, bytes]) -> None:
+        """Send a task and the files that it names; sending the same again is harmless."""
+        files = {TASK_FILE: task_bytes(task), **brought}
         self.link.submit(site=site, job=task.request, files=files)
 
     def countersign(self, site: str, request: str, signed_receipt: str) -> bytes:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 
 from datasites import (
+    CORRECTION_FILE,
+    WEIGHTS_FILE,
     Bundle,
     GenerateTask,
     GlobalScores,
@@ -35,11 +37,13 @@ from models import Evaluation, WeightsError, weights_from_bytes, weights_to_byte
 from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
+from orchestrator.drift import PREFIX, ControlVariates
 from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState
+from orchestrator.strategies import SCAFFOLD
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
@@ -94,6 +98,8 @@ class StudyRun:
         self._score = score
         self._watcher = watcher
         self._units = {site: researcher.card(site).units for site in hospitals}
+        train = researcher.study.train
+        self._variates = ControlVariates(travel=train.steps * train.learning_rate)
 
     def train(self, initial: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Run what is left of the study's rounds; returns the final global weights.
@@ -106,8 +112,10 @@ class StudyRun:
         aggregator = Aggregator(self._study.strategy.settings())
         if self._state.rounds_done == 0 and not self._state.scores:
             self._keep(0, initial, aggregator)
-        weights, strategy = self._folder.checkpoint(self._state.rounds_done)
-        aggregator.restore(strategy)
+        weights, saved = self._folder.checkpoint(self._state.rounds_done)
+        variates = {name: tensor for name, tensor in saved.items() if name.startswith(PREFIX)}
+        self._variates.restore(variates)
+        aggregator.restore({n: tensor for n, tensor in saved.items() if n not in variates})
         for number in range(self._state.rounds_done + 1, self._study.rounds + 1):
             weights = self._round(number, weights, aggregator)
         return weights
@@ -139,7 +147,7 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        self._step("reports", tasks, dict.fromkeys(tasks, data))
+        self._step("reports", tasks, {site: {WEIGHTS_FILE: data} for site in tasks})
         self._state.report_requests = {site: task.request for site, task in tasks.items()}
         self._state.reports_asked = True
         self._folder.save(self._state)
@@ -188,7 +196,7 @@ class StudyRun:
         asked = {site: pair for site, pair in made.items() if pair is not None}
         if asked:
             tasks: dict[str, Task] = {site: task for site, (task, _) in asked.items()}
-            packed = {site: data for site, (_, data) in asked.items()}
+            packed = {site: {WEIGHTS_FILE: data} for site, (_, data) in asked.items()}
             self._state.timings.append(self._step("images of others", tasks, packed).timing)
         self._state.pools_done = True
         self._folder.save(self._state)
@@ -212,6 +220,10 @@ class StudyRun:
         self, number: int, weights: dict[str, torch.Tensor], aggregator: Aggregator
     ) -> dict[str, torch.Tensor]:
         data = weights_to_bytes(weights)
+        brought = {
+            site: {WEIGHTS_FILE: data, **self._correction(site, weights)}
+            for site in self._hospitals
+        }
         tasks: dict[str, Task] = {
             site: TrainTask(
                 request=self.request_id(f"r{number:04d}", site),
@@ -221,10 +233,11 @@ class StudyRun:
                 steps=self._study.train.steps,
                 learning_rate=self._study.train.learning_rate,
                 proximal_mu=self._study.strategy.proximal_mu or 0.0,
+                correction_sha256=_sha256(brought[site].get(CORRECTION_FILE)),
             )
             for site in self._hospitals
         }
-        outcome = self._step(f"round {number}", tasks, dict.fromkeys(tasks, data))
+        outcome = self._step(f"round {number}", tasks, brought)
         updates = self._updates(outcome, weights)
         if len(updates) < self._study.quorum:
             raise QuorumError(
@@ -235,6 +248,8 @@ class StudyRun:
                 received=len(updates),
             )
         after = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
+        if self._study.strategy.name == SCAFFOLD:
+            self._variates.learn(global_weights=weights, updates=updates)
         lines = contributions(
             round_number=number, global_before=weights, global_after=after, updates=updates
         )
@@ -242,6 +257,14 @@ class StudyRun:
         self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
         self._keep(number, after, aggregator)
         return after
+
+    def _correction(self, site: str, weights: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
+        """What goes to a hospital along with the weights, where the strategy corrects its steps."""
+        correction = self._variates.correction(site)
+        if correction is None:
+            return {}
+        fitting = {name: tensor.to(weights[name].dtype) for name, tensor in correction.items()}
+        return {CORRECTION_FILE: weights_to_bytes(fitting)}
 
     def _keep(
         self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator
@@ -253,7 +276,7 @@ class StudyRun:
             accuracy=evaluation.accuracy,
             macro_f1=evaluation.macro_f1,
         )
-        self._folder.save_checkpoint(number, weights, aggregator.state())
+        self._folder.save_checkpoint(number, weights, aggregator.state() | self._variates.state())
         self._state.scores.append(score)
         self._state.rounds_done = number
         self._folder.save(self._state)
@@ -297,8 +320,10 @@ class StudyRun:
 
     # --- asking and waiting -----------------------------------------------------------------
 
-    def _step(self, what: str, tasks: Mapping[str, Task], weights: Mapping[str, bytes]) -> Outcome:
-        """Ask each hospital, with its weights, then wait until all answered or the time is over.
+    def _step(
+        self, what: str, tasks: Mapping[str, Task], brought: Mapping[str, Mapping[str, bytes]]
+    ) -> Outcome:
+        """Ask each hospital, with its files, then wait until all answered or the time is over.
 
         A relay that is away is tried again until then. Waiting is measured by the machine's
         running time: a clock that is set neither ends a round early nor keeps it open.
@@ -311,7 +336,7 @@ class StudyRun:
         waited: dict[str, float] = {}
         spans: list[Timing] = []
         while waiting and time.monotonic() - begun < self._study.round_timeout_s:
-            self._talk(unasked, weights)
+            self._talk(unasked, brought)
             for site, task in list(waiting.items()):
                 try:
                     reply = self._researcher.reply(site, task.request, bundle=self._bundle)
@@ -337,7 +362,7 @@ class StudyRun:
         work_s = covered_s(spans, started=started, ended=started + wall_s)
         return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
 
-    def _talk(self, unasked: dict[str, Task], weights: Mapping[str, bytes]) -> None:
+    def _talk(self, unasked: dict[str, Task], brought: Mapping[str, Mapping[str, bytes]]) -> None:
         """Ask those who were not asked yet, and take what arrived, if the relay is there.
 
         A hospital whose own folder cannot be written to is tried again, and stops nobody else.
@@ -346,7 +371,7 @@ class StudyRun:
             for site, task in list(unasked.items()):
                 with suppress(MailboxError):
                     if not self._researcher.answered(site, task.request):
-                        self._researcher.ask(site, task, weights.get(site))
+                        self._researcher.ask(site, task, brought.get(site, {}))
                     del unasked[site]
             self._researcher.collect()
         except RelayError as error:
@@ -383,6 +408,10 @@ class StudyRun:
             self._state.spent_requests.setdefault(site, []).append(request)
         self._folder.save(self._state)
         self._watcher.answered(site, reason)
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else sha256_hex(data)
 
 
 def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:

@@ -3,6 +3,8 @@
     fedavg         mean, weighted by units; guards against nothing (McMahan et al. 2017)
     fedprox        as fedavg, while hospitals train with a proximal term, which keeps unlike
                    hospitals from drifting apart (Li et al. 2020)
+    scaffold       as fedavg, while each hospital's steps are corrected by how its last ones
+                   differed from the others' (Karimireddy et al. 2020); see `orchestrator.drift`
     fedadam        Adam at the server on the weighted mean change (Reddi et al. 2020)
     fedmedian      median of each coordinate; a minority may lie (Yin et al. 2018)
     fedtrimmedavg  mean without the extremes of each coordinate; a fraction may lie (ibid.)
@@ -21,12 +23,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Final
 
 from orchestrator.errors import StrategyError
 
+SCAFFOLD: Final = "scaffold"
 _OWN_SETTINGS: dict[str, frozenset[str]] = {
     "fedavg": frozenset(),
     "fedprox": frozenset({"proximal_mu"}),
+    SCAFFOLD: frozenset(),
     "fedadam": frozenset({"server_learning_rate", "beta_1", "beta_2", "tau"}),
     "fedmedian": frozenset(),
     "fedtrimmedavg": frozenset({"trimmed_fraction"}),
@@ -34,7 +39,7 @@ _OWN_SETTINGS: dict[str, frozenset[str]] = {
     "multikrum": frozenset({"byzantine"}),
     "bulyan": frozenset({"byzantine"}),
 }
-_WEIGHTED = frozenset({"fedavg", "fedprox", "fedadam", "multikrum"})
+_WEIGHTED = frozenset({"fedavg", "fedprox", SCAFFOLD, "fedadam", "multikrum"})
 _LEAST_TRIMMED_FRACTION = 0.01
 
 

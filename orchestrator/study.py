@@ -35,7 +35,7 @@ from datasites import (
 from models import ModelsError, checkpoint_sha256, find_checkpoint, read_generator_card
 from orchestrator.errors import StudyError
 from orchestrator.model_spec import ModelSpec
-from orchestrator.strategies import StrategySettings
+from orchestrator.strategies import SCAFFOLD, StrategySettings
 from privacy import calibrate_noise, compose, gaussian, poisson_gaussian
 
 STUDY_FILE = "study.toml"
@@ -229,6 +229,11 @@ class Study(_Part):
                 f"train.views is {self.train.views}, but train.augment is off: all views of an "
                 "image would be the same; set augment = true, or views = 1"
             )
+        if self.strategy.name == SCAFFOLD and self.train.momentum > 0:
+            raise ValueError(
+                f"train.momentum is {self.train.momentum:g}, but scaffold reads a hospital's steps "
+                "off its weights; set momentum = 0, or choose fedavg"
+            )
         if self.strategy.average_last > self.rounds:
             raise ValueError(f"strategy.average_last is more than the {self.rounds} rounds")
         least = self.strategy.settings().minimum_updates
@@ -286,6 +291,7 @@ def study_plan(study: Study) -> Plan:
                 learning_rate=train.learning_rate_range,
                 momentum=train.momentum,
                 proximal_mu=Range(low=0.0, high=study.strategy.proximal_mu or 0.0),
+                correction=study.strategy.name == SCAFFOLD,
                 synthetic_weight=train.synthetic_weight,
                 augment=AugmentPart(views=train.views) if train.augment else None,
             ),

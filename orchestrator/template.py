@@ -51,7 +51,7 @@ hospitals = []              # a name for each hospital: tells every hospital who
                             # the report on the global model then gives each one's share
 
 [strategy]
-# fedavg, fedprox, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
+# fedavg, fedprox, scaffold, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan
 name = "{strategy}"
 {server}average_last = {averaged}            # rounds whose weights the final model is the mean of
 """

@@ -14,7 +14,7 @@ from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
 from datasites.answers import COUNTERSIGNATURE_FILE, Answer, Status
 from datasites.errors import DatasitesError, Reason, RefusedError
-from datasites.plans import TASK_FILE, WEIGHTS_FILE, open_bundle, parse_task
+from datasites.plans import TASK_FILE, files_of, open_bundle, parse_task
 from datasites.plans.store import PlanStore, Submission
 from datasites.site import Site, now_utc, stamp, write_file
 from datasites.syftnet import InboundJob
@@ -107,12 +107,9 @@ class Inbox:
 
     def _take_task(self, job: InboundJob, files: dict[str, bytes]) -> Answer | None:
         task = parse_task(files[TASK_FILE])
-        if set(files) - {TASK_FILE, WEIGHTS_FILE}:
-            raise DatasitesError(f"a task comes with {WEIGHTS_FILE} at the most")
-        expected = getattr(task, "weights_sha256", None)
-        weights = files.get(WEIGHTS_FILE)
-        if expected != (None if weights is None else sha256_hex(weights)):
-            raise DatasitesError("the weights are not the ones the task names")
+        brought = {name: data for name, data in files.items() if name != TASK_FILE}
+        if {name: sha256_hex(data) for name, data in brought.items()} != files_of(task):
+            raise DatasitesError("the files that came with the task are not the ones it names")
         if self._book.has(task.request):
             known = self._book.get(task.request)
             if (known.sender, known.job) == (job.sender, job.name):

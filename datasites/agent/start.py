@@ -19,7 +19,6 @@ from datasites.modelcheck import encoder_problem
 from datasites.plans import (
     APPROVED,
     TASK_FILE,
-    WEIGHTS_FILE,
     Approval,
     Bundle,
     Circumstances,
@@ -27,6 +26,7 @@ from datasites.plans import (
     Task,
     TrainTask,
     authorise,
+    files_of,
     parse_task,
     task_event,
     task_mechanisms,
@@ -84,8 +84,8 @@ class Starter:
         at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
         granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
         self._must_have_encoder(task, bundle)
-        weights = self._weights(request, task)
-        return ReadyJob(request, task, bundle, granted, Profile(task.kind), weights)
+        brought = self._brought(request, task)
+        return ReadyJob(request, task, bundle, granted, Profile(task.kind), brought)
 
     def _must_have_encoder(self, task: Task, bundle: Bundle) -> None:
         if not isinstance(task, TrainTask | ReportTask):
@@ -94,17 +94,16 @@ class Starter:
         if problem:
             raise RefusedError(Reason.ENCODER_MISSING, f"the plan's encoder: {problem}")
 
-    def _weights(self, request: Request, task: Task) -> dict[str, bytes]:
-        """The weights that came with a task, if they still are the ones it names."""
-        expected = getattr(task, "weights_sha256", None)
-        if expected is None:
-            return {}
-        data = (self._book.inputs(request.id) / WEIGHTS_FILE).read_bytes()
-        if sha256_hex(data) != expected:
-            raise RefusedError(
-                Reason.PLAN_CHANGED, f"the weights of {request.id} are not the received ones"
-            )
-        return {WEIGHTS_FILE: data}
+    def _brought(self, request: Request, task: Task) -> dict[str, bytes]:
+        """The files that came with a task, if they still are the ones it names."""
+        found = {}
+        for name, expected in files_of(task).items():
+            found[name] = (self._book.inputs(request.id) / name).read_bytes()
+            if sha256_hex(found[name]) != expected:
+                raise RefusedError(
+                    Reason.PLAN_CHANGED, f"{name} of {request.id} is not the received one"
+                )
+        return found
 
     def reopen(self, request: Request) -> ReadyJob:
         """The job of a request that ran before the agent died; it may not run again.

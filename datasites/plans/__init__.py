@@ -31,6 +31,7 @@ from datasites.plans.plan import (
 )
 from datasites.plans.review import Cost, difference, plan_cost
 from datasites.plans.tasks import (
+    CORRECTION_FILE,
     TASK_FILE,
     WEIGHTS_FILE,
     GenerateTask,
@@ -41,12 +42,14 @@ from datasites.plans.tasks import (
     Source,
     Task,
     TrainTask,
+    files_of,
     parse_task,
     task_bytes,
 )
 
 __all__ = [
     "APPROVED",
+    "CORRECTION_FILE",
     "MODEL_FILE",
     "PLAN_FILE",
     "REJECTED",
@@ -83,6 +86,7 @@ __all__ = [
     "authorise",
     "check_assumptions",
     "difference",
+    "files_of",
     "make_bundle",
     "open_bundle",
     "parse_model",

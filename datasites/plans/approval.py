@@ -240,6 +240,10 @@ def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: Circum
             raise RefusedError(
                 Reason.PARAMETER_OUT_OF_RANGE, f"{name} is {value}; approved is {allowed_text}"
             )
+    if task.correction_sha256 is not None and not plan.train.correction:
+        raise RefusedError(
+            Reason.PARAMETER_OUT_OF_RANGE, "a correction comes with the task; the plan has none"
+        )
     if plan.train.synthetic_weight > 0:
         _has_images(at)
 

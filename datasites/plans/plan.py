@@ -113,6 +113,9 @@ class TrainPart(_Part):
         learning_rate: range a task's value must lie in.
         momentum: of the local SGD.
         proximal_mu: range of FedProx' term (0 for none).
+        correction: whether a task may bring a correction that is added to the gradient of every
+            step after clipping and noise (SCAFFOLD, Karimireddy et al. 2020, arXiv 1910.06378).
+            Whatever it says, it was made from what had left already: post-processing, no epsilon.
         synthetic_weight: weight of the loss on the hospital's own DP-synthetic images.
         augment: classical augmentation, None for none.
     """
@@ -124,6 +127,7 @@ class TrainPart(_Part):
     learning_rate: Range
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     proximal_mu: Range = Range(low=0.0, high=0.0)
+    correction: bool = False
     synthetic_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     augment: AugmentPart | None = None
 

@@ -17,6 +17,7 @@ from datasites.plans.plan import Email, Name, NotNegative, explain
 
 TASK_FILE = "task.json"
 WEIGHTS_FILE = "weights.safetensors"
+CORRECTION_FILE = "correction.safetensors"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -63,7 +64,12 @@ class PoolTask(_Task):
 
 
 class TrainTask(_Task):
-    """Train one round from the global weights that come with the task."""
+    """Train one round from the global weights that come with the task.
+
+    Attributes:
+        correction_sha256: of a correction that comes along and is added to the gradient of every
+            step (SCAFFOLD); None for none.
+    """
 
     kind: Literal["train"] = "train"
     round: Annotated[int, Field(ge=1, le=1_000)]
@@ -71,6 +77,7 @@ class TrainTask(_Task):
     steps: Annotated[int, Field(ge=1, le=10_000)]
     learning_rate: NotNegative
     proximal_mu: NotNegative = 0.0
+    correction_sha256: Sha256 | None = None
 
 
 class GlobalScores(BaseModel):
@@ -142,6 +149,15 @@ def parse_task(data: bytes) -> Task:
         return _ADAPTER.validate_json(data)
     except pydantic.ValidationError as error:
         raise PlanError(f"the task is not valid: {explain(error)}") from error
+
+
+def files_of(task: Task) -> dict[str, str]:
+    """The files that come with a task, by name: the SHA-256 that it names for each."""
+    named = {
+        WEIGHTS_FILE: getattr(task, "weights_sha256", None),
+        CORRECTION_FILE: getattr(task, "correction_sha256", None),
+    }
+    return {name: sha256 for name, sha256 in named.items() if sha256 is not None}
 
 
 def task_bytes(task: Task) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from datasites.ingest.errors import ShardError
 from datasites.ingest.shard import Shard
 from datasites.ingest.shardstore import load_shard
-from datasites.plans import MODEL_FILE, WEIGHTS_FILE
+from datasites.plans import CORRECTION_FILE, MODEL_FILE, WEIGHTS_FILE
 from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
 from datasites.worker.protocol import (
     CHECKPOINT,
@@ -52,6 +52,12 @@ class JobFiles:
     def weights(self) -> bytes:
         """The weights that came with the task."""
         return (self._inputs / WEIGHTS_FILE).read_bytes()
+
+    @property
+    def correction(self) -> bytes | None:
+        """What came along to be added to every step's gradient; None where nothing did."""
+        path = self._inputs / CORRECTION_FILE
+        return path.read_bytes() if path.exists() else None
 
     def training_shard(self) -> Shard:
         """The training shard, its hash verified: the one that was approved, and no other.

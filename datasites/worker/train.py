@@ -5,7 +5,7 @@ Noise and unit sampling are seeded from the operating system, never from the pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,16 +188,18 @@ def _augmentation(plan: Plan) -> Callable[[Tensor], Tensor]:
 def _public_loss(
     files: JobFiles, model: nn.Module, task: TrainTask
 ) -> Callable[[nn.Module], Tensor] | None:
-    """FedProx' term and the loss on DP-synthetic images: no further privacy cost.
+    """FedProx' term, a correction, and the loss on DP-synthetic images: no further privacy cost.
 
-    Both are functions of the global weights and of images whose making is in the ledger
-    already (post-processing).
+    They are functions of the global weights, of what came with the task, and of images whose making
+    is in the ledger already (post-processing).
     """
     plan = files.job.plan
     start = [parameter.detach().clone() for parameter in model.parameters()]
     synthetic = files.synthetic() if plan.train.synthetic_weight > 0 else None
-    if task.proximal_mu == 0 and synthetic is None:
+    brought = files.correction
+    if task.proximal_mu == 0 and synthetic is None and brought is None:
         return None
+    correction = weights_from_bytes(brought, like=_floating(model)) if brought else {}
     pool = None
     if synthetic is not None:
         size = (plan.model.image_size,) * 2
@@ -212,6 +214,7 @@ def _public_loss(
             pairs = zip(network.parameters(), start, strict=True)
             distance = sum((now - before).square().sum() for now, before in pairs)
             total = total + 0.5 * task.proximal_mu * distance
+        total = total + correction_term(network, correction)
         if pool is not None:
             pick = torch.randint(len(pool[1]), (SYNTHETIC_BATCH,))
             entropy = functional.cross_entropy(network(pool[0][pick]), pool[1][pick])
@@ -219,3 +222,21 @@ def _public_loss(
         return total
 
     return loss
+
+
+def _floating(model: nn.Module) -> dict[str, Tensor]:
+    return {n: tensor for n, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+def correction_term(network: nn.Module, correction: Mapping[str, Tensor]) -> Tensor:
+    """What has the correction as its gradient: the sum of parameters times it.
+
+    Args:
+        network: whose parameters.
+        correction: by parameter name; nothing is added to those that it does not name.
+    """
+    total = torch.zeros(())
+    for name, parameter in network.named_parameters():
+        if name in correction:
+            total = total + (parameter * correction[name]).sum()
+    return total

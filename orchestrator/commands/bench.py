@@ -87,12 +87,15 @@ def recipes(
     recipe: Annotated[
         list[str] | None, typer.Option(help="Only this one; may be given again.")
     ] = None,
+    dirichlet: Annotated[
+        float, typer.Option(min=0.01, help="How skewed the second division is; less is more.")
+    ] = 0.5,
 ) -> None:
     """Every recipe of `dura study init` at epsilon 8, IID and skewed hospitals."""
     from orchestrator.accuracy_cases import recipe_cases
     from orchestrator.recipes import recipe_names
 
-    wanted = recipe_cases(seeds=seeds, names=recipe or recipe_names())
+    wanted = recipe_cases(seeds=seeds, names=recipe or recipe_names(), alpha=dirichlet)
     _measure(wanted, data=data, test=test, out=out, validation=validation)
 
 

@@ -35,6 +35,7 @@ SMALL = {
     ("", "round_timeout_s"): 240.0,
     ("train", "steps"): 2,
     ("train", "sampling_rate"): 0.5,
+    ("train", "momentum"): 0.0,
     ("generator", "steps"): 1,
     ("generator", "sampling_rate"): 0.2,
     ("generator", "draws"): 1,
@@ -42,6 +43,7 @@ SMALL = {
     ("generator", "images_per_class"): 2,
     ("generator", "sampling_steps"): 2,
     ("reports", "cases"): 1,
+    ("strategy", "name"): '"scaffold"',
 }
 
 

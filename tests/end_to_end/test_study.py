@@ -9,6 +9,8 @@ import json
 import re
 
 import pytest
+from safetensors.torch import load
+from torch.testing import assert_close
 
 from models import load_model_file
 from privacy import read_file, verify_file
@@ -329,3 +331,32 @@ def test_a_relay_that_is_gone_is_one_line(shared, command):
         assert refused(dura("study", command, shared.study), 4, "relay")
     finally:
         away.rename(shared.relay)
+
+
+# --- unlike hospitals -------------------------------------------------------------------------
+
+
+def test_scaffold_corrected_the_round_after_the_stop(shared):
+    """Control variates read off round 1 lie in its checkpoint, and round 2 was run with them."""
+    saved = [
+        load(path.read_bytes())
+        for path in sorted((shared.out / "checkpoints").glob("*.strategy.safetensors"))
+    ]
+    assert [len({name.partition("/")[0] for name in state}) for state in saved] == [0, 2, 2]
+    assert {f"scaffold.{mail(name)}/units" for name in ("A", "B")} <= set(saved[1])
+    sent = {
+        name: [*(shared.study / "syftbox" / mail(name)).rglob("correction.safetensors")]
+        for name in ("A", "B", "C")
+    }
+    assert [len(files) for files in sent.values()] == [1, 1, 0]
+    assert all("-r0002" in str(files[0]) for files in sent.values() if files)
+    weighed = [
+        {
+            name: tensor.double() * saved[1][f"scaffold.{mail(site)}/units"]
+            for name, tensor in load(sent[site][0].read_bytes()).items()
+        }
+        for site in ("A", "B")
+    ]
+    for name, tensor in weighed[0].items():
+        assert tensor.abs().max() > 0
+        assert_close(tensor, -weighed[1][name], rtol=1e-4, atol=1e-4)

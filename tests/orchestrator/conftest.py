@@ -20,6 +20,7 @@ with warnings.catch_warnings():
 
 from datasites import (
     ANSWER_FILE,
+    CORRECTION_FILE,
     COUNTERSIGNATURE_FILE,
     DECISION_FILE,
     TASK_FILE,
@@ -101,6 +102,7 @@ class SimulatedHospital:
     key: SigningKey = field(default_factory=SigningKey.generate)
     answers: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
+    corrections: list = field(default_factory=list)
     files: dict = field(default_factory=dict)
     countersigned: list = field(default_factory=list)
     spent: float = 1.0
@@ -132,6 +134,9 @@ class SimulatedHospital:
         if TASK_FILE not in files:
             return
         task = parse_task(files[TASK_FILE])
+        if CORRECTION_FILE in files:
+            assert sha256_hex(files[CORRECTION_FILE]) == task.correction_sha256
+            self.corrections.append(weights_from_bytes(files[CORRECTION_FILE]))
         make = next((make for part, make in self.answers.items() if part in job), None)
         made = (make or SimulatedHospital.honest)(self, task, files.get(WEIGHTS))
         if made is not None:

@@ -7,6 +7,7 @@ agree are refused before a file is written; that the default is what no name giv
 
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,8 @@ def test_recipes_differ_in_what_their_names_say():
     assert (head.steps, fedavg.steps) == (1, 10)
     assert fedavg.rounds < head.rounds
     assert (head.strategy, fedadam.strategy, fedadam.model) == ("fedavg", "fedadam", head.model)
+    scaffold = recipe_for(recipe="head-scaffold")
+    assert scaffold == replace(fedavg, words=scaffold.words, strategy="scaffold")
     assert recipe_for(recipe="finetune").views > 1
     assert recipe_for(recipe="scratch").model == "small_cnn"
 

@@ -89,6 +89,7 @@ def test_a_study_that_is_no_text(tmp_path):
         ('name = "fedavg"', 'name = "fedavg"\nproximal_mu = 0.1', "proximal_mu"),
         ('name = "fedavg"', 'name = "krum"', "quorum of at least 5"),
         ('name = "fedavg"', 'name = "fedprox"', "proximal_mu"),
+        ('name = "fedavg"', 'name = "scaffold"', "train.momentum is 0.9, but scaffold reads"),
         ("epsilon = 7.8", "epsilon = 0.0", "privacy.epsilon"),
         ("epsilon = 7.8", "epsilon = inf", "privacy.epsilon"),
         ("epsilon = 7.8", "epsilon = nan", "privacy.epsilon"),
@@ -110,6 +111,14 @@ def test_strategy_settings_reach_the_plan(write_study):
     folder = write_study(('name = "fedavg"', 'name = "fedprox"\nproximal_mu = 0.25'))
     plan = study_plan(_bare(read_study(folder)))
     assert plan.train.proximal_mu.high == 0.25
+    assert not plan.train.correction
+
+
+def test_scaffold_asks_leave_for_a_correction(write_study):
+    folder = write_study(
+        ('name = "fedavg"', 'name = "scaffold"'), ("momentum = 0.9", "momentum = 0")
+    )
+    assert study_plan(_bare(read_study(folder))).train.correction
 
 
 def test_parts_that_are_left_out_cost_nothing(paper):

@@ -75,10 +75,19 @@ def test_no_approval_is_a_refusal(train, plan, at):
         ({"steps": 6}, Reason.PARAMETER_OUT_OF_RANGE),
         ({"learning_rate": 1.5}, Reason.PARAMETER_OUT_OF_RANGE),
         ({"proximal_mu": 0.1}, Reason.PARAMETER_OUT_OF_RANGE),
+        ({"correction_sha256": "0" * 64}, Reason.PARAMETER_OUT_OF_RANGE),
     ],
 )
 def test_a_task_outside_the_plan_is_refused(train, plan, approval, at, change, code):
     assert refused(train.model_copy(update=change), plan, approval, at) is code
+
+
+def test_a_correction_comes_under_a_plan_that_says_so(train, plan, approval, at):
+    part = plan.train.model_copy(update={"correction": True})
+    corrected = train.model_copy(update={"correction_sha256": "0" * 64})
+    allowing = plan.model_copy(update={"train": part})
+    for task in (corrected, train):
+        authorise(task, plan=allowing, approval=approval, at=at)
 
 
 def test_rounds_do_not_go_back_and_are_counted(train, plan, approval, at):

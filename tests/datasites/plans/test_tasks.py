@@ -13,6 +13,7 @@ from datasites.plans import (
     ReportTask,
     RoundAccuracy,
     TrainTask,
+    files_of,
     parse_task,
     task_bytes,
 )
@@ -24,10 +25,22 @@ TRAIN = TrainTask(
 SCORES = GlobalScores(n_cases=2, accuracy=0.5, macro_f1=0.5, confusion=((1, 0), (1, 0)))
 
 
+def test_the_files_of_a_task_are_those_it_names():
+    report = ReportTask(request="p", plan_sha256=SHA, weights_sha256=SHA, rounds=1, hospitals=1)
+    assert files_of(TRAIN) == files_of(report) == {"weights.safetensors": SHA}
+    assert files_of(GenerateTask(request="g", plan_sha256=SHA)) == {}
+    corrected = TRAIN.model_copy(update={"correction_sha256": "b" * 64})
+    assert files_of(corrected) == {
+        "weights.safetensors": SHA,
+        "correction.safetensors": "b" * 64,
+    }
+
+
 @pytest.mark.parametrize(
     "task",
     [
         TRAIN,
+        TRAIN.model_copy(update={"correction_sha256": "b" * 64}),
         GenerateTask(request="g", plan_sha256=SHA),
         ReportTask(
             request="p",

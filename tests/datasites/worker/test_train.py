@@ -2,7 +2,8 @@
 
 Proven: weights change and as many noised steps are taken as were asked; gradients are divided by
 the published number of units; a frozen encoder's features, computed once, give what images give;
-noise is fresh in every run; FedProx' term pulls towards the start;
+noise is fresh in every run; FedProx' term pulls towards the start; a correction that came with the
+task is added to every step, and one that does not fit is refused;
 synthetic images count only where the plan gives them weight; views of an image are averaged before
 the clip, which bounds what a unit does to a step whatever their number;
 `model.py` is trained and one whose layers mix images is refused; a task of another kind is refused.
@@ -200,6 +201,41 @@ def test_the_proximal_term_pulls_towards_the_start(moved, train_task):
     free = moved(train_task(steps=3, learning_rate=0.05))
     held = moved(train_task(steps=3, learning_rate=0.05, proximal_mu=10.0))
     assert 0 < held.norm() < 0.8 * free.norm()
+
+
+def test_a_correction_is_added_to_every_step_and_to_nothing_else(moved, train_task, weights):
+    like = weights_from_bytes(weights)
+    correction = {
+        name: torch.full_like(tensor, 0.25 * (1 + place))
+        for place, (name, tensor) in enumerate(sorted(like.items()))
+    }
+    brought = {"correction.safetensors": weights_to_bytes(correction)}
+    # One unclipped step follows the same gradient with and without; its noise is next to none.
+    task = train_task(steps=1, learning_rate=0.5)
+    difference = moved(task, inputs=brought) - moved(task)
+    expected = -0.5 * _vector(brought["correction.safetensors"])
+    torch.testing.assert_close(difference, expected, atol=1e-4, rtol=1e-4)
+    # It is neither clipped nor divided by units: a clipping norm of nothing leaves it alone.
+    two = moved(train_task(steps=2, learning_rate=0.5), inputs=brought)
+    assert torch.allclose(two, 2 * expected, atol=4.0)
+    assert (two - 2 * expected).norm() < 0.2 * two.norm()
+
+
+@pytest.mark.parametrize("broken", ["shape", "name", "nan", "bytes"])
+def test_a_correction_that_does_not_fit_is_refused(make_files, train_task, weights, broken):
+    correction = dict(weights_from_bytes(weights))
+    name = next(iter(correction))
+    if broken == "shape":
+        correction[name] = correction[name][:1]
+    elif broken == "name":
+        correction["another"] = correction.pop(name)
+    elif broken == "nan":
+        correction[name] = correction[name] * float("nan")
+    data = b"no weights" if broken == "bytes" else weights_to_bytes(correction)
+    files = make_files(train_task(steps=1), inputs={"correction.safetensors": data})
+    with pytest.raises(WeightsError):
+        train.run(files)
+    assert not list(files._outputs.iterdir())
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -1,0 +1,161 @@
+"""SCAFFOLD's control variates: what they are, that they undo drift, and that they survive a stop.
+
+Proven on quadratics, whose optima are known: local steps without correction end elsewhere than the
+optimum of all hospitals together, and with it there; the correction is what the paper's formula
+gives for gradients that a test follows itself; by units it sums to zero; a hospital that is away
+keeps its own; saved and restored, a run goes on bit for bit; what is no saved state is refused.
+"""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.drift import PREFIX, ControlVariates
+from orchestrator.errors import AggregationError
+from orchestrator.update_checks import Update
+
+STEPS, RATE = 8, 0.1
+# Curvatures and optima of three hospitals that are unlike, and their units.
+CURVED = torch.tensor([[2.0, 0.1], [0.2, 1.5], [1.0, 1.0]], dtype=torch.float64)
+OPTIMA = torch.tensor([[4.0, -3.0], [-5.0, 2.0], [1.0, 6.0]], dtype=torch.float64)
+UNITS = (40.0, 10.0, 25.5)
+NAMES = ("a", "b", "c")
+WEIGHED = torch.tensor(UNITS, dtype=torch.float64)[:, None] * CURVED
+TOGETHER = (WEIGHED * OPTIMA).sum(0) / WEIGHED.sum(0)
+
+
+def update(place, weights):
+    return Update(
+        hospital=NAMES[place],
+        weights={"w": weights},
+        units=UNITS[place],
+        epsilon=1.0,
+        delta=1e-5,
+        receipt_sha256="0" * 64,
+    )
+
+
+def local(place, start, correction):
+    """Plain steps on one hospital's quadratic; where they end, and the gradients they followed."""
+    weights, followed = start.clone(), []
+    for _ in range(STEPS):
+        gradient = CURVED[place] * (weights - OPTIMA[place])
+        followed.append(gradient)
+        weights = weights - RATE * (gradient + correction)
+    return weights, torch.stack(followed).mean(0)
+
+
+def rounds(variates, weights, number, *, corrected=True, present=(0, 1, 2)):
+    for _ in range(number):
+        updates = []
+        for place in present:
+            found = variates.correction(NAMES[place]) if corrected else None
+            end, _ = local(place, weights, found["w"] if found else torch.zeros(2))
+            updates.append(update(place, end))
+        variates.learn(global_weights={"w": weights}, updates=updates)
+        total = sum(one.units for one in updates)
+        weights = sum(one.weights["w"] * one.units for one in updates) / total
+    return weights
+
+
+@pytest.fixture
+def variates():
+    return ControlVariates(travel=STEPS * RATE)
+
+
+@pytest.fixture
+def start():
+    return torch.zeros(2, dtype=torch.float64)
+
+
+def test_local_steps_end_where_all_hospitals_together_have_their_optimum(variates, start):
+    torch.testing.assert_close(rounds(variates, start, 200), TOGETHER)
+    drifted = rounds(ControlVariates(travel=STEPS * RATE), start, 200, corrected=False)
+    assert (drifted - TOGETHER).norm() > 0.2
+
+
+def test_the_correction_is_the_papers(variates, start):
+    assert variates.correction("a") is None
+    means = []
+    for place in range(3):
+        end, mean = local(place, start, torch.zeros(2))
+        variates.learn(global_weights={"w": start}, updates=[update(place, end)])
+        means.append(mean)
+    together = sum(u * m for u, m in zip(UNITS, means, strict=True)) / sum(UNITS)
+    for place, name in enumerate(NAMES):
+        torch.testing.assert_close(variates.correction(name)["w"], together - means[place])
+    # In the next round what was added is taken off again: its own gradients alone are read off.
+    added = variates.correction("a")["w"]
+    end, mean = local(0, start, added)
+    variates.learn(global_weights={"w": start}, updates=[update(0, end)])
+    means[0] = mean
+    together = sum(u * m for u, m in zip(UNITS, means, strict=True)) / sum(UNITS)
+    torch.testing.assert_close(variates.correction("a")["w"], together - means[0])
+
+
+def test_what_is_not_learned_gets_no_correction(variates):
+    weights = {"w": torch.zeros(2), "count": torch.tensor([3])}
+    one = Update(
+        hospital="a", weights=weights, units=1.0, epsilon=0.0, delta=0.0, receipt_sha256="0" * 64
+    )
+    variates.learn(global_weights=weights, updates=[one])
+    assert set(variates.correction("a")) == {"w"}
+
+
+@given(
+    ends=st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3),
+    units=st.lists(st.floats(1, 1e4), min_size=3, max_size=3),
+)
+def test_by_units_corrections_sum_to_zero(ends, units):
+    variates = ControlVariates(travel=0.3)
+    updates = [
+        Update(
+            hospital=name,
+            weights={"w": torch.tensor([end], dtype=torch.float64)},
+            units=count,
+            epsilon=0.0,
+            delta=0.0,
+            receipt_sha256="0" * 64,
+        )
+        for name, end, count in zip(NAMES, ends, units, strict=True)
+    ]
+    variates.learn(global_weights={"w": torch.zeros(1, dtype=torch.float64)}, updates=updates)
+    found = [
+        variates.correction(name)["w"] * count for name, count in zip(NAMES, units, strict=True)
+    ]
+    assert abs(float(sum(found))) <= 1e-9 * (1 + sum(abs(float(one)) for one in found))
+
+
+def test_a_hospital_that_was_away_keeps_its_own(variates, start):
+    weights = rounds(variates, start, 1)
+    before = variates.state()
+    rounds(variates, weights, 1, present=(1, 2))
+    after = variates.state()
+    kept = [name for name in before if torch.equal(before[name], after[name])]
+    assert set(kept) == {f"{PREFIX}a/w", *(f"{PREFIX}{name}/units" for name in NAMES)}
+
+
+def test_restored_it_goes_on_bit_for_bit(variates, start):
+    weights = rounds(variates, start, 3)
+    again = ControlVariates(travel=STEPS * RATE)
+    again.restore(variates.state())
+    assert torch.equal(rounds(again, weights, 2), rounds(variates, weights, 2))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"fedadam.m.w": torch.zeros(1, dtype=torch.float64)},
+        {f"{PREFIX}a": torch.zeros(1, dtype=torch.float64)},
+        {f"{PREFIX}a/w": torch.zeros(1, dtype=torch.float64)},
+        {f"{PREFIX}a/units": torch.tensor(1.0, dtype=torch.float64)},
+        {f"{PREFIX}a/w": torch.zeros(1)},
+        {f"{PREFIX}a/w": torch.full((1,), float("nan"), dtype=torch.float64)},
+    ],
+    ids=["another strategy's", "no tensor", "no units", "no weights", "float32", "nan"],
+)
+def test_what_is_no_saved_state_is_refused(variates, state):
+    with pytest.raises(AggregationError, match="saved strategy state"):
+        variates.restore(state)
+    assert variates.state() == {}
