@@ -104,8 +104,17 @@ class World:
         }
         return TrainTask.model_validate({**base, **fields})
 
-    def ask(self, task: Task, job: str | None = None, *, weights: bytes = b"") -> None:
+    def ask(
+        self,
+        task: Task,
+        job: str | None = None,
+        *,
+        weights: bytes = b"",
+        correction: bytes | None = None,
+    ) -> None:
         files = {"task.json": task_bytes(task)}
+        if correction is not None:
+            files["correction.safetensors"] = correction
         if hasattr(task, "weights_sha256"):
             files["weights.safetensors"] = weights or self.weights
         self.link.submit(site=HOSPITAL, job=job or task.request, files=files)

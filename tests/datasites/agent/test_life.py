@@ -2,15 +2,18 @@
 
 Proven: plan received, reviewed, approved; a train task is reserved, run, committed and answered
 with weights and a signed receipt; the next round follows; nothing that was sent twice is served
-twice.
+twice; a correction that comes with a task moves the weights, and costs what the task costs without.
 """
 
 from __future__ import annotations
 
 import json
 
+import torch
+
 from datasites.answers import Answer, PlanDecision, Status
-from datasites.plans import train_event
+from datasites.plans import make_bundle, train_event
+from models import weights_from_bytes, weights_to_bytes
 from privacy import sha256_hex, signed_receipt_from_json, verify_receipt
 
 
@@ -59,3 +62,22 @@ def test_from_plan_to_weights_and_receipt(world, until):
     )
     assert committed.detail["mechanisms"][0]["sampler"] == "poisson_units"
     assert committed.detail["code_sha256"] == world.bundle.sha256
+
+
+def test_a_correction_moves_the_weights_and_costs_nothing(world, until):
+    part = world.plan.train.model_copy(update={"correction": True})
+    world.submit_plan(make_bundle(world.plan.model_copy(update={"train": part}), None))
+    agent = world.start()
+    agent.step()
+    world.approve()
+    start = weights_from_bytes(world.weights)
+    correction = weights_to_bytes({name: torch.full_like(t, 4.0) for name, t in start.items()})
+    task = world.task("t1", learning_rate=1.0, correction_sha256=sha256_hex(correction))
+    world.ask(task, correction=correction)
+    until(agent, lambda: world.answer("t1"))
+    left = weights_from_bytes(world.answers("t1")["weights.safetensors"], like=start)
+    moved = torch.cat([(left[name] - start[name]).flatten() for name in start])
+    # Noise has no direction and one clipped step is short: all weights share the correction alone.
+    assert abs(float(moved.mean()) + 4.0) < 0.1
+    (event,) = world.site.ledger.account().spent_events(study=world.bundle.plan.study)
+    assert event == train_event(world.bundle.plan, steps=1).event

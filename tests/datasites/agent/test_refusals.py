@@ -148,12 +148,20 @@ def test_what_is_malformed_is_refused_and_not_kept(world):
     world.submit("unknown", task__json=good.replace(b'"round"', b'"rounds"'))
     world.submit("no-weights", task__json=good)
     world.submit("other-weights", task__json=good, weights__safetensors=weights + b"x")
+    brought = {"weights__safetensors": weights, "correction__safetensors": weights}
+    world.submit("unnamed-correction", task__json=good, **brought)
+    corrected = task_bytes(world.task("corrected", correction_sha256="c" * 64))
+    world.submit("other-correction", task__json=corrected, **brought)
+    world.submit("no-correction", task__json=corrected, weights__safetensors=weights)
     world.submit("more", task__json=good, weights__safetensors=weights, extra__txt=b"x")
     world.submit("nothing", notes__txt=b"hello")
     stolen = world.plan.model_copy(update={"researcher": "other@university.example"})
     world.submit("stolen", plan__json=make_bundle(stolen, None).files["plan.json"])
     agent.step()
-    jobs = ("no-json", "unknown", "no-weights", "other-weights", "more", "nothing", "stolen")
+    jobs = (
+        *("no-json", "unknown", "no-weights", "other-weights", "more", "nothing", "stolen"),
+        *("unnamed-correction", "other-correction", "no-correction"),
+    )
     for job in jobs:
         _refused(world.answer(job), Reason.MALFORMED_REQUEST)
     assert not agent._book.all()
