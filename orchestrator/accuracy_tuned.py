@@ -28,7 +28,9 @@ _PASSES = 24
 _RATE, _LEAST, _AVERAGED = 1.5e-3, 1e-5, 4
 _PROXIMAL_MU = 0.01
 _BATCH = 128
-_SERVER_RATE, _SERVER_TAU, _SERVER_AVERAGED = 1e-3, 1e-8, 0.25
+_SERVER_TAU = 1e-8
+_SERVER = ((1e-3, 12), (2e-4, 4))
+"""Adam's rate at the server, and for how many passes; the last rate's weights are averaged."""
 
 
 class TunedBench:
@@ -72,7 +74,6 @@ class TunedBench:
         self, case: Case, division: Division, model: EncoderTuned, generator: torch.Generator
     ) -> int:
         images = sum(map(len, division.hospitals))
-        rounds = _PASSES * images // _BATCH
 
         def local(place: int, _round: int) -> float:
             rows = torch.from_numpy(division.hospitals[place])
@@ -81,16 +82,20 @@ class TunedBench:
             one_step(model, self._start, self._labels, batch, generator=generator)
             return float(len(rows))
 
-        federate(
-            model,
-            local,
-            rounds=rounds,
-            average_last=round(_SERVER_AVERAGED * rounds),
-            strategy=StrategySettings(
-                name=case.strategy, server_learning_rate=_SERVER_RATE, tau=_SERVER_TAU
-            ),
-        )
-        return rounds
+        taken = 0
+        for rate, passes in _SERVER:
+            rounds = max(1, passes * images // _BATCH)
+            federate(
+                model,
+                local,
+                rounds=rounds,
+                average_last=rounds if (rate, passes) == _SERVER[-1] else 1,
+                strategy=StrategySettings(
+                    name=case.strategy, server_learning_rate=rate, tau=_SERVER_TAU
+                ),
+            )
+            taken += rounds
+        return taken
 
     @cached_property
     def _labels(self) -> torch.Tensor:
