@@ -29,6 +29,7 @@ from orchestrator.ablation import Ablation, Extra, HospitalImages, Synthetic
 from orchestrator.accuracy_cases import HEAD, Case
 from orchestrator.accuracy_data import DELTA, BenchData, Division, dense
 from orchestrator.accuracy_rounds import federate
+from orchestrator.aggregation import Aggregator
 from orchestrator.errors import StudyError
 from orchestrator.recipes import DEFAULT, recipe_for
 from orchestrator.study import Study, study_plan
@@ -108,7 +109,7 @@ class HeadBench:
             local,
             rounds=study.rounds,
             average_last=study.strategy.average_last,
-            strategy=study.strategy.settings(),
+            aggregator=Aggregator(study.strategy.settings()),
         )
         with torch.no_grad():
             logits = head(self._features[torch.from_numpy(division.judged)])

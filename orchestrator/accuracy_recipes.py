@@ -33,7 +33,7 @@ from orchestrator.accuracy_cases import Case
 from orchestrator.accuracy_data import NAMES, BenchData, Division, dense
 from orchestrator.accuracy_head import default_study
 from orchestrator.accuracy_rounds import federate
-from orchestrator.drift import ControlVariates
+from orchestrator.aggregation import Aggregator
 from orchestrator.errors import StudyError
 from privacy import DpSgdSettings, Sgd, train_dp
 
@@ -58,12 +58,13 @@ class RecipesBench:
         draws = torch.Generator().manual_seed(case.seed)
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(model, plan, rows, draws) for rows in division.hospitals]
-        variates = None
-        if plan.train.correction:
-            variates = ControlVariates(travel=study.train.steps * study.train.learning_rate)
+        aggregator = Aggregator(
+            study.strategy.settings(), travel=study.train.steps * study.train.learning_rate
+        )
 
         def local(place: int, _round: int) -> float:
             units = torch.from_numpy(dense(self._data.units[division.hospitals[place]]))
+            correction = aggregator.correction(NAMES[place], like=model.state_dict())
             train_dp(
                 model,
                 losses=losses[place],
@@ -74,7 +75,7 @@ class RecipesBench:
                 ),
                 sampling=draws,
                 noise=draws,
-                public_loss=_correction(variates, place),
+                public_loss=_correction_loss(correction),
             )
             return counts[place]
 
@@ -83,8 +84,7 @@ class RecipesBench:
             local,
             rounds=study.rounds,
             average_last=study.strategy.average_last,
-            strategy=study.strategy.settings(),
-            variates=variates,
+            aggregator=aggregator,
         )
         probabilities = self._probabilities(model, plan, division.judged)
         return probabilities, plan.train.noise_multiplier, study.rounds
@@ -145,15 +145,9 @@ def _augmentation(plan: Plan, draws: torch.Generator) -> Callable[[Tensor], Tens
     return build_augment(AugmentSettings(**plan.train.augment.variation()), generator=draws)
 
 
-def _correction(
-    variates: ControlVariates | None, place: int
-) -> Callable[[nn.Module], Tensor] | None:
+def _correction_loss(correction: dict[str, Tensor]) -> Callable[[nn.Module], Tensor] | None:
     """What a job adds to the loss where the plan's strategy corrects a hospital's steps."""
-    found = variates.correction(NAMES[place]) if variates is not None else None
-    if found is None:
-        return None
-    correction = {name: tensor.float() for name, tensor in found.items()}
-    return lambda network: correction_term(network, correction)
+    return (lambda network: correction_term(network, correction)) if correction else None
 
 
 def _views(plan: Plan) -> int:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from orchestrator.accuracy_data import DELTA, NAMES
 from orchestrator.aggregation import Aggregator
-from orchestrator.drift import ControlVariates
 from orchestrator.strategies import StrategySettings
 from orchestrator.update_checks import Update
 
@@ -27,8 +26,7 @@ def federate(
     *,
     rounds: int,
     average_last: int,
-    strategy: StrategySettings | None = None,
-    variates: ControlVariates | None = None,
+    aggregator: Aggregator | None = None,
 ) -> None:
     """Train a model in place over all hospitals.
 
@@ -37,10 +35,9 @@ def federate(
         local: called for each hospital in each round with the global weights in `model`.
         rounds: how many.
         average_last: rounds at the end whose global weights are averaged.
-        strategy: FedAvg without.
-        variates: taught each round, where `local` corrects its steps by them.
+        aggregator: FedAvg without.
     """
-    aggregator = Aggregator(strategy or StrategySettings(name="fedavg"))
+    aggregator = aggregator or Aggregator(StrategySettings(name="fedavg"))
     weights = _copied(model)
     last: list[Mapping[str, Tensor]] = []
     for number in range(1, rounds + 1):
@@ -48,10 +45,7 @@ def federate(
         for place, _ in enumerate(NAMES):
             model.load_state_dict(weights)
             updates.append(_update(place, model, units=local(place, number)))
-        before = weights
-        weights = aggregator.aggregate(round_number=number, global_weights=before, updates=updates)
-        if variates is not None:
-            variates.learn(global_weights=before, updates=updates)
+        weights = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
         last = [*last, weights][-average_last:]
     model.load_state_dict({name: torch.stack([w[name] for w in last]).mean(0) for name in weights})
 

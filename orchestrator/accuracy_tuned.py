@@ -22,6 +22,7 @@ from models import EncoderTuned, TunedStart, one_step, tune
 from orchestrator.accuracy_cases import Case
 from orchestrator.accuracy_data import BenchData, Division
 from orchestrator.accuracy_rounds import federate
+from orchestrator.aggregation import Aggregator
 from orchestrator.strategies import StrategySettings
 
 _PASSES = 24
@@ -90,8 +91,8 @@ class TunedBench:
                 local,
                 rounds=rounds,
                 average_last=rounds if (rate, passes) == _SERVER[-1] else 1,
-                strategy=StrategySettings(
-                    name=case.strategy, server_learning_rate=rate, tau=_SERVER_TAU
+                aggregator=Aggregator(
+                    StrategySettings(name=case.strategy, server_learning_rate=rate, tau=_SERVER_TAU)
                 ),
             )
             taken += rounds

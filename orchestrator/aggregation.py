@@ -12,7 +12,8 @@ this process): no server, no transport, no clock. What this adapter adds, and wh
 - **One order of tensors.** Flower compares the sets of names, then pairs tensors by position.
 - **Fresh copies.** FedMedian, FedTrimmedAvg and Bulyan empty the replies they are given.
 - **A fresh strategy each round.** FedAdam's moments are held here as values and handed in, so
-  that `state()` is all there is to save: restored, a run continues bit for bit.
+  that `state()` is all there is to save: restored, a run continues bit for bit. SCAFFOLD is FedAvg
+  in Flower's hands; its control variates are held beside it (`orchestrator.drift`).
 - **Refusals instead of fall-backs**: no updates, too few for the strategy's promise, a hospital
   twice, an update that breaks a rule of `update_checks`, a result that is not finite.
 
@@ -39,8 +40,9 @@ from flwr.serverapp import strategy as flower
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
+from orchestrator.drift import ControlVariates
 from orchestrator.errors import AggregationError, QuorumError
-from orchestrator.strategies import StrategySettings
+from orchestrator.strategies import SCAFFOLD, StrategySettings
 from orchestrator.update_checks import (
     Update,
     Weights,
@@ -67,11 +69,26 @@ class Aggregator:
 
     Args:
         settings: the strategy and its settings.
+        travel: a hospital's steps of a round times its learning rate; of use to `scaffold` only.
     """
 
-    def __init__(self, settings: StrategySettings) -> None:
+    def __init__(self, settings: StrategySettings, *, travel: float = 1.0) -> None:
         self.settings = settings
         self._moments = _Moments()
+        self._variates = ControlVariates(travel=travel)
+
+    def correction(self, hospital: str, *, like: Weights) -> dict[str, torch.Tensor]:
+        """What a hospital is to add to each step's gradient in the next round.
+
+        Args:
+            hospital: whose.
+            like: the global weights, for their dtypes.
+
+        Returns:
+            By tensor name; empty where there is nothing to add (`orchestrator.drift`).
+        """
+        found = self._variates.correction(hospital) or {}
+        return {n: t.to(torch.as_tensor(like[n]).dtype) for n, t in found.items()}
 
     def aggregate(
         self, *, round_number: int, global_weights: Weights, updates: Sequence[Update]
@@ -106,13 +123,16 @@ class Aggregator:
         result = _shifted(global_weights, arrays, round_number)
         if isinstance(strategy, flower.FedAdam):
             self._moments = _Moments(mean=strategy.m_t or {}, square=strategy.v_t or {})
+        if self.settings.name == SCAFFOLD:
+            self._variates.learn(global_weights=global_weights, updates=ordered)
         return result
 
     def state(self) -> dict[str, torch.Tensor]:
-        """All that must be saved between rounds, as float64 tensors; empty but for FedAdam."""
+        """All that must be saved between rounds, float64; FedAdam and SCAFFOLD have some."""
         named = {_MEAN + name: array for name, array in self._moments.mean.items()}
         named |= {_SQUARE + name: array for name, array in self._moments.square.items()}
-        return {name: torch.from_numpy(np.array(array)) for name, array in named.items()}
+        moments = {name: torch.from_numpy(np.array(array)) for name, array in named.items()}
+        return moments | self._variates.state()
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take up a saved state; an empty one is that of a fresh aggregator.
@@ -120,6 +140,9 @@ class Aggregator:
         Raises:
             AggregationError: the state is not one that `state` of the same strategy gave.
         """
+        if self.settings.name == SCAFFOLD:
+            self._variates.restore(state)
+            return
         mean = {n.removeprefix(_MEAN): t for n, t in state.items() if n.startswith(_MEAN)}
         square = {n.removeprefix(_SQUARE): t for n, t in state.items() if n.startswith(_SQUARE)}
         if len(mean) + len(square) != len(state) or set(mean) != set(square):

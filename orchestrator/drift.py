@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import AggregationError
-from orchestrator.update_checks import Update, as_array, is_learned
+from orchestrator.update_checks import Update, Weights, as_array, is_learned
 
 PREFIX = "scaffold."
 _UNITS = "/units"
@@ -56,7 +56,7 @@ class ControlVariates:
             for name, tensor in own.items()
         }
 
-    def learn(self, *, global_weights: Mapping[str, Tensor], updates: Sequence[Update]) -> None:
+    def learn(self, *, global_weights: Weights, updates: Sequence[Update]) -> None:
         """Take in a round: every update was trained with `correction` as it was before this call.
 
         Args:

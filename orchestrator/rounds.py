@@ -37,13 +37,11 @@ from models import Evaluation, WeightsError, weights_from_bytes, weights_to_byte
 from orchestrator.aggregation import Aggregator
 from orchestrator.contribution import contributions
 from orchestrator.curves import RoundScore
-from orchestrator.drift import PREFIX, ControlVariates
 from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
-from orchestrator.runstate import RoundTiming, RunFolder, RunState
-from orchestrator.strategies import SCAFFOLD
+from orchestrator.runstate import RoundTiming, RunFolder, RunState, covered_s
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
@@ -98,8 +96,6 @@ class StudyRun:
         self._score = score
         self._watcher = watcher
         self._units = {site: researcher.card(site).units for site in hospitals}
-        train = researcher.study.train
-        self._variates = ControlVariates(travel=train.steps * train.learning_rate)
 
     def train(self, initial: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Run what is left of the study's rounds; returns the final global weights.
@@ -109,13 +105,14 @@ class StudyRun:
         """
         self._generators()
         self._pools()
-        aggregator = Aggregator(self._study.strategy.settings())
+        train = self._study.train
+        aggregator = Aggregator(
+            self._study.strategy.settings(), travel=train.steps * train.learning_rate
+        )
         if self._state.rounds_done == 0 and not self._state.scores:
             self._keep(0, initial, aggregator)
-        weights, saved = self._folder.checkpoint(self._state.rounds_done)
-        variates = {name: tensor for name, tensor in saved.items() if name.startswith(PREFIX)}
-        self._variates.restore(variates)
-        aggregator.restore({n: tensor for n, tensor in saved.items() if n not in variates})
+        weights, strategy = self._folder.checkpoint(self._state.rounds_done)
+        aggregator.restore(strategy)
         for number in range(self._state.rounds_done + 1, self._study.rounds + 1):
             weights = self._round(number, weights, aggregator)
         return weights
@@ -220,10 +217,10 @@ class StudyRun:
         self, number: int, weights: dict[str, torch.Tensor], aggregator: Aggregator
     ) -> dict[str, torch.Tensor]:
         data = weights_to_bytes(weights)
-        brought = {
-            site: {WEIGHTS_FILE: data, **self._correction(site, weights)}
-            for site in self._hospitals
-        }
+        brought = {site: {WEIGHTS_FILE: data} for site in self._hospitals}
+        for site, files in brought.items():
+            if correction := aggregator.correction(site, like=weights):
+                files[CORRECTION_FILE] = weights_to_bytes(correction)
         tasks: dict[str, Task] = {
             site: TrainTask(
                 request=self.request_id(f"r{number:04d}", site),
@@ -233,9 +230,11 @@ class StudyRun:
                 steps=self._study.train.steps,
                 learning_rate=self._study.train.learning_rate,
                 proximal_mu=self._study.strategy.proximal_mu or 0.0,
-                correction_sha256=_sha256(brought[site].get(CORRECTION_FILE)),
+                correction_sha256=sha256_hex(files[CORRECTION_FILE])
+                if CORRECTION_FILE in files
+                else None,
             )
-            for site in self._hospitals
+            for site, files in brought.items()
         }
         outcome = self._step(f"round {number}", tasks, brought)
         updates = self._updates(outcome, weights)
@@ -248,8 +247,6 @@ class StudyRun:
                 received=len(updates),
             )
         after = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
-        if self._study.strategy.name == SCAFFOLD:
-            self._variates.learn(global_weights=weights, updates=updates)
         lines = contributions(
             round_number=number, global_before=weights, global_after=after, updates=updates
         )
@@ -257,14 +254,6 @@ class StudyRun:
         self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
         self._keep(number, after, aggregator)
         return after
-
-    def _correction(self, site: str, weights: Mapping[str, torch.Tensor]) -> dict[str, bytes]:
-        """What goes to a hospital along with the weights, where the strategy corrects its steps."""
-        correction = self._variates.correction(site)
-        if correction is None:
-            return {}
-        fitting = {name: tensor.to(weights[name].dtype) for name, tensor in correction.items()}
-        return {CORRECTION_FILE: weights_to_bytes(fitting)}
 
     def _keep(
         self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator
@@ -276,7 +265,7 @@ class StudyRun:
             accuracy=evaluation.accuracy,
             macro_f1=evaluation.macro_f1,
         )
-        self._folder.save_checkpoint(number, weights, aggregator.state() | self._variates.state())
+        self._folder.save_checkpoint(number, weights, aggregator.state())
         self._state.scores.append(score)
         self._state.rounds_done = number
         self._folder.save(self._state)
@@ -408,18 +397,3 @@ class StudyRun:
             self._state.spent_requests.setdefault(site, []).append(request)
         self._folder.save(self._state)
         self._watcher.answered(site, reason)
-
-
-def _sha256(data: bytes | None) -> str | None:
-    return None if data is None else sha256_hex(data)
-
-
-def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:
-    """Seconds between `started` and `ended` that at least one span covers."""
-    total, reach = 0.0, started
-    for span in sorted(spans, key=lambda span: span.started):
-        low, high = max(span.started, reach), min(span.ended, ended)
-        if high > low:
-            total += high - low
-            reach = high
-    return total

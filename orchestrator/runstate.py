@@ -30,7 +30,7 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites import make_folder, write_file
+from datasites import Timing, make_folder, write_file
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -56,6 +56,17 @@ class RoundTiming(BaseModel):
     def overhead_s(self) -> float:
         """Everything but training: orchestration, transport, sandbox, start-up."""
         return max(0.0, self.wall_s - self.work_s)
+
+
+def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:
+    """Seconds between `started` and `ended` that at least one span covers."""
+    total, reach = 0.0, started
+    for span in sorted(spans, key=lambda span: span.started):
+        low, high = max(span.started, reach), min(span.ended, ended)
+        if high > low:
+            total += high - low
+            reach = high
+    return total
 
 
 class RunState(BaseModel):

@@ -10,7 +10,7 @@ from orchestrator.accuracy_tables import table
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/accuracy.md").read_text()
 README = (ROOT / "README.md").read_text()
-SEEDS = {"accuracy": 10, "tuned": 2, "ablation": 3, "recipes": 1}
+SEEDS = {"accuracy": 10, "tuned": 2, "heads": 10, "ablation": 3, "recipes": 1}
 FOUND = {name: json.loads((ROOT / f"docs/accuracy/{name}.json").read_text()) for name in SEEDS}
 
 

@@ -59,6 +59,16 @@ WEIGHTS = "weights.safetensors"
 TIME = "2026-06-01T00:00:00.000Z"
 
 
+def weights_that(change):
+    """An answer whose weights are `change`d global ones, properly signed."""
+
+    def make(hospital, task, data):
+        weights = weights_from_bytes(data)
+        return hospital.answer(task, {WEIGHTS: weights_to_bytes(change(weights))})
+
+    return make
+
+
 def signed_json(receipt, key):
     return canonical_bytes(signed_receipt_to_json(sign_receipt(receipt, key))).decode()
 

@@ -55,9 +55,9 @@ def test_every_recipe_is_trained_by_its_own_plan(bench, name, monkeypatch):
     ends = []
     federate = accuracy_recipes.federate
 
-    def watched(model, local, *, strategy, **more):
-        assert strategy.name == RECIPES[name].strategy
-        federate(model, local, strategy=strategy, **more)
+    def watched(model, local, *, aggregator, **more):
+        assert aggregator.settings.name == RECIPES[name].strategy
+        federate(model, local, aggregator=aggregator, **more)
         ends.append({key: value.clone() for key, value in model.state_dict().items()})
 
     monkeypatch.setattr(accuracy_recipes, "federate", watched)
@@ -109,10 +109,11 @@ def test_views_are_rows_of_their_images_unit(bench, monkeypatch):
 
 def test_cases_are_every_recipe_over_both_divisions():
     asked = recipe_cases(seeds=2)
-    assert len({(c.recipe, c.alpha, c.seed) for c in asked}) == len(asked) == 7 * 2 * 2
+    assert len({(c.recipe, c.alpha, c.seed) for c in asked}) == len(asked) == 8 * 2 * 2
     assert {c.epsilon for c in asked} == {8.0}
     assert {c.alpha for c in asked} == {None, 0.5}
-    assert len({c.name for c in asked}) == 7
+    assert len({c.name for c in asked}) == 8
+    assert {c.alpha for c in recipe_cases(seeds=1, alpha=0.1)} == {None, 0.1}
     with pytest.raises(StudyError, match="no recipe is called 'best'"):
         recipe_cases(seeds=1, names=["best"])
 

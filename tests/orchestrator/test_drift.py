@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from orchestrator.drift import PREFIX, ControlVariates
 from orchestrator.errors import AggregationError
 from orchestrator.update_checks import Update
+from tests.orchestrator.conftest import SITES, weights_that
 
 STEPS, RATE = 8, 0.1
 # Curvatures and optima of three hospitals that are unlike, and their units.
@@ -159,3 +160,50 @@ def test_what_is_no_saved_state_is_refused(variates, state):
     with pytest.raises(AggregationError, match="saved strategy state"):
         variates.restore(state)
     assert variates.state() == {}
+
+
+# --- in a study -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scaffold(paper, make_world):
+    """Three rounds of SCAFFOLD over hospitals that move every weight by an amount of their own."""
+    study, bundle = paper
+    strategy = study.strategy.model_copy(update={"name": "scaffold"})
+    world = make_world(study.model_copy(update={"strategy": strategy, "rounds": 3}), bundle)
+    for place, site in enumerate(SITES):
+        world.hospitals[site].answers["-r0"] = weights_that(
+            lambda weights, by=0.01 * (1 + place): {n: t + by for n, t in weights.items()}
+        )
+    return world
+
+
+def _value(correction):
+    return float(next(iter(correction.values())).flatten()[0])
+
+
+def test_scaffold_sends_each_hospital_what_its_steps_lacked(scaffold):
+    scaffold.train()
+    train = scaffold.study.train
+    travel = train.steps * train.learning_rate
+    found = {site: [_value(c) for c in scaffold.hospitals[site].corrections] for site in SITES}
+    # None in round 1. In round 2: the mean gradient of all less its own, of equal units.
+    for place, site in enumerate(SITES):
+        second = (-0.02 + 0.01 * (1 + place)) / travel
+        assert found[site][0] == pytest.approx(second, rel=1e-3, abs=1e-6)
+    # They moved as before though something was added, so all of what lacked is their own now.
+    assert found[SITES[0]][1] == pytest.approx(2 * found[SITES[0]][0], rel=1e-2)
+    assert len(found[SITES[1]]) == 2
+    assert scaffold.folder.load().refusals == {}
+
+
+def test_scaffold_goes_on_after_a_stop_as_if_there_had_been_none(scaffold):
+    scaffold.researcher.link.interrupt_on = "-r0003"
+    with pytest.raises(KeyboardInterrupt):
+        scaffold.train()
+    sent = [_value(c) for c in scaffold.hospitals[SITES[0]].corrections]
+    scaffold.run().train({})
+    straight = [_value(c) for c in scaffold.hospitals[SITES[0]].corrections]
+    assert len(sent) == 1
+    assert len(straight) == 2
+    assert straight[1] == pytest.approx(2 * sent[0], rel=1e-2)

@@ -15,26 +15,15 @@ from hypothesis import strategies as st
 
 from datasites import ANSWER_FILE, Answer, MailboxError, RelayError, Status, Timing
 from datasites.errors import Reason
-from models import weights_from_bytes, weights_to_bytes
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import plan_job
-from orchestrator.rounds import covered_s
-from orchestrator.runstate import RunState
+from orchestrator.runstate import RunState, covered_s
 from privacy import Checkpoint, SigningKey, Unit, verify_countersignature
+from tests.orchestrator.conftest import weights_that
 
 A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"
 WEIGHTS = "weights.safetensors"
-
-
-def weights_that(change):
-    """An answer whose weights are `change`d global ones, properly signed."""
-
-    def make(hospital, task, data):
-        weights = weights_from_bytes(data)
-        return hospital.answer(task, {WEIGHTS: weights_to_bytes(change(weights))})
-
-    return make
 
 
 def raw(data):
@@ -313,50 +302,6 @@ def _evaluation():
     from models import evaluate
 
     return evaluate(np.full((4, 4), 0.25), np.arange(4), ("a", "b", "c", "d"))
-
-
-@pytest.fixture
-def scaffold(paper, make_world):
-    """Three rounds of SCAFFOLD over hospitals that move every weight by an amount of their own."""
-    study, bundle = paper
-    strategy = study.strategy.model_copy(update={"name": "scaffold"})
-    world = make_world(study.model_copy(update={"strategy": strategy, "rounds": 3}), bundle)
-    for place, site in enumerate((A, B, C)):
-        world.hospitals[site].answers["-r0"] = weights_that(
-            lambda weights, by=0.01 * (1 + place): {n: t + by for n, t in weights.items()}
-        )
-    return world
-
-
-def _value(correction):
-    return float(next(iter(correction.values())).flatten()[0])
-
-
-def test_scaffold_sends_each_hospital_what_its_steps_lacked(scaffold):
-    scaffold.train()
-    train = scaffold.study.train
-    travel = train.steps * train.learning_rate
-    found = {site: [_value(c) for c in scaffold.hospitals[site].corrections] for site in (A, B, C)}
-    # None in round 1. In round 2: the mean gradient of all less its own, of equal units.
-    for place, site in enumerate((A, B, C)):
-        second = (-0.02 + 0.01 * (1 + place)) / travel
-        assert found[site][0] == pytest.approx(second, rel=1e-3, abs=1e-6)
-    # They moved as before though something was added, so all of what lacked is their own now.
-    assert found[A][1] == pytest.approx(2 * found[A][0], rel=1e-2)
-    assert len(found[B]) == 2
-    assert scaffold.folder.load().refusals == {}
-
-
-def test_scaffold_goes_on_after_a_stop_as_if_there_had_been_none(scaffold):
-    scaffold.researcher.link.interrupt_on = "-r0003"
-    with pytest.raises(KeyboardInterrupt):
-        scaffold.train()
-    sent = [_value(c) for c in scaffold.hospitals[A].corrections]
-    scaffold.run().train({})
-    straight = [_value(c) for c in scaffold.hospitals[A].corrections]
-    assert len(sent) == 1
-    assert len(straight) == 2
-    assert straight[1] == pytest.approx(2 * sent[0], rel=1e-2)
 
 
 def test_reports_are_asked_once_and_one_hospital_writes_the_global_one(world):
