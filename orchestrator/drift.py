@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +68,7 @@ class ControlVariates:
         for update in updates:
             added = self.correction(update.hospital) or {}
             found[update.hospital] = {
-                name: torch.from_numpy(as_array(start) - as_array(update.weights[name]))
+                name: torch.from_numpy(np.asarray(as_array(start) - as_array(update.weights[name])))
                 / self._travel
                 - added.get(name, torch.zeros(()))
                 for name, start in global_weights.items()
