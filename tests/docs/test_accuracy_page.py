@@ -48,8 +48,15 @@ def test_readme_quotes_the_curve(partition):
 
 
 def test_readme_quotes_what_noise_takes():
-    (name,) = {
-        line["recipe"] for line in FOUND["tuned"]["summary"] if line["recipe"].endswith("FedAvg")
-    }
+    found = {line["recipe"].partition(", ")[2] for line in FOUND["tuned"]["summary"]}
+    passes, steps = sorted(found - {"FedProx"})
+    named = "encoder's late blocks trained along, {}".format
     for partition in ("IID", "Dirichlet 0.1"):
-        assert of("tuned", recipe=name, partition=partition, epsilon=None) in README
+        assert of("tuned", recipe=named(passes), partition=partition) in README
+    assert of("tuned", recipe=named(steps)) in README
+
+
+@pytest.mark.parametrize("how", ["DP-FedAvg", "DP-SCAFFOLD"])
+def test_readme_quotes_what_unlike_hospitals_take_from_local_steps(how):
+    name = f"linear head on the frozen encoder, {how}"
+    assert of("heads", recipe=name, partition="Dirichlet 0.1") in README
