@@ -4,8 +4,7 @@ FedAvg and FedProx of `models.encoder_tuned` take one pass over each hospital's 
 Where hospitals are unlike, whole passes drift apart; the remedy measured beside them takes one step
 a round on a batch of images in proportion to what each hospital has, and steps by Adam
 at the server (Reddi et al. 2020): its mean gradient is that of all images together, at the price of
-many more rounds. (SCAFFOLD, which corrects local steps, needs plain ones, with which these blocks
-diverged; plans with local steps have it: `orchestrator.drift`.)
+many more rounds. SCAFFOLD, which corrects local steps, is for plans: `orchestrator.drift`.
 
 Settings were chosen on the part that `--validation` judges on.
 """

@@ -210,7 +210,7 @@ def _build(settings: StrategySettings, *, received: int) -> flower.Strategy:
     known: dict[str, Callable[..., flower.Strategy]] = {
         "fedavg": partial(flower.FedAvg),
         "fedprox": partial(flower.FedProx, proximal_mu=settings.proximal_mu),
-        "scaffold": partial(flower.FedAvg),
+        SCAFFOLD: partial(flower.FedAvg),
         "fedadam": partial(flower.FedAdam, **adam),
         "fedmedian": partial(flower.FedMedian),
         "fedtrimmedavg": partial(flower.FedTrimmedAvg, beta=settings.trimmed_fraction),

@@ -42,20 +42,14 @@ class ControlVariates:
         self._travel = travel
         self._own: dict[str, dict[str, Tensor]] = {}
         self._units: dict[str, float] = {}
+        self._mean: dict[str, Tensor] = {}
 
     def correction(self, hospital: str) -> dict[str, Tensor] | None:
         """What its next round adds, c - c_i: float64, by tensor name; None before its first."""
         own = self._own.get(hospital)
         if own is None:
             return None
-        total = sum(self._units.values())
-        return {
-            name: sum(
-                (self._own[site][name] * (units / total) for site, units in self._units.items()),
-                start=-tensor,
-            )
-            for name, tensor in own.items()
-        }
+        return {name: self._mean[name] - tensor for name, tensor in own.items()}
 
     def learn(self, *, global_weights: Weights, updates: Sequence[Update]) -> None:
         """Take in a round: every update was trained with `correction` as it was before this call.
@@ -74,8 +68,8 @@ class ControlVariates:
                 for name, start in global_weights.items()
                 if is_learned(start)
             }
-        self._own |= found
-        self._units |= {update.hospital: float(update.units) for update in updates}
+        units = {update.hospital: float(update.units) for update in updates}
+        self._hold(self._own | found, self._units | units)
 
     def state(self) -> dict[str, Tensor]:
         """All that must be saved between rounds: float64 tensors, their names with `PREFIX`."""
@@ -108,4 +102,13 @@ class ControlVariates:
                 own.setdefault(site, {})[name] = tensor
         if set(own) != set(units):
             raise AggregationError("saved strategy state: control variates without their units")
-        self._own, self._units = own, units
+        self._hold(own, units)
+
+    def _hold(self, own: dict[str, dict[str, Tensor]], units: dict[str, float]) -> None:
+        """Keep these, in an order that does not depend on who answered first, and their mean."""
+        total = sum(units[site] for site in sorted(units))
+        mean: dict[str, Tensor] = {}
+        for site in sorted(own):
+            for name, tensor in own[site].items():
+                mean[name] = mean.get(name, torch.zeros(())) + tensor * (units[site] / total)
+        self._own, self._units, self._mean = own, units, mean

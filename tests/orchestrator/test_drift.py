@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models import weights_from_bytes, weights_to_bytes
 from orchestrator.drift import PREFIX, ControlVariates
 from orchestrator.errors import AggregationError
 from orchestrator.update_checks import Update
@@ -142,6 +143,17 @@ def test_restored_it_goes_on_bit_for_bit(variates, start):
     again = ControlVariates(travel=STEPS * RATE)
     again.restore(variates.state())
     assert torch.equal(rounds(again, weights, 2), rounds(variates, weights, 2))
+
+
+def test_who_answered_first_changes_nothing_after_a_stop(variates, start):
+    """A checkpoint keeps names in order, which need not be the one in which hospitals came."""
+    weights = rounds(variates, start, 3, present=(2,))
+    weights = rounds(variates, weights, 3, present=(1, 2))
+    rounds(variates, weights, 3)
+    again = ControlVariates(travel=STEPS * RATE)
+    again.restore(weights_from_bytes(weights_to_bytes(variates.state())))
+    for name in NAMES:
+        assert torch.equal(again.correction(name)["w"], variates.correction(name)["w"])
 
 
 @pytest.mark.parametrize(
