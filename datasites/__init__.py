@@ -73,7 +73,13 @@ if TYPE_CHECKING:
     from datasites.syftnet.words import fingerprint_words
     from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
-    from datasites.worker.train import MOST_IMAGES, MOST_ROWS, SYNTHETIC_BATCH, correction_term
+    from datasites.worker.train import (
+        MOST_IMAGES,
+        MOST_ROWS,
+        SYNTHETIC_BATCH,
+        correction_term,
+        public_rows,
+    )
 
 _HOMES = {
     "datasites.answers": (
@@ -139,7 +145,13 @@ _HOMES = {
     "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
-    "datasites.worker.train": ("MOST_IMAGES", "MOST_ROWS", "SYNTHETIC_BATCH", "correction_term"),
+    "datasites.worker.train": (
+        "MOST_IMAGES",
+        "MOST_ROWS",
+        "SYNTHETIC_BATCH",
+        "correction_term",
+        "public_rows",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -216,6 +228,7 @@ __all__ = [
     "parse_relay_url",
     "plan_events",
     "plan_split",
+    "public_rows",
     "read_labelled",
     "read_shard",
     "rehearse",

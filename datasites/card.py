@@ -43,9 +43,19 @@ class SideCounts:
         """Of the whole release: one unit moves the histogram and each count by 1 at most."""
         return (NOISE_MULTIPLIER**-2 + len(self.given) * SIDE_NOISE**-2) ** -0.5
 
-    def with_histogram(self, exact: NDArray[np.float64]) -> NDArray[np.float64]:
-        """All counts, scaled so that one unit moves them by at most 1 in L2 norm together."""
-        return np.concatenate([exact, self.given]) * self._scales(len(exact))
+    def with_histogram(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What units add to all counts, scaled to a row of at most 1 in L2 norm.
+
+        Args:
+            weights: what each adds to the histogram, [n_units, C].
+
+        Returns:
+            [n_units, C + counts]. Which rows a count's units are given is no matter for the sums.
+        """
+        beside = np.zeros((len(weights), len(self.given)))
+        for column, count in enumerate(self.given):
+            beside[:count, column] = 1.0
+        return np.hstack([weights, beside]) * self._scales(weights.shape[1])
 
     def split(
         self, noised: NDArray[np.float64]

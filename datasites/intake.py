@@ -48,10 +48,10 @@ from privacy import (
     counts_event,
     describe,
     noised_counts,
-    os_rng,
+    os_noise,
     reserve,
     shown_counts,
-    unit_counts,
+    unit_weights,
 )
 
 MOCK_PER_CLASS = 12
@@ -220,14 +220,14 @@ def _charge_card(
     )
     moment = stamp(now_utc())
     site.ledger.transact(lambda account: reserve(account, wanted, time=moment, actor=actor))
-    exact = unit_counts(
+    weights = unit_weights(
         np.asarray(shard.labels), np.asarray(shard.units), n_classes=len(shard.classes)
     )
     noised, joined, straddling = beside.split(
         noised_counts(
-            beside.with_histogram(exact),
+            beside.with_histogram(weights),
             noise_multiplier=beside.noise_multiplier,
-            rng=os_rng(),
+            noise=os_noise(),
         )
     )
     site.ledger.transact(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         normalise,
     )
     from models.copycheck import CopyCheck, copy_check
-    from models.diffusion import build_generator, diffusion_losses, sample_images
+    from models.diffusion import build_generator, diffusion_losses, predicted, sample_images
     from models.encoder_card import EncoderCard, check_encoder, encoder_sha256
     from models.encoder_head import EncoderHead
     from models.encoder_making import EncoderSettings, make_encoder
@@ -87,7 +87,7 @@ _HOMES = {
         "normalise",
     ),
     "models.copycheck": ("CopyCheck", "copy_check"),
-    "models.diffusion": ("build_generator", "diffusion_losses", "sample_images"),
+    "models.diffusion": ("build_generator", "diffusion_losses", "predicted", "sample_images"),
     "models.encoder_card": ("EncoderCard", "check_encoder", "encoder_sha256"),
     "models.encoder_head": ("EncoderHead",),
     "models.encoder_making": ("EncoderSettings", "make_encoder"),
@@ -217,6 +217,7 @@ __all__ = [
     "open_encoder",
     "pack_generators",
     "predict",
+    "predicted",
     "pretrained_generator",
     "read_generator_card",
     "references",

@@ -69,11 +69,9 @@ class CaseLook:
         return Seen(outlier, quality_flags(image), sensitive_region(self.model, image))
 
 
-def energy_scores(
-    model: nn.Module, images: NDArray[np.uint8], *, batch: int = 256
-) -> NDArray[np.float64]:
+def energy_scores(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Energy scores float64 [N] of images uint8 [N, S, S]; higher is more familiar."""
-    return torch.logsumexp(predict_logits(model, images, batch=batch), dim=1).numpy()
+    return torch.logsumexp(predict_logits(model, images), dim=1).numpy()
 
 
 def energy_threshold(model: nn.Module, *, classes: Sequence[str], size: int) -> float:

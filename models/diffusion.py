@@ -35,6 +35,7 @@ __all__ = [
     "build_generator",
     "denoise",
     "diffusion_losses",
+    "predicted",
     "sample_images",
 ]
 
@@ -104,10 +105,15 @@ def diffusion_losses(
     schedule = _schedule(int(_config(model).num_train_timesteps))
 
     def predict(noised: Tensor, steps: Tensor) -> Tensor:
-        predicted: Tensor = model(noised, steps, class_labels=labels, return_dict=False)[0]
-        return predicted
+        return predicted(model, noised, labels, steps)
 
     return averaged_losses(predict, images, schedule=schedule, generator=generator, draws=draws)
+
+
+def predicted(model: nn.Module, noised: Tensor, labels: Tensor, steps: Tensor) -> Tensor:
+    """What a network from `build_generator` predicts of noised images [B, 1, S, S]."""
+    noise: Tensor = model(noised, steps, class_labels=labels, return_dict=False)[0]
+    return noise
 
 
 def averaged_losses(

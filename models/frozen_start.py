@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from models.classifiers import normalise
 
-_CHUNK = 256
-
 
 class FrozenStart(nn.Module, ABC):
     """[B, 1, S, S] to logits [B, classes], by way of frozen features [B, D]."""
@@ -40,14 +38,13 @@ class FrozenStart(nn.Module, ABC):
         return self.from_features(self.features(images))
 
     def stored_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Features of stored images uint8 [N, S, S], a few at a time."""
-        parts = [
-            self.features(normalise(torch.from_numpy(np.array(images[start : start + _CHUNK]))))
-            for start in range(0, len(images), _CHUNK)
-        ]
-        return np.concatenate([part.numpy() for part in parts])
+        """Features of stored images uint8 [N, S, S], one image at a time (`models.prediction`)."""
+        found = np.empty((len(images), self.feature_size), np.float32)
+        for index, image in enumerate(images):
+            found[index] = self.features(normalise(torch.from_numpy(np.array(image))[None])).numpy()
+        return found
 
     @torch.no_grad()
     def stored_logits(self, features: Tensor) -> Tensor:
-        """Logits of features [N, D], a few at a time."""
-        return torch.cat([self.from_features(part) for part in features.split(_CHUNK)])
+        """Logits of features [N, D], one row at a time."""
+        return torch.cat([self.from_features(row) for row in features.split(1)])

@@ -11,7 +11,7 @@ those patients on to whoever sees its weights or its images.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, final
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.errors import GeneratorError
+
+_LEAST_TIMESTEPS = 10  # every schedule has as many
 
 
 class Generator(ABC):
@@ -39,7 +41,10 @@ class Generator(ABC):
 
     @abstractmethod
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
-        """Images uint8 [N, R, R] as `losses` takes them, row by row: [N, ...]."""
+        """Images uint8 [N, R, R] as `losses` takes them: [N, ...].
+
+        Row i is the same to the last bit whatever the other images are.
+        """
 
     @abstractmethod
     def losses(
@@ -59,6 +64,29 @@ class Generator(ABC):
         Raises:
             GeneratorError: shapes, types or draws are wrong.
         """
+
+    @abstractmethod
+    def predict(self, network: nn.Module, noised: Tensor, labels: Tensor, steps: Tensor) -> Tensor:
+        """What `network` predicts of each noised row at its timestep: as `noised`, [B, ...]."""
+
+    @final
+    def public_losses(self, *, rows: int) -> Callable[[nn.Module, Tensor], Tensor]:
+        """Losses of drawn rows, the same at every call: for a rehearsal that sees no patient.
+
+        Args:
+            rows: how many rows there are; an index is of [0, rows).
+        """
+        draws = torch.Generator().manual_seed(0)
+        shape = self.prepare(np.zeros((1, 16, 16), np.uint8)).shape[1:]
+        noised, target = torch.randn((2, rows, *shape), generator=draws)
+        steps = torch.randint(_LEAST_TIMESTEPS, (rows,), generator=draws)
+        labels = torch.zeros(rows, dtype=torch.int64)
+
+        def losses(network: nn.Module, index: Tensor) -> Tensor:
+            found = self.predict(network, noised[index], labels[index], steps[index])
+            return (found - target[index]).square().flatten(1).mean(1)
+
+        return losses
 
     @abstractmethod
     def sample(

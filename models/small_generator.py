@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.adapters import Trains, choose_trained
-from models.diffusion import build_generator, diffusion_losses, sample_images
+from models.diffusion import build_generator, diffusion_losses, predicted, sample_images
 from models.errors import GeneratorError
 from models.generator import Generator
 from models.generator_start import load_start
@@ -30,7 +30,8 @@ class SmallGenerator(Generator):
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """uint8 [N, R, R] to float32 [N, 1, S, S] in [-1, 1]."""
         whole = torch.from_numpy(np.array(images)).float()[:, None] / 127.5 - 1
-        return functional.interpolate(whole, size=(self.image_size,) * 2, mode="area")
+        size = (self.image_size,) * 2
+        return torch.cat([functional.interpolate(one, size, mode="area") for one in whole.split(1)])
 
     def losses(
         self,
@@ -43,6 +44,10 @@ class SmallGenerator(Generator):
     ) -> Tensor:
         """See `models.diffusion.diffusion_losses`."""
         return diffusion_losses(network, prepared, labels, generator=generator, draws=draws)
+
+    def predict(self, network: nn.Module, noised: Tensor, labels: Tensor, steps: Tensor) -> Tensor:
+        """The noise in noised images [B, 1, S, S]."""
+        return predicted(network, noised, labels, steps)
 
     def sample(
         self, labels: Tensor, *, steps: int, generator: torch.Generator

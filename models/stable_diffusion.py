@@ -79,7 +79,7 @@ class StableGenerator(Generator):
         size = (self.image_size,) * 2
         latents = [
             vae.encode(_resized(some, size).expand(-1, 3, -1, -1).contiguous()).latent_dist.mode()
-            for some in whole.split(_AT_ONCE)
+            for some in whole.split(1)  # an image's latent must not depend on who is beside it
         ]
         return (torch.cat(latents) * vae.config.scaling_factor).contiguous()
 
@@ -97,14 +97,17 @@ class StableGenerator(Generator):
         Raises:
             GeneratorError: labels are unknown, or there is no draw.
         """
-        prompts = self._of_class(labels)
 
-        def predict(noised: Tensor, steps: Tensor) -> Tensor:
-            return _predict(network, noised, steps, prompts)
+        def at(noised: Tensor, steps: Tensor) -> Tensor:
+            return self.predict(network, noised, labels, steps)
 
         return averaged_losses(
-            predict, prepared, schedule=self._parts.schedule, generator=generator, draws=draws
+            at, prepared, schedule=self._parts.schedule, generator=generator, draws=draws
         )
+
+    def predict(self, network: nn.Module, noised: Tensor, labels: Tensor, steps: Tensor) -> Tensor:
+        """The target in noised latents [B, 4, S / 8, S / 8], each under its class's prompt."""
+        return _predict(network, noised, steps, self._of_class(labels))
 
     @torch.no_grad()
     def sample(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datasites import NOISE_MULTIPLIER, plan_split, read_labelled, read_shard
 from models import Evaluation
 from orchestrator.errors import StudyError
-from privacy import noised_counts, unit_counts
+from privacy import UnsafeSeededNoise, noised_counts, unit_weights
 
 HOSPITALS = 5
 DELTA = 1e-5
@@ -113,9 +113,11 @@ class BenchData:
 
     def published_units(self, rows: NDArray[np.int64], *, seed: int) -> float:
         """The number of units as a data card would tell it."""
-        exact = unit_counts(self.labels[rows], dense(self.units[rows]), n_classes=len(self.classes))
-        rng = np.random.default_rng((seed, int(rows[0])))
-        noised = noised_counts(exact, noise_multiplier=NOISE_MULTIPLIER, rng=rng)
+        weights = unit_weights(
+            self.labels[rows], dense(self.units[rows]), n_classes=len(self.classes)
+        )
+        noise = UnsafeSeededNoise(seed * 1_000_003 + int(rows[0]))
+        noised = noised_counts(weights, noise_multiplier=NOISE_MULTIPLIER, noise=noise)
         return max(1.0, float(noised.sum()))
 
     def by_hospital(self, evaluation: Evaluation, division: Division) -> Mapping[str, float]:

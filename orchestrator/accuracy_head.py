@@ -34,15 +34,18 @@ from orchestrator.errors import StudyError
 from orchestrator.recipes import DEFAULT, recipe_for
 from orchestrator.study import Study, study_plan
 from orchestrator.template import study_template
-from privacy import DpSgdSettings, train_dp
+from privacy import (
+    DpSgdSettings,
+    UnsafeNoNoise,
+    UnsafeSeededNoise,
+    UnsafeSeededStream,
+    train_dp,
+)
 
 WITHOUT = 8.0
 """The epsilon whose recipe is run without noise, to compare."""
 
-_BARE_NOISE = 1e-9
-"""Of the head without DP: the trainer takes no zero, and this moves no weight."""
-
-_CHUNK = 512
+_CHUNK = 64
 _IMAGES = 64
 _VARIANTS = 4
 _SPENDS = (Synthetic.LOCAL_DP, Synthetic.POOLED_DP)
@@ -83,7 +86,9 @@ class HeadBench:
             classes=self._data.classes,
             generator=case.added in _SPENDS,
         )
-        noise = plan.train.noise_multiplier if case.epsilon else _BARE_NOISE
+        multiplier = plan.train.noise_multiplier
+        noise = UnsafeSeededNoise(case.seed) if case.epsilon else UnsafeNoNoise()
+        sampling = UnsafeSeededStream(case.seed)
         generator = torch.Generator().manual_seed(case.seed)
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(case, rows, generator) for rows in division.hospitals]
@@ -96,10 +101,11 @@ class HeadBench:
                 head,
                 losses=losses[place],
                 units=torch.from_numpy(dense(self._data.units[division.hospitals[place]])),
-                settings=_settings(study, noise=noise, units=counts[place]),
+                settings=_settings(study, noise=multiplier, units=counts[place]),
                 optimizer=lambda p: torch.optim.SGD(p, lr=study.train.learning_rate),
-                sampling=generator,
-                noise=generator,
+                sampling=sampling,
+                noise=noise,
+                public_rows=_public_rows(head),
                 public_loss=public[place],
             )
             return counts[place]
@@ -113,7 +119,7 @@ class HeadBench:
         )
         with torch.no_grad():
             logits = head(self._features[torch.from_numpy(division.judged)])
-        stated = noise if case.epsilon else 0.0
+        stated = multiplier if case.epsilon else 0.0
         return torch.softmax(logits.double(), dim=1).numpy(), stated, study.rounds
 
     # --- inside ---------------------------------------------------------------------------
@@ -214,6 +220,15 @@ class HeadBench:
         if plan.generator is None:
             raise StudyError("the default plan with a generator has none")
         return study.train.synthetic_weight, plan.generator
+
+
+def _public_rows(head: nn.Linear) -> Callable[[nn.Module, Tensor], Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    features = torch.randn((_CHUNK, head.in_features), generator=draws)
+    labels = torch.arange(_CHUNK) % head.out_features
+    return lambda model, index: functional.cross_entropy(
+        model(features[index]), labels[index], reduction="none"
+    )
 
 
 def _settings(study: Study, *, noise: float, units: float) -> DpSgdSettings:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites import MOST_IMAGES, MOST_ROWS, Plan, correction_term
+from datasites import MOST_IMAGES, MOST_ROWS, Plan, correction_term, public_rows
 from models import (
     AugmentSettings,
     FrozenStart,
@@ -35,7 +35,7 @@ from orchestrator.accuracy_head import default_study
 from orchestrator.accuracy_rounds import federate
 from orchestrator.aggregation import Aggregator
 from orchestrator.errors import StudyError
-from privacy import DpSgdSettings, Sgd, train_dp
+from privacy import DpSgdSettings, Sgd, UnsafeSeededNoise, UnsafeSeededStream, train_dp
 
 _IMAGES = 64
 
@@ -56,6 +56,7 @@ class RecipesBench:
         )
         model = self._model(plan, seed=case.seed)
         draws = torch.Generator().manual_seed(case.seed)
+        sampling, noise = UnsafeSeededStream(case.seed), UnsafeSeededNoise(case.seed)
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(model, plan, rows, draws) for rows in division.hospitals]
         aggregator = Aggregator(
@@ -64,17 +65,25 @@ class RecipesBench:
 
         def local(place: int, _round: int) -> float:
             units = torch.from_numpy(dense(self._data.units[division.hospitals[place]]))
+            settings = _settings(plan, units=counts[place])
             correction = aggregator.correction(NAMES[place], like=model.state_dict())
             train_dp(
                 model,
                 losses=losses[place],
                 units=units.repeat_interleave(_views(plan)),
-                settings=_settings(plan, units=counts[place]),
+                settings=settings,
                 optimizer=lambda parameters: Sgd(
                     parameters, lr=study.train.learning_rate, momentum=plan.train.momentum
                 ),
-                sampling=draws,
-                noise=draws,
+                sampling=sampling,
+                noise=noise,
+                public_rows=public_rows(
+                    model,
+                    size=self._data.image_size,
+                    classes=len(plan.classes),
+                    rows=settings.rows,
+                    kept=isinstance(model, FrozenStart) and plan.train.augment is None,
+                ),
                 public_loss=_correction_loss(correction),
             )
             return counts[place]

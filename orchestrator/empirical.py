@@ -28,22 +28,26 @@ from models import (
     build_generator,
     diffusion_losses,
     draw_phantoms,
+    predicted,
 )
 from orchestrator.empirical_result import Bound, EmpiricalAudit
 from orchestrator.empirical_run import (
     CLASSES,
     CLIP,
+    PUBLIC_ROWS,
     EmpiricalSettings,
     Records,
     build,
     cross_entropy,
     dp_settings,
+    public_rows,
     sgd,
 )
 from orchestrator.errors import StudyError
 from orchestrator.membership_attack import attack_trained
 from privacy import (
     CanaryRun,
+    KeyStream,
     Subject,
     audit_scores,
     epsilon,
@@ -76,7 +80,7 @@ def run_audit(settings: EmpiricalSettings, records: Records) -> EmpiricalAudit:
         subject,
         settings=dp_settings(settings, noise, units=_expected(settings, records)),
         optimizer=sgd(settings),
-        sampling=os_generator(),
+        sampling=KeyStream(),
         noise=os_noise(),
         coins=os_rng(),
     )
@@ -188,6 +192,7 @@ def _classifier(settings: EmpiricalSettings, records: Records) -> Subject:
     return Subject(
         model=build(settings, records).train(),
         losses=cross_entropy(images, labels),
+        public_rows=public_rows(records),
         units=torch.from_numpy(np.array(records.units)),
         image_canaries=settings.image_canaries,
         gradient_canaries=settings.gradient_canaries,
@@ -213,10 +218,25 @@ def _generator(settings: EmpiricalSettings, records: Records) -> Subject:
         model=build_generator(made, classes=len(records.classes)).train(),
         losses=losses,
         fixed_losses=fixed,
+        public_rows=_denoised_rows(size=16),
         units=torch.from_numpy(np.array(records.units)),
         image_canaries=settings.image_canaries,
         gradient_canaries=settings.gradient_canaries,
     )
+
+
+def _denoised_rows(*, size: int) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Losses of drawn noise at drawn timesteps, the same at every call."""
+    draws = torch.Generator().manual_seed(0)
+    noised, target = torch.randn((2, PUBLIC_ROWS, 1, size, size), generator=draws)
+    steps = torch.randint(10, (PUBLIC_ROWS,), generator=draws)
+
+    def losses(model: nn.Module, index: Tensor) -> Tensor:
+        some = index % PUBLIC_ROWS
+        found = predicted(model, noised[some], torch.zeros_like(some), steps[some])
+        return (found - target[some]).square().flatten(1).mean(1)
+
+    return losses
 
 
 _SUBJECTS: dict[str, Callable[[EmpiricalSettings, Records], Subject]] = {

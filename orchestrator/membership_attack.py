@@ -25,11 +25,12 @@ from orchestrator.empirical_run import (
     cross_entropy,
     dp_settings,
     mock_records,
+    public_rows,
     sgd,
 )
 from orchestrator.errors import EvaluationError, StudyError
 from orchestrator.scoring import ReleasedModel
-from privacy import os_generator, os_noise, os_rng, train_dp
+from privacy import KeyStream, os_noise, os_rng, train_dp
 
 ATTACK_FPR = 0.001
 
@@ -126,8 +127,9 @@ def _shadow(settings: EmpiricalSettings, pool: Records, noise: float) -> nn.Modu
         units=torch.arange(len(half)),
         settings=dp_settings(settings, noise, units=len(half)),
         optimizer=sgd(settings),
-        sampling=os_generator(),
+        sampling=KeyStream(),
         noise=os_noise(),
+        public_rows=public_rows(pool),
     )
     return model
 

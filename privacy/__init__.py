@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from privacy.counts import counts_event as counts_event
     from privacy.counts import noised_counts as noised_counts
     from privacy.counts import shown_counts as shown_counts
-    from privacy.counts import unit_counts as unit_counts
+    from privacy.counts import unit_weights as unit_weights
     from privacy.details import Disclosure as Disclosure
     from privacy.details import DisclosureKind as DisclosureKind
     from privacy.details import Reservation as Reservation
@@ -97,6 +97,10 @@ if TYPE_CHECKING:
     from privacy.grad_sample import check_model as check_model
     from privacy.grad_sample import per_sample as per_sample
     from privacy.gradient_check import check_gradients as check_gradients
+    from privacy.grid import LEAST_NOISE as LEAST_NOISE
+    from privacy.grid import LEAST_SENSITIVITY as LEAST_SENSITIVITY
+    from privacy.grid import MOST_NOISE as MOST_NOISE
+    from privacy.grid import MOST_SENSITIVITY as MOST_SENSITIVITY
     from privacy.guarantee import ADD_OR_REMOVE_ONE as ADD_OR_REMOVE_ONE
     from privacy.guarantee import RELATION as RELATION
     from privacy.guarantee import Guarantee as Guarantee
@@ -111,10 +115,15 @@ if TYPE_CHECKING:
     from privacy.mechanisms import Mechanism as Mechanism
     from privacy.mechanisms import Sampler as Sampler
     from privacy.mechanisms import describe as describe
+    from privacy.noise import Noise as Noise
+    from privacy.noise import UnsafeNoNoise as UnsafeNoNoise
+    from privacy.noise import UnsafeSeededNoise as UnsafeSeededNoise
     from privacy.noise import os_noise as os_noise
     from privacy.onerun import Guesses as Guesses
     from privacy.onerun import LowerBound as LowerBound
     from privacy.onerun import audit_scores as audit_scores
+    from privacy.randomness import KeyStream as KeyStream
+    from privacy.randomness import UnsafeSeededStream as UnsafeSeededStream
     from privacy.randomness import os_generator as os_generator
     from privacy.randomness import os_rng as os_rng
     from privacy.receipts import Receipt as Receipt
@@ -161,7 +170,7 @@ _NAMES = {
         "countersignature_to_json",
         "verify_countersignature",
     ),
-    "counts": ("counts_event", "noised_counts", "shown_counts", "unit_counts"),
+    "counts": ("counts_event", "noised_counts", "shown_counts", "unit_weights"),
     "details": ("Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
     "entries": ("Entry", "EntryKind"),
@@ -204,14 +213,15 @@ _NAMES = {
     "fold": ("AccountFold", "account_from", "spend_history"),
     "grad_sample": ("check_model", "per_sample"),
     "gradient_check": ("check_gradients",),
+    "grid": ("LEAST_NOISE", "LEAST_SENSITIVITY", "MOST_NOISE", "MOST_SENSITIVITY"),
     "guarantee": ("ADD_OR_REMOVE_ONE", "RELATION", "Guarantee", "Unit", "per_unit", "weakest"),
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger",),
     "ledgerreading": ("entries_of_kind", "read_file"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
-    "noise": ("os_noise",),
-    "randomness": ("os_generator", "os_rng"),
+    "noise": ("Noise", "UnsafeNoNoise", "UnsafeSeededNoise", "os_noise"),
+    "randomness": ("KeyStream", "UnsafeSeededStream", "os_generator", "os_rng"),
     "receipts": (
         "Receipt",
         "SignedReceipt",

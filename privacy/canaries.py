@@ -37,6 +37,7 @@ from privacy.dpsgd import DpSgdSettings, Losses, train_dp
 from privacy.errors import SettingsError
 from privacy.events import DpEvent
 from privacy.noise import Noise
+from privacy.randomness import KeyStream
 
 _STRIDE = 1e-2
 """Length of a step, in parameter space, for directional derivatives."""
@@ -56,6 +57,7 @@ class Subject:
         gradient_canaries: how many coordinates the probe has.
         fixed_losses: ``fixed_losses(model, index)``: as `losses`, but the same at every call, for
             scoring; None if `losses` is.
+        public_rows: as for `train_dp`, over any index; None: units go one by one.
     """
 
     model: nn.Module
@@ -64,6 +66,7 @@ class Subject:
     image_canaries: int
     gradient_canaries: int
     fixed_losses: Losses | None = None
+    public_rows: Losses | None = None
 
     def __post_init__(self) -> None:
         if self.gradient_canaries < 1 or self.image_canaries < 0:
@@ -192,7 +195,7 @@ def train_with_canaries(
     *,
     settings: DpSgdSettings,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
-    sampling: torch.Generator,
+    sampling: KeyStream,
     noise: Noise,
     coins: np.random.Generator,
 ) -> CanaryRun:
@@ -235,6 +238,7 @@ def train_with_canaries(
         optimizer=watched,
         sampling=sampling,
         noise=noise,
+        public_rows=_public_rows(subject),
     )
     seen = [("gradient", "white-box", watch.ratios, probe_in)]
     if subject.image_canaries:
@@ -274,6 +278,21 @@ def _losses(subject: Subject, records: Tensor, clipping_norm: float) -> Losses:
         coordinate[rows, record[rows] - images] = 1.0
         probe = module.probe(coordinate)[:, 0]
         return own * is_image - _STEEP * clipping_norm * probe
+
+    return losses
+
+
+def _public_rows(subject: Subject) -> Losses | None:
+    """Public rows that use the probe as well."""
+    own = subject.public_rows
+    if own is None:
+        return None
+
+    def losses(module: nn.Module, index: Tensor) -> Tensor:
+        assert isinstance(module, _Probed)  # noqa: S101 - train_dp passes on what it was given
+        coordinate = torch.zeros(len(index), subject.gradient_canaries)
+        coordinate[torch.arange(len(index)), index % subject.gradient_canaries] = 1.0
+        return own(module.model, index) - module.probe(coordinate)[:, 0]
 
     return losses
 

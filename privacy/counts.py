@@ -2,7 +2,7 @@
 
 Every unit has a total weight of 1, however many images it holds, spread over the classes of its
 images. So adding or removing one unit changes the vector of counts by at most 1 in L1 and therefore
-in L2 norm, and Gaussian noise of standard deviation z is a Gaussian event of noise multiplier z.
+in L2 norm; on the grid of `privacy.grid` that is a Gaussian event of noise multiplier z.
 What is computed from noised counts (sums, ratios, intervals) uses them as they are: the noise has
 mean zero, so they are unbiased, whereas a count clamped at zero is too large on average, by 0.4 z
 for an empty cell. Clamping and rounding are for showing only (`shown_counts`); they come after the
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from privacy.errors import SettingsError
 from privacy.events import gaussian
+from privacy.grid import Grid
+from privacy.noise import Noise
 
 
-def unit_counts(
+def unit_weights(
     classes: NDArray[np.int64], units: NDArray[np.int64], *, n_classes: int
 ) -> NDArray[np.float64]:
-    """Weight of each class, every unit weighing 1 in total.
+    """What each unit adds to a class histogram, every unit weighing 1 in total.
 
     Args:
         classes: class index of each image, shape [n_images].
@@ -28,7 +30,8 @@ def unit_counts(
         n_classes: number of classes.
 
     Returns:
-        Shape [n_classes]; sums to the number of units. Private: not to be published un-noised.
+        Shape [n_units, n_classes], one row a unit, in the order of `units`' values; rows add up
+        to 1. Private: not to be published un-noised.
 
     Raises:
         SettingsError: the shapes differ, or a class index is out of range.
@@ -38,31 +41,40 @@ def unit_counts(
     if classes.size and not (classes.min() >= 0 and classes.max() < n_classes):
         raise SettingsError(f"class indices must lie in [0, {n_classes}); check the class list")
     _, member, images = np.unique(units, return_inverse=True, return_counts=True)
-    weights = 1.0 / images[member] if classes.size else np.zeros(0)
-    return np.bincount(classes, weights=weights, minlength=n_classes).astype(np.float64)
+    weights = np.zeros((len(images), n_classes))
+    np.add.at(weights, (member, classes), 1.0 / images[member] if classes.size else 0.0)
+    return weights
 
 
 def noised_counts(
-    counts: NDArray[np.float64], *, noise_multiplier: float, rng: np.random.Generator
+    weights: NDArray[np.float64], *, noise_multiplier: float, noise: Noise
 ) -> NDArray[np.float64]:
-    """Counts with Gaussian noise: unbiased, so possibly negative and never whole.
+    """The sums of what units add, with noise: unbiased, so possibly negative and never whole.
 
     Args:
-        counts: any shape; one unit may change it by at most 1 in L2 norm (see `unit_counts`).
-        noise_multiplier: standard deviation of the noise, > 0.
-        rng: seeded by the operating system; never by a plan.
+        weights: one row a unit, float64 [n_units, d], each of L2 norm at most 1 (see
+            `unit_weights`).
+        noise_multiplier: standard deviation of the noise; its range is `Grid`'s.
+        noise: from `privacy.os_noise`, never from a plan.
 
     Returns:
-        Same shape; may be published at the cost of `counts_event(noise_multiplier)`.
+        Shape [d]; may be published at the cost of `counts_event(noise_multiplier)`.
 
     Raises:
-        SettingsError: a count is negative or not finite.
+        SettingsError: a weight is negative, not finite or its row too large, or the noise is out
+            of range.
         EventError: the noise multiplier is not finite and > 0.
     """
     counts_event(noise_multiplier=noise_multiplier)
-    if not np.all(np.isfinite(counts)) or np.any(np.asarray(counts) < 0):
-        raise SettingsError("counts must be finite and >= 0; check what was counted")
-    return np.asarray(counts + rng.normal(0.0, noise_multiplier, size=np.shape(counts)))
+    rows = np.asarray(weights, np.float64)
+    if rows.ndim != 2 or not np.all(np.isfinite(rows)) or np.any(rows < 0):
+        raise SettingsError(
+            "weights must be finite and >= 0, one row a unit; check what is counted"
+        )
+    if np.any(np.square(rows).sum(axis=1) > 1 + 1e-9):
+        raise SettingsError("a unit may add a vector of norm 1 at most; scale its weights")
+    grid = Grid(noise_multiplier=noise_multiplier, sensitivity=1.0)
+    return grid.release(grid.total(rows), noise)
 
 
 def shown_counts(noised: NDArray[np.float64]) -> NDArray[np.int64]:

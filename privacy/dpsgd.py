@@ -1,25 +1,28 @@
-"""DP-SGD over units of privacy (Abadi et al. 2016, arXiv 1607.00133), by Opacus' DPOptimizer.
+"""DP-SGD over units of privacy (Abadi et al. 2016, arXiv 1607.00133), on integers.
 
 One step:
 1. Poisson-sample units (`privacy.sampling`); take all their images, up to a cap each;
-2. per-image gradients, chunk by chunk; their mean per unit (`privacy.unit_gradients`);
-3. clip each unit's gradient to L2 norm C, add up;
-4. add Gaussian noise of standard deviation z C, drawn four times and halved (Opacus' secure mode,
-   after Holohan and Braghin 2021, arXiv 2107.10138);
+2. each unit's gradient: the mean over its images, by plain autograd for one unit at a time, or from
+   Opacus' per-image gradients in chunks of a fixed shape where that was shown to give the same to
+   the last bit in any company (`privacy.rehearsal`). A gradient that is not finite counts as zero;
+3. clip each to L2 norm C, put it on the grid, add up as integers (`privacy.grid`);
+4. add integer noise of standard deviation z C, scale;
 5. divide by the **expected** number of units, a published figure: dividing by the realised number
    would tell how many joined (opacus issue 571);
 6. add the gradient of an optional public loss, which touches no private data; step.
 
-An empty sample still makes a noised step. Steps are counted when taken, and the event is built from
-that count: Poisson-sampled Gaussian (q, z), neighbouring relation add or remove one unit.
+An empty sample, and an empty data set, still makes a noised step. Steps are counted when taken, and
+the event is built from that count: Poisson-sampled Gaussian (q, z), neighbouring relation add or
+remove one unit.
 
-Nothing that depends on private data is reported: no loss, no norm, no batch size. Refused: models
-whose per-unit gradients would be wrong, buffers that change during training, an optimizer that does
-not hold exactly the trainable parameters, settings out of range.
+Nothing that depends on private data is reported: no loss, no norm, no batch size. Refused, before a
+private image is looked at: models whose per-image gradients would be wrong, an optimizer that does
+not hold exactly the trainable parameters, settings out of range. Buffers that changed during
+training are refused at the end.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,11 +31,14 @@ from torch import Tensor, nn
 
 from privacy.errors import GradientError, SettingsError
 from privacy.eventvalues import check_count, check_noise, check_rate
-from privacy.grad_sample import UnitGradSampleModule, check_rows, check_sums, per_sample, trainable
-from privacy.noise import DPOptimizer, Noise
+from privacy.grad_sample import UnitGradSampleModule, check_rows, per_sample, trainable
+from privacy.grid import Grid
+from privacy.noise import Noise
+from privacy.randomness import KeyStream
+from privacy.rehearsal import MOST_SHARED, may_share
 from privacy.sampling import Chunk, UnitIndex, pack
 from privacy.sgd import Sgd
-from privacy.unit_gradients import average_by_unit
+from privacy.unit_gradients import average_by_unit, drop_non_finite
 
 if TYPE_CHECKING:
     from dp_accounting.dp_event import DpEvent
@@ -48,8 +54,8 @@ class DpSgdSettings:
 
     Attributes:
         sampling_rate: probability q with which a unit joins a step, in (0, 1].
-        noise_multiplier: noise standard deviation over clipping norm, > 0.
-        clipping_norm: largest L2 norm C of one unit's gradient, > 0.
+        noise_multiplier: noise standard deviation over clipping norm; its range is `Grid`'s.
+        clipping_norm: largest L2 norm C of one unit's gradient; its range is `Grid`'s.
         expected_units: q times a *published, noised* count of units, > 0; never the exact count
             nor a realised batch size.
         steps: number of steps, >= 1.
@@ -73,19 +79,34 @@ class DpSgdSettings:
         check_rate(self.sampling_rate)
         check_noise(self.noise_multiplier)
         check_count(self.steps)
-        for name in ("clipping_norm", "expected_units"):
-            value = getattr(self, name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not (0 < value < math.inf)
-            ):
-                raise SettingsError(f"{name} must be finite and > 0, got {value!r}")
+        value = self.expected_units
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
+            raise SettingsError(f"expected_units must be finite and > 0, got {value!r}")
+        _ = self.grid  # refuses noise and norms out of range
         if not 1 <= self.max_images_per_unit <= self.chunk_images:
             raise SettingsError(
                 f"max_images_per_unit must lie in [1, chunk_images = {self.chunk_images}], got "
                 f"{self.max_images_per_unit}; a unit is never split"
             )
+
+    @property
+    def grid(self) -> Grid:
+        """Where units' gradients are added.
+
+        Raises:
+            SettingsError: noise multiplier or clipping norm is out of range.
+        """
+        return Grid(noise_multiplier=self.noise_multiplier, sensitivity=self.clipping_norm)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a chunk: what is expected in a step, if memory has room for it."""
+        wanted = min(self.chunk_images, math.ceil(self.expected_units))
+        return max(self.max_images_per_unit, wanted)
 
     def event(self, steps: int) -> "DpEvent":
         """The privacy event of `steps` steps.
@@ -125,8 +146,9 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
     units: Tensor,
     settings: DpSgdSettings,
     optimizer: MakeOptimizer,
-    sampling: torch.Generator,
+    sampling: KeyStream,
     noise: Noise,
+    public_rows: Losses | None = None,
     public_loss: PublicLoss | None = None,
     on_step: Callable[[int], bool | None] | None = None,
 ) -> DpSgdResult:
@@ -139,8 +161,11 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
         units: unit of each image, int64, shape [n_images].
         settings: rate, noise, clipping norm, steps.
         optimizer: makes an optimizer, `Sgd` or PyTorch's, over exactly the parameters it is given.
-        sampling: chooses the units; CPU; from `privacy.os_generator`, never from a plan.
-        noise: draws the noise, on the parameters' device; from `privacy.os_noise`.
+        sampling: chooses the units; a fresh `KeyStream`, never from a plan.
+        noise: draws the noise; from `privacy.os_noise`, never from a plan.
+        public_rows: as `losses`, on at least `settings.rows` rows of public data of the same
+            shapes, the same at every call: on them it is found out whether units may share a
+            chunk. None: they go one by one.
         public_loss: loss on public data, synthetic data of a DP generator, or the weights alone
             (FedProx); its gradient is added without clipping or noise.
         on_step: called with the number of steps taken after each; returning True stops.
@@ -157,25 +182,28 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
     wrapped = per_sample(model)
     try:
         trainer = _Trainer(wrapped, model, losses, settings, optimizer, noise, public_loss)
+        if public_rows is not None:
+            trainer.rehearse(public_rows)
         taken = 0
         while taken < settings.steps:
-            sampled = index.draw(
-                sampling_rate=settings.sampling_rate,
-                max_images=settings.max_images_per_unit,
-                generator=sampling,
+            trainer.step(
+                index.draw(
+                    sampling_rate=settings.sampling_rate,
+                    max_images=settings.max_images_per_unit,
+                    stream=sampling,
+                )
             )
-            trainer.step(pack(sampled, chunk_images=settings.chunk_images))
             taken += 1
             if on_step is not None and on_step(taken):
                 break
     finally:
-        _clean(wrapped)
+        wrapped.unwrap()
     _refuse_changed_buffers(model, buffers)
     return DpSgdResult(steps_taken=taken, settings=settings)
 
 
 class _Trainer:
-    """One model, one optimizer; `step` makes one noised step from any number of chunks."""
+    """One model, one optimizer; `step` makes one noised step from any number of units."""
 
     def __init__(
         self,
@@ -190,53 +218,83 @@ class _Trainer:
         self._wrapped = wrapped
         self._model = model
         self._losses = losses
+        self._settings = settings
+        self._grid = settings.grid
+        self._noise = noise
         self._public_loss = public_loss
         self._parameters = list(trainable(model).values())
-        self._sums_checked = False
-        inner = optimizer(self._parameters)
-        held = [p for group in inner.param_groups for p in group["params"]]
+        self._together = False
+        self._optimizer = optimizer(self._parameters)
+        held = [p for group in self._optimizer.param_groups for p in group["params"]]
         if {id(p) for p in held} != {id(p) for p in self._parameters}:
             raise GradientError("the optimizer must hold exactly the parameters it was given")
-        self._optimizer = DPOptimizer(
-            inner,
-            noise_multiplier=settings.noise_multiplier,
-            max_grad_norm=settings.clipping_norm,
-            expected_batch_size=settings.expected_units,
-            loss_reduction="mean",
-            generator=noise,
-            secure_mode=True,
-        )
-        self._optimizer.attach_step_hook(self._add_public_gradient)
-        self._optimizer.zero_grad(set_to_none=True)
 
-    def step(self, chunks: Iterable[Chunk]) -> None:
-        for chunk in chunks:
-            self._per_unit_gradients(chunk)
-            self._optimizer.signal_skip_step(do_skip=True)
-            self._optimizer.step()  # clips and accumulates only
-            self._optimizer.zero_grad(set_to_none=True)
-        # The noised step itself always goes through the same path: with a last chunk of no units.
-        for parameter in self._parameters:
-            parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))  # type: ignore[attr-defined]
-        self._optimizer.signal_skip_step(do_skip=False)
+    def rehearse(self, public_rows: Losses) -> None:
+        """Let units share chunks from now on, if that is as good as going alone.
+
+        Raises:
+            GradientError: a per-image gradient is missing or wrong.
+        """
+        if sum(p.numel() for p in self._parameters) <= MOST_SHARED:
+            rows = self._settings.rows
+            self._together = may_share(self._model, losses=public_rows, rows=rows)
+
+    def step(self, sampled: list[Tensor]) -> None:
+        totals = [torch.zeros(p.shape, dtype=torch.int64) for p in self._parameters]
+        for gradients in self._gradients(sampled):
+            for total, more in zip(totals, self._grid.total_gradients(gradients), strict=True):
+                total.add_(more)
+        for parameter, total in zip(self._parameters, totals, strict=True):
+            noised = self._grid.release(total.numpy(), self._noise) / self._settings.expected_units
+            parameter.grad = torch.from_numpy(noised).to(parameter)
+        self._add_public_gradient()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._sums_checked = True
 
-    def _per_unit_gradients(self, chunk: Chunk) -> None:
-        losses = self._losses(self._model, chunk.images)
-        if losses.shape != (len(chunk.images),) or not losses.requires_grad:
+    def _gradients(self, sampled: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Gradients of sampled units, some units at a time: a [n, *shape] for each parameter."""
+        if self._together:
+            for chunk in pack(sampled, rows=self._settings.rows):
+                yield self._shared(chunk)
+            return
+        self._wrapped.disable_hooks()
+        try:
+            for images in sampled:
+                yield self._alone(images)
+        finally:
+            self._wrapped.enable_hooks()
+
+    def _shared(self, chunk: Chunk) -> list[Tensor]:
+        self._checked_losses(chunk.images).sum().backward()
+        check_rows(self._model, n_images=len(chunk.images))
+        average_by_unit(self._parameters, chunk)
+        found: list[Tensor] = [p.grad_sample for p in self._parameters]  # type: ignore[attr-defined]
+        for parameter in self._parameters:
+            parameter.grad_sample = parameter.grad = None  # type: ignore[attr-defined]
+        return found
+
+    def _alone(self, images: Tensor) -> list[Tensor]:
+        loss = self._checked_losses(images).mean()
+        grads = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        found = []
+        for (name, _), grad in zip(trainable(self._model).items(), grads, strict=True):
+            if grad is None:
+                raise GradientError(
+                    f"no per-sample gradient for {name}: no loss uses it; freeze or use it"
+                )
+            found.append(grad[None])
+        return drop_non_finite(found)
+
+    def _checked_losses(self, images: Tensor) -> Tensor:
+        losses = self._losses(self._model, images)
+        if losses.shape != (len(images),) or not losses.requires_grad:
             raise GradientError(
-                f"losses must have one differentiable entry an image, shape [{len(chunk.images)}], "
+                f"losses must have one differentiable entry an image, shape [{len(images)}], "
                 f"got {list(losses.shape)}; do not average over the batch"
             )
-        losses.sum().backward()
-        check_rows(self._model, n_images=len(chunk.images))
-        if not self._sums_checked:
-            check_sums(self._model)
-        average_by_unit(self._parameters, chunk)
+        return losses
 
-    def _add_public_gradient(self, _optimizer: DPOptimizer) -> None:
+    def _add_public_gradient(self) -> None:
         if self._public_loss is None:
             return
         self._wrapped.disable_hooks()
@@ -248,12 +306,6 @@ class _Trainer:
         for parameter, grad in zip(self._parameters, grads, strict=True):
             if grad is not None and parameter.grad is not None:
                 parameter.grad += grad
-
-
-def _clean(wrapped: UnitGradSampleModule) -> None:
-    for parameter in wrapped.unwrap().parameters():
-        if hasattr(parameter, "summed_grad"):
-            del parameter.summed_grad
 
 
 def _refuse_changed_buffers(model: nn.Module, before: dict[str, Tensor]) -> None:

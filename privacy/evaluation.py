@@ -11,15 +11,18 @@ matrix is a vector of non-negative entries that add up to 1, so its L2 norm is a
 1. Of each class's two histograms it adds, by the same argument, a vector of L2 norm at most 1; the
 C classes lie in different cells, so together at most sqrt(C), and at most 1 after scaling the
 histograms by 1/sqrt(C). Matrix and scaled histograms lie in different cells, so the concatenation
-moves by at most sqrt(1 + 1) = sqrt(2). Every cell gets Gaussian noise of standard deviation
-z sqrt(2); the whole is one Gaussian event of noise multiplier z. Scaling back is post-processing.
+moves by at most sqrt(1 + 1) = sqrt(2). Each unit's vector goes on a grid, the integers are added
+and noised (`privacy.grid`); the whole is one Gaussian event of noise multiplier z. Scaling back is
+post-processing.
 
 Hence the noise of a matrix cell is z sqrt(2), of a histogram cell z sqrt(2 C). Nothing is clamped
-or rounded here: what comes out is unbiased, and figures with their intervals are derived from it
-(`models.noised_metrics`) at no further cost.
+here: what comes out is unbiased, and figures with their intervals are derived from it
+(`models.noised_metrics`) at no further cost. A unit's vector depends on its own scores only, so a
+score must not depend on who shares a batch (`models.prediction` scores one image at a time).
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +31,13 @@ from numpy.typing import NDArray
 
 from privacy.errors import SettingsError
 from privacy.events import gaussian
+from privacy.grid import Grid
+from privacy.noise import Noise
 
 EVALUATION_SENSITIVITY = math.sqrt(2.0)
 """Joint L2 sensitivity of `counted`, see the module's docstring."""
+
+_UNITS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def counted(
     *,
     bins: int,
 ) -> TestCounts:
-    """Count test results, a unit weighing 1. Private: not to leave without noise.
+    """Count test results, a unit weighing 1. Private: not to leave; `released` is what may.
 
     Args:
         scores: probability of each class, [N, C], in [0, 1].
@@ -69,49 +76,101 @@ def counted(
     Raises:
         SettingsError: shapes differ, or a score or label is out of range.
     """
-    n, classes = scores.shape
-    if labels.shape != (n,) or units.shape != (n,) or bins < 2:
-        raise SettingsError(
-            f"one label and one unit a row of scores and at least 2 bins; got {scores.shape}, "
-            f"{labels.shape}, {units.shape}, {bins}"
-        )
-    if n and not (scores.min() >= 0 and scores.max() <= 1):
-        raise SettingsError("scores must lie in [0, 1]; give probabilities")
-    if n and not (labels.min() >= 0 and labels.max() < classes):
-        raise SettingsError(f"labels must lie in [0, {classes}); check the class list")
-    _, member, images = np.unique(units, return_inverse=True, return_counts=True)
-    weight = 1.0 / images[member] if n else np.zeros(0)
-    confusion = np.zeros((classes, classes))
-    np.add.at(confusion, (labels, scores.argmax(axis=1)) if n else (labels, labels), weight)
-    step = np.minimum((scores * bins).astype(int), bins - 1)
-    histograms = np.zeros((classes, 2, bins))
-    for c in range(classes):
-        np.add.at(histograms, (c, (labels == c).astype(int), step[:, c]), weight)
-    return TestCounts(confusion, histograms)
+    rows = _Rows(scores, labels, units, bins)
+    return rows.shaped(sum((part.sum(axis=0) for part in rows.parts()), np.zeros(rows.width)))
 
 
 def released(
-    counts: TestCounts, *, noise_multiplier: float, rng: np.random.Generator
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    *,
+    bins: int,
+    noise_multiplier: float,
+    noise: Noise,
 ) -> TestCounts:
-    """The counts with Gaussian noise on every cell; may leave at the cost of `evaluation_event`.
+    """Test results with noise on every cell; may leave at the cost of `evaluation_event`.
 
     Args:
-        counts: from `counted`.
-        noise_multiplier: z, noise over the joint sensitivity, > 0.
-        rng: seeded by the operating system (`privacy.os_rng`), never by a plan.
+        scores: as for `counted`.
+        labels: as there.
+        units: as there.
+        bins: as there.
+        noise_multiplier: z, noise over the joint sensitivity; its range is `Grid`'s.
+        noise: from `privacy.os_noise`, never from a plan.
 
     Returns:
-        Unbiased counts; cells may be negative.
+        Unbiased counts; cells may be negative. No case gives noise around zero.
 
     Raises:
         EventError: the noise multiplier is not finite and > 0.
+        SettingsError: it is out of range, or there is what `counted` refuses.
     """
     evaluation_event(noise_multiplier=noise_multiplier)
-    matrix, histogram = cell_noise(noise_multiplier, classes=len(counts.confusion))
-    return TestCounts(
-        counts.confusion + rng.normal(0.0, matrix, counts.confusion.shape),
-        counts.histograms + rng.normal(0.0, histogram, counts.histograms.shape),
-    )
+    grid = Grid(noise_multiplier=noise_multiplier, sensitivity=EVALUATION_SENSITIVITY)
+    rows = _Rows(scores, labels, units, bins)
+    total = sum((grid.total(part) for part in rows.parts()), np.zeros(rows.width, np.int64))
+    return rows.shaped(grid.release(total, noise))
+
+
+class _Rows:
+    """What each unit adds: a row of matrix cells and scaled histogram cells."""
+
+    def __init__(
+        self,
+        scores: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        units: NDArray[np.int64],
+        bins: int,
+    ) -> None:
+        n, classes = scores.shape
+        if labels.shape != (n,) or units.shape != (n,) or bins < 2:
+            raise SettingsError(
+                f"one label and one unit a row of scores and at least 2 bins; got {scores.shape}, "
+                f"{labels.shape}, {units.shape}, {bins}"
+            )
+        if n and not (scores.min() >= 0 and scores.max() <= 1):
+            raise SettingsError("scores must lie in [0, 1]; give probabilities")
+        if n and not (labels.min() >= 0 and labels.max() < classes):
+            raise SettingsError(f"labels must lie in [0, {classes}); check the class list")
+        self._classes, self._bins = classes, bins
+        self._labels, self._guesses = labels, scores.argmax(axis=1) if n else labels
+        self._steps = np.minimum((scores * bins).astype(int), bins - 1)
+        _, self._member, images = np.unique(units, return_inverse=True, return_counts=True)
+        self._weights = 1.0 / images[self._member] if n else np.zeros(0)
+        self._n_units = len(images)
+
+    @property
+    def width(self) -> int:
+        """Cells of the matrix and of all histograms."""
+        return self._classes**2 + 2 * self._classes * self._bins
+
+    def parts(self) -> Iterator[NDArray[np.float64]]:
+        """The rows of some units at a time, float64 [n, width]."""
+        for start in range(0, self._n_units, _UNITS_AT_ONCE):
+            chosen = np.flatnonzero(self._member // _UNITS_AT_ONCE == start // _UNITS_AT_ONCE)
+            yield self._part(chosen, start)
+
+    def shaped(self, cells: NDArray[np.float64]) -> TestCounts:
+        """Sums over units as matrix and histograms, unscaled."""
+        matrix, histograms = np.split(cells, [self._classes**2])
+        return TestCounts(
+            matrix.reshape(self._classes, self._classes),
+            histograms.reshape(self._classes, 2, self._bins) * math.sqrt(self._classes),
+        )
+
+    def _part(self, images: NDArray[np.int64], first_unit: int) -> NDArray[np.float64]:
+        unit, weight = self._member[images] - first_unit, self._weights[images]
+        labels = self._labels[images]
+        count = min(_UNITS_AT_ONCE, self._n_units - first_unit)
+        matrix = np.zeros((count, self._classes, self._classes))
+        np.add.at(matrix, (unit, labels, self._guesses[images]), weight)
+        histograms = np.zeros((count, self._classes, 2, self._bins))
+        for c in range(self._classes):
+            own = (labels == c).astype(int)
+            np.add.at(histograms[:, c], (unit, own, self._steps[images, c]), weight)
+        scaled = histograms / math.sqrt(self._classes)
+        return np.concatenate([matrix.reshape(count, -1), scaled.reshape(count, -1)], axis=1)
 
 
 def cell_noise(noise_multiplier: float, *, classes: int) -> tuple[float, float]:

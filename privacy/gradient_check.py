@@ -96,7 +96,7 @@ def _naive(model: nn.Module, losses: Losses, images: Tensor, seed: int) -> dict[
 def _batched(
     model: nn.Module, losses: Losses, units: Sequence[Tensor], seed: int
 ) -> dict[str, Tensor]:
-    (chunk,) = pack(list(units), chunk_images=sum(map(len, units)))
+    (chunk,) = pack(list(units), rows=sum(map(len, units)))
     wrapped = per_sample(model)
     named = trainable(model)
     try:

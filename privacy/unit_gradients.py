@@ -12,37 +12,40 @@ from privacy.sampling import Chunk
 
 
 def average_by_unit(parameters: list[nn.Parameter], chunk: Chunk) -> None:
-    """Replace each ``p.grad_sample`` [n_images, ...] by the units' means [n_units, ...].
+    """Replace each ``p.grad_sample`` [rows, ...] by the units' means [n_units, ...].
 
     Args:
         parameters: the trainable parameters, with per-image gradients of this chunk.
-        chunk: which image belongs to which unit.
+        chunk: which row belongs to which unit.
     """
-    if chunk.n_units < len(chunk.images):
-        images = torch.bincount(chunk.unit, minlength=chunk.n_units)
-        for parameter in parameters:
-            parameter.grad_sample = _means(parameter.grad_sample, chunk, images)  # type: ignore[attr-defined]
-    drop_non_finite(parameters)
+    images = torch.bincount(chunk.unit, minlength=chunk.n_units + 1)
+    means = [_means(p.grad_sample, chunk, images) for p in parameters]  # type: ignore[attr-defined]
+    for parameter, gradient in zip(parameters, drop_non_finite(means), strict=True):
+        parameter.grad_sample = gradient  # type: ignore[attr-defined]
 
 
-def drop_non_finite(parameters: list[nn.Parameter]) -> None:
-    """Set a unit's gradient to zero in every parameter if it is not finite in one.
+def drop_non_finite(gradients: list[Tensor]) -> list[Tensor]:
+    """Set a unit's gradient to zero in every parameter if it is not finite in one, in place.
 
     Args:
-        parameters: the trainable parameters, with ``grad_sample`` of shape [n_units, ...].
+        gradients: one tensor a parameter, [n_units, ...].
+
+    Returns:
+        The same tensors.
     """
-    samples: list[Tensor] = [p.grad_sample for p in parameters]  # type: ignore[attr-defined]
-    finite = torch.stack([torch.isfinite(_peak(s)).to(samples[0].device) for s in samples]).all(0)
+    finite = torch.stack([torch.isfinite(_peak(g)).to(gradients[0].device) for g in gradients])
     if not finite.all():
-        for sample in samples:
-            sample[~finite.to(sample.device)] = 0.0
+        for gradient in gradients:
+            gradient[~finite.all(0).to(gradient.device)] = 0.0
+    return gradients
 
 
 def _means(samples: Tensor, chunk: Chunk, images: Tensor) -> Tensor:
-    sums = samples.new_zeros((chunk.n_units, *samples.shape[1:]))
+    """Means over the rows of each unit; rows of nobody are left out."""
+    sums = samples.new_zeros((chunk.n_units + 1, *samples.shape[1:]))
     sums.index_add_(0, chunk.unit.to(samples.device), samples)
     weights = images.to(device=samples.device, dtype=samples.dtype)
-    return sums / weights.view(-1, *[1] * (samples.ndim - 1))
+    return (sums / weights.view(-1, *[1] * (samples.ndim - 1)))[: chunk.n_units]
 
 
 def _peak(samples: Tensor) -> Tensor:

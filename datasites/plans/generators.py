@@ -11,7 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from privacy import LEAST_NOISE, LEAST_SENSITIVITY, MOST_NOISE, MOST_SENSITIVITY
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NoiseMultiplier = Annotated[float, Field(ge=LEAST_NOISE, le=MOST_NOISE)]
+ClippingNorm = Annotated[float, Field(ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)]
+"""Beyond them integer arithmetic is not safe, and no plan needs it; see `privacy.grid`."""
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 _PROMPT = r"^[A-Za-z0-9 ,.-]*\{class\}[A-Za-z0-9 ,.-]*$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -35,8 +40,8 @@ class DpPart(BaseModel):
 
     steps: Annotated[int, Field(ge=1, le=100_000)]
     sampling_rate: Rate
-    noise_multiplier: Positive
-    clipping_norm: Positive
+    noise_multiplier: NoiseMultiplier
+    clipping_norm: ClippingNorm
     learning_rate: Positive
     draws: Annotated[int, Field(ge=1, le=64)] = 1
     images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 32

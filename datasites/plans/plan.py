@@ -18,7 +18,13 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
-from datasites.plans.generators import AnyGenerator, Positive, Rate, Sha256
+from datasites.plans.generators import (
+    AnyGenerator,
+    ClippingNorm,
+    NoiseMultiplier,
+    Rate,
+    Sha256,
+)
 from models import ENCODER_HEAD
 
 MODEL_FILE = "model.py"
@@ -122,8 +128,8 @@ class TrainPart(_Part):
 
     steps: Annotated[int, Field(ge=1, le=10_000)]
     sampling_rate: Rate
-    noise_multiplier: Positive
-    clipping_norm: Positive
+    noise_multiplier: NoiseMultiplier
+    clipping_norm: ClippingNorm
     learning_rate: Range
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     proximal_mu: Range = Range(low=0.0, high=0.0)
@@ -148,7 +154,7 @@ class ReportPart(_Part):
     """
 
     cases: Annotated[int, Field(ge=0, le=1_000)]
-    metrics_noise_multiplier: Positive
+    metrics_noise_multiplier: NoiseMultiplier
     score_bins: Annotated[int, Field(ge=2, le=100)] = 8
     write_global: bool = True
     hospitals: Annotated[tuple[Name, ...], Field(max_length=1_000, strict=False)] = ()

@@ -22,7 +22,7 @@ from models import (
     pretrained_generator,
     stable_generator,
 )
-from privacy import DpSgdResult, DpSgdSettings, os_generator, os_noise, train_dp
+from privacy import DpSgdResult, DpSgdSettings, KeyStream, os_generator, os_noise, train_dp
 
 
 def open_generator(
@@ -99,21 +99,23 @@ def adapt_generator(
             network, prepared[index], truth[index], generator=draws, draws=part.draws
         )
 
+    settings = DpSgdSettings(
+        sampling_rate=part.sampling_rate,
+        noise_multiplier=part.noise_multiplier,
+        clipping_norm=part.clipping_norm,
+        expected_units=part.sampling_rate * published_units,
+        steps=part.steps,
+        chunk_images=generator.images_at_once,
+    )
     return train_dp(
         generator.network,
         losses=losses,
         units=torch.from_numpy(np.array(units)),
-        settings=DpSgdSettings(
-            sampling_rate=part.sampling_rate,
-            noise_multiplier=part.noise_multiplier,
-            clipping_norm=part.clipping_norm,
-            expected_units=part.sampling_rate * published_units,
-            steps=part.steps,
-            chunk_images=generator.images_at_once,
-        ),
+        settings=settings,
         optimizer=lambda parameters: torch.optim.Adam(parameters, lr=part.learning_rate),
-        sampling=os_generator(),
+        sampling=KeyStream(),
         noise=os_noise(),
+        public_rows=generator.public_losses(rows=settings.rows),
     )
 
 

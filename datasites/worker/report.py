@@ -43,7 +43,7 @@ from models import (
     noised_evaluation,
     predict,
 )
-from privacy import TestCounts, cell_noise, counted, os_rng, released
+from privacy import TestCounts, cell_noise, os_noise, released
 
 PSEUDONYM_DIGITS = 8
 
@@ -142,13 +142,14 @@ def _cases(
 
 def _released(part: ReportPart, shard: Shard, probabilities: NDArray[np.float64]) -> TestCounts:
     """The one Gaussian release of this job; everything about the cohort is derived from it."""
-    exact = counted(
+    return released(
         probabilities,
         np.asarray(shard.labels),
         np.asarray(shard.units),
         bins=part.score_bins,
+        noise_multiplier=part.metrics_noise_multiplier,
+        noise=os_noise(),
     )
-    return released(exact, noise_multiplier=part.metrics_noise_multiplier, rng=os_rng())
 
 
 def _evaluation(job: Job, part: ReportPart, task: ReportTask, counts: TestCounts) -> str:

@@ -29,7 +29,15 @@ from models import (
     weights_from_bytes,
     weights_to_bytes,
 )
-from privacy import DpSgdSettings, Sgd, check_gradients, os_generator, os_noise, train_dp
+from privacy import (
+    DpSgdSettings,
+    KeyStream,
+    Sgd,
+    check_gradients,
+    os_generator,
+    os_noise,
+    train_dp,
+)
 
 SYNTHETIC_BATCH = 32
 MOST_IMAGES, MOST_ROWS = 8, 64
@@ -53,16 +61,24 @@ def run(files: JobFiles) -> int:
     if files.model_text is not None:
         check_file_model(model, job.plan)
     shard = files.training_shard()
+    settings = _settings(job, task)
     result = train_dp(
         model,
         losses=_losses(files, model, shard),
         units=as_tensor(shard.units).repeat_interleave(_views(job.plan)),
-        settings=_settings(job, task),
+        settings=settings,
         optimizer=lambda parameters: Sgd(
             parameters, lr=task.learning_rate, momentum=job.plan.train.momentum
         ),
-        sampling=os_generator(),
+        sampling=KeyStream(),
         noise=os_noise(),
+        public_rows=public_rows(
+            model,
+            size=shard.image_size,
+            classes=len(job.plan.classes),
+            rows=settings.rows,
+            kept=_kept(model, job.plan, len(shard.labels)),
+        ),
         public_loss=_public_loss(files, model, task),
     )
     files.write(job.plan.weights_output.name, weights_to_bytes(model.state_dict()))
@@ -75,7 +91,7 @@ def _losses(
     """The loss of each image; features that no step changes are computed once for all rounds."""
     plan = files.job.plan
     labels = as_tensor(shard.labels)
-    if isinstance(model, FrozenStart) and _kept(model, plan, shard):
+    if isinstance(model, FrozenStart) and _kept(model, plan, len(labels)):
         features = _features(files, model, shard)
         return lambda _network, index: functional.cross_entropy(
             model.from_features(features[index]), labels[index], reduction="none"
@@ -83,6 +99,31 @@ def _losses(
     images, augment, views = normalise(as_tensor(shard.images)), _augmentation(plan), _views(plan)
     return lambda network, row: functional.cross_entropy(
         network(augment(images[row // views])), labels[row // views], reduction="none"
+    )
+
+
+def public_rows(
+    model: nn.Module, *, size: int, classes: int, rows: int, kept: bool
+) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Losses of drawn rows, shaped like those that training will see; augmentation left out.
+
+    Args:
+        model: the classifier.
+        size: pixels a side of the images.
+        classes: number of classes.
+        rows: how many rows there are.
+        kept: whether training starts from kept features.
+    """
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.arange(rows) % classes
+    if kept and isinstance(model, FrozenStart):
+        features = torch.randn((rows, model.feature_size), generator=draws)
+        return lambda _network, index: functional.cross_entropy(
+            model.from_features(features[index]), labels[index], reduction="none"
+        )
+    images = torch.randn((rows, 1, size, size), generator=draws)
+    return lambda network, index: functional.cross_entropy(
+        network(images[index]), labels[index], reduction="none"
     )
 
 
@@ -95,9 +136,11 @@ def _views(plan: Plan) -> int:
     return plan.train.augment.views if plan.train.augment is not None else 1
 
 
-def _kept(model: FrozenStart, plan: Plan, shard: Shard) -> bool:
+def _kept(model: nn.Module, plan: Plan, images: int) -> bool:
     """Whether features are kept: they say the same in every step, and have room."""
-    size = model.feature_size * len(shard.labels) * np.dtype(np.float32).itemsize
+    if not isinstance(model, FrozenStart):
+        return False
+    size = model.feature_size * images * np.dtype(np.float32).itemsize
     return plan.train.augment is None and size <= MOST_FEATURES
 
 

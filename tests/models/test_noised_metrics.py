@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from models.errors import MetricsError
 from models.noised_metrics import is_informative, noised_evaluation
-from privacy import cell_noise, counted, released
+from privacy import UnsafeSeededNoise, cell_noise, counted, released
 
 CLASSES, BINS = 3, 8
 
@@ -54,12 +54,16 @@ def _named(figures):
 
 @pytest.mark.parametrize(("n", "noise_multiplier"), [(60, 0.5), (300, 2.0)])
 def test_intervals_cover_the_truth(n, noise_multiplier):
-    rng = np.random.default_rng(7)
+    rng, noise = np.random.default_rng(7), UnsafeSeededNoise(7)
     truth = _named(_figures(counted(*_hospital(200_000, rng), bins=BINS), 1e-9))
     runs, covered = 150, dict.fromkeys(truth, 0)
     for _ in range(runs):
-        exact = counted(*_hospital(int(rng.poisson(n)), rng), bins=BINS)
-        noised = released(exact, noise_multiplier=noise_multiplier, rng=rng)
+        noised = released(
+            *_hospital(int(rng.poisson(n)), rng),
+            bins=BINS,
+            noise_multiplier=noise_multiplier,
+            noise=noise,
+        )
         for name, estimate in _named(_figures(noised, noise_multiplier)).items():
             covered[name] += estimate.low <= truth[name].value <= estimate.high
     # 95 % less three standard errors of 150 runs is 89.7 %.
@@ -102,10 +106,10 @@ def test_every_estimate_lies_in_its_interval_and_curves_ascend(confusion, histog
 
 def test_drowned_counts_tell_nothing():
     rng = np.random.default_rng(4)
-    exact = counted(*_hospital(20, rng), bins=BINS)
-    figures = _figures(released(exact, noise_multiplier=50.0, rng=rng), 50.0)
-    assert not is_informative(figures.per_class[0].auc)
-    assert is_informative(_figures(exact, 1e-9).accuracy)
+    hospital = _hospital(20, rng)
+    noised = released(*hospital, bins=BINS, noise_multiplier=50.0, noise=UnsafeSeededNoise(4))
+    assert not is_informative(_figures(noised, 50.0).per_class[0].auc)
+    assert is_informative(_figures(counted(*hospital, bins=BINS), 1e-9).accuracy)
 
 
 def test_counts_that_do_not_fit_are_refused():

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import privacy.dpsgd
 from datasites import intake, read_labelled
 from datasites.ingest import make_shard, save_shard
 from datasites.settings import make_settings
@@ -22,6 +21,7 @@ from orchestrator.empirical_result import EmpiricalAudit
 from orchestrator.empirical_run import CLASSES, EmpiricalSettings, mock_records
 from orchestrator.errors import StudyError, VerificationError
 from privacy import Budget, epsilon
+from privacy.noise import OsNoise
 
 torch.set_num_threads(1)
 
@@ -46,13 +46,8 @@ def _settings(**changes: object) -> EmpiricalSettings:
 @pytest.fixture
 def quiet_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer with its noise silently divided by ten."""
-    real = privacy.dpsgd.DPOptimizer
-
-    class Quiet(real):
-        def __init__(self, *args: object, noise_multiplier: float, **options: object) -> None:
-            super().__init__(*args, noise_multiplier=noise_multiplier / 10, **options)
-
-    monkeypatch.setattr(privacy.dpsgd, "DPOptimizer", Quiet)
+    real = OsNoise.integers
+    monkeypatch.setattr(OsNoise, "integers", lambda source, count: real(source, count) // 10)
 
 
 @pytest.mark.parametrize("target", ["classifier", "generator"])

@@ -10,7 +10,6 @@ from privacy.errors import EventError, GradientError, SettingsError
 from privacy.events import poisson_gaussian
 from privacy.gradient_check import check_gradients
 from tests.privacy.dpsgdkit import (
-    TINY_NOISE,
     bare,
     chosen,
     classify,
@@ -74,7 +73,7 @@ def test_on_step_may_evaluate_the_model() -> None:
 
 def test_on_step_stops_training_and_only_steps_taken_are_stated() -> None:
     result = run(cnn(), classify(images_of()), steps=9, on_step=lambda step: step == 2)
-    event = poisson_gaussian(sampling_rate=1.0, noise_multiplier=TINY_NOISE, steps=2)
+    event = poisson_gaussian(sampling_rate=1.0, noise_multiplier=1.0, steps=2)
     assert (result.steps_taken, result.event) == (2, event)
 
 
@@ -151,16 +150,9 @@ class Broadcast(nn.Module):
         return images.flatten(1)[:, :3] + self.position(torch.zeros(1, dtype=torch.int64))
 
 
-def test_a_layer_without_a_row_for_each_image_is_refused() -> None:
+def test_a_layer_without_a_row_for_each_image_is_refused_in_the_rehearsal() -> None:
     with pytest.raises(GradientError, match="from 8 images"):
-        run(Broadcast(), classify(images_of()))
-
-
-def test_a_layer_that_loses_rows_later_is_refused() -> None:
-    """The first chunk has one image, so that its shapes agree by chance."""
-    units = torch.tensor([0, 1, 1])
-    with pytest.raises(GradientError, match="from 2 images"):
-        run(Broadcast(), classify(images_of(3)), units, chunk_images=2)
+        run(Broadcast(), classify(images_of()), public_rows=classify(images_of()))
 
 
 @pytest.mark.parametrize(

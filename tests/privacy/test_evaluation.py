@@ -24,6 +24,7 @@ from privacy.evaluation import (
     evaluation_event,
     released,
 )
+from privacy.noise import UnsafeNoNoise, UnsafeSeededNoise
 
 CLASSES, BINS = 3, 5
 _ROWS = st.lists(
@@ -37,13 +38,21 @@ _ROWS = st.lists(
 )
 
 
-def _counts(rows) -> TestCounts:
-    return counted(
-        np.array([row[2] for row in rows]).reshape(-1, CLASSES),
+def _columns(rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        np.array([row[2] for row in rows], float).reshape(-1, CLASSES),
         np.array([row[0] for row in rows], dtype=np.int64),
         np.array([row[1] for row in rows], dtype=np.int64),
-        bins=BINS,
     )
+
+
+def _counts(rows) -> TestCounts:
+    return counted(*_columns(rows), bins=BINS)
+
+
+def _released(rows, noise=None, *, noise_multiplier: float = 2.0) -> TestCounts:
+    source = noise or UnsafeNoNoise()
+    return released(*_columns(rows), bins=BINS, noise_multiplier=noise_multiplier, noise=source)
 
 
 def _scaled(counts: TestCounts) -> np.ndarray:
@@ -73,10 +82,29 @@ def test_one_image_reaches_the_bound():
     assert np.linalg.norm(_scaled(one)) == pytest.approx(EVALUATION_SENSITIVITY)
 
 
+@given(_ROWS)
+def test_without_noise_it_is_what_was_counted(rows):
+    found, exact = _released(rows), _counts(rows)
+    assert _scaled(found) == pytest.approx(_scaled(exact), abs=1e-4)
+
+
+def test_more_units_than_are_held_at_once_are_all_counted():
+    rows = [(index % 3, index, (0.2, 0.7, 0.1)) for index in range(1300)]
+    assert _scaled(_released(rows)) == pytest.approx(_scaled(_counts(rows)), abs=0.01)
+
+
+@pytest.mark.parametrize("rows", [[], [(0, 0, (0.9, 0.1, 0.0))]])
+def test_every_cell_lies_on_the_grid_whether_empty_or_not(rows):
+    """As doubles, an empty cell had finer bits than one that holds 1, and told its absence."""
+    found = _scaled(_released(rows, UnsafeSeededNoise(3)))
+    steps = found / (2.0 * EVALUATION_SENSITIVITY / 2**24) - 0.5
+    assert np.abs(steps - np.rint(steps)).max() < 1e-6
+
+
 def test_the_noise_is_the_stated_one_and_unbiased():
-    rng = np.random.default_rng(1)
+    noise = UnsafeSeededNoise(1)
     exact = _counts([(0, 0, (0.9, 0.1, 0.0))])
-    draws = [released(exact, noise_multiplier=2.0, rng=rng) for _ in range(4000)]
+    draws = [_released([(0, 0, (0.9, 0.1, 0.0))], noise) for _ in range(4000)]
     matrix, histogram = cell_noise(2.0, classes=CLASSES)
     assert matrix == pytest.approx(2 * EVALUATION_SENSITIVITY)
     for name, noise in (("confusion", matrix), ("histograms", histogram)):
@@ -89,7 +117,7 @@ def test_it_is_one_gaussian_event():
     assert evaluation_event(noise_multiplier=2.5) == gaussian(noise_multiplier=2.5)
     assert epsilon(evaluation_event(noise_multiplier=2.5), delta=1e-5) < 2.0
     with pytest.raises(EventError):
-        released(_counts([(0, 0, (1, 0, 0))]), noise_multiplier=0.0, rng=np.random.default_rng(0))
+        _released([(0, 0, (1, 0, 0))], noise_multiplier=0.0)
 
 
 def test_no_case_is_counted_too():

@@ -1,10 +1,13 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import kstest
 
 from privacy.errors import SettingsError
-from privacy.randomness import os_generator, os_rng
+from privacy.randomness import KeyStream, UnsafeSeededStream, os_generator, os_rng
 
 
 def test_why_manual_seed_is_not_enough() -> None:
@@ -45,6 +48,26 @@ def test_a_state_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("privacy.randomness._STATE_BYTES", 16)
     with pytest.raises(SettingsError, match="unknown form"):
         os_generator()
+
+
+def test_words_of_a_stream_are_uniform_and_never_the_same() -> None:
+    words = KeyStream().words(50_000)
+    assert kstest(words / 2.0**64, "uniform").pvalue > 1e-6
+    assert len(np.unique(words)) == len(words)
+    assert not np.array_equal(KeyStream().words(8), KeyStream().words(8))
+
+
+def test_a_stream_is_the_documented_function_of_its_key() -> None:
+    key = hashlib.sha256(b"unsafe seeded stream 4").digest()
+    for number in (0, 3):
+        cipher = Cipher(algorithms.AES(key), modes.CTR(number.to_bytes(8, "big") + bytes(8)))
+        expected = np.frombuffer(cipher.encryptor().update(bytes(80)), np.uint64)
+        stream = UnsafeSeededStream(4)
+        found = stream.words(10) if number == 0 else stream.part(number).words(10)
+        assert np.array_equal(found, expected)
+    for number in (0, -1, 2**64):
+        with pytest.raises(SettingsError, match="from 1 on"):
+            KeyStream().part(number)
 
 
 def test_numpy() -> None:

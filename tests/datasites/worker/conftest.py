@@ -70,7 +70,7 @@ def plan() -> Plan:
         train=TrainPart(
             steps=3,
             sampling_rate=1.0,
-            noise_multiplier=1e-6,
+            noise_multiplier=1.0,
             clipping_norm=1.0,
             learning_rate=Range(low=0.0, high=10.0),
             momentum=0.0,

@@ -128,7 +128,7 @@ def test_a_case_states_what_the_model_said(make_files, task, test_shard, write_c
 
 def test_confidence_is_calibrated_where_the_counts_can_carry_it(make_files, task, write_cases):
     job = make_files(task).job
-    for _, facts in write_cases(job, ReportPart(cases=4, metrics_noise_multiplier=1e-6), task):
+    for _, facts in write_cases(job, ReportPart(cases=4, metrics_noise_multiplier=0.02), task):
         assert facts.calibration is None or facts.calibration.basis.startswith("noised counts")
         assert facts.calibrated in (None, pytest.approx(1.0, abs=1e-3))
 
@@ -158,7 +158,7 @@ def test_the_cohorts_figures_are_noised(make_files, task, test_shard, probabilit
     job = make_files(task).job
     # Noise this loud cannot leave the exact counts of four units; this quiet, it must.
     seen = []
-    for noise in (1e4, 1e-6):
+    for noise in (1e4, 0.02):
         part = ReportPart(cases=0, metrics_noise_multiplier=noise)
         counts = report._released(part, test_shard, probabilities)
         seen.append(report._hospital(job, part, task, counts))
@@ -186,7 +186,7 @@ def test_trend_and_share_reach_the_facts_and_no_other_hospital_is_told(
 ):
     told = task.model_copy(update={"trend": TREND, "share": 0.25, "scores": SCORES})
     job = make_files(told).job
-    part = ReportPart(cases=0, metrics_noise_multiplier=1e-6)
+    part = ReportPart(cases=0, metrics_noise_multiplier=0.02)
     own = report._hospital(job, part, told, report._released(part, test_shard, probabilities))
     study = report._global(job, told, SCORES)
     for facts in (own, study):
