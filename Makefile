@@ -11,7 +11,7 @@ DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
 CRASH_TURN ?= 0
 
-.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
+.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-step bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -50,6 +50,10 @@ lint: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+# What a step with privacy costs beside the same step without, and beside Opacus' own.
+bench-step: setup
+	@.venv/bin/python -W ignore -m tests.bench_step
 
 bench-audit: setup
 	.venv/bin/python -m tests.privacy.bench_audit

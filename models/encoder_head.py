@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from models.encoder import FrozenEncoder, load_encoder
 from models.encoder_card import read_card
 from models.frozen_start import FrozenStart
+from models.row_linear import RowLinear
 
 CONSTANT = 0.2
 """What stands beside the features in place of a bias."""
@@ -74,9 +75,9 @@ class EncoderHead(FrozenStart):
         return logits
 
 
-def fresh_head(dimension: int, *, classes: int) -> nn.Linear:
+def fresh_head(dimension: int, *, classes: int) -> RowLinear:
     """A head that is undecided: on features and the constant beside them, all weights zero."""
-    head = nn.Linear(dimension + 1, classes, bias=False)
+    head = RowLinear(dimension + 1, classes)
     nn.init.zeros_(head.weight)
     return head
 

@@ -13,6 +13,7 @@ step picks one of a few variants that were drawn before, because features cost m
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -93,8 +94,7 @@ class HeadBench:
         counts = [self._data.published_units(r, seed=case.seed) for r in division.hospitals]
         losses = [self._losses(case, rows, generator) for rows in division.hospitals]
         public = self._public_losses(case, division, counts, generator)
-        head = nn.Linear(self._features.shape[1], len(self._data.classes), bias=False)
-        nn.init.zeros_(head.weight)
+        head = copy.deepcopy(self._model.head)
 
         def local(place: int, _round: int) -> float:
             train_dp(

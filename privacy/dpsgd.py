@@ -242,8 +242,7 @@ class _Trainer:
     def step(self, sampled: list[Tensor]) -> None:
         totals = [torch.zeros(p.shape, dtype=torch.int64) for p in self._parameters]
         for gradients in self._gradients(sampled):
-            for total, more in zip(totals, self._grid.total_gradients(gradients), strict=True):
-                total.add_(more)
+            self._grid.add_gradients(totals, gradients)
         for parameter, total in zip(self._parameters, totals, strict=True):
             noised = self._grid.release(total.numpy(), self._noise) / self._settings.expected_units
             parameter.grad = torch.from_numpy(noised).to(parameter)

@@ -3,6 +3,8 @@
 Opacus 1.6 hooks each layer and computes gradients image by image. Where that is silently wrong, a
 clipped sum bounds nothing and epsilon is fiction. So:
 
+- a layer may say that its gradient is another's (`same_gradient_as`), where it computes the same
+  in another order; `check_sums` and `privacy.gradient_check` hold it to that;
 - Conv2d has its own sampler (`privacy.conv_gradients`): Opacus' is wrong for channels-last;
 - `check_model` refuses what mixes images of a batch (batch statistics), what remembers them
   (running statistics), what Opacus computes differently from PyTorch (padding modes, embeddings
@@ -50,6 +52,15 @@ class UnitGradSampleModule(GradSampleModule):
         **{t: f for t, f in GradSampleModule.GRAD_SAMPLERS.items() if t is not nn.Conv3d},
         nn.Conv2d: conv2d_grad_sample,
     }  # Conv3d unfolds like Conv2d; without an entry it goes to functorch, slower and right
+
+    def __init__(self, model: nn.Module, **options: Any) -> None:
+        same = {
+            type(module): self.GRAD_SAMPLERS[module.same_gradient_as]  # type: ignore[index]
+            for module in model.modules()
+            if hasattr(module, "same_gradient_as")
+        }
+        self.GRAD_SAMPLERS = {**type(self).GRAD_SAMPLERS, **same}  # type: ignore[misc]
+        super().__init__(model, **options)
 
     def add_hooks(self, **_options: object) -> None:
         """Hook every layer that holds trainable parameters."""
@@ -216,7 +227,8 @@ def _problems(module: nn.Module) -> Iterator[str]:
         used = [name for name in _EMBEDDING_OPTIONS if getattr(module, name, None)]
         if used or getattr(module, "padding_idx", None) is not None:
             yield f"uses {', '.join(used) or 'padding_idx'}; per-sample gradients ignore it"
-    if type(module) not in UnitGradSampleModule.GRAD_SAMPLERS:
+    known = getattr(module, "same_gradient_as", type(module))
+    if known not in UnitGradSampleModule.GRAD_SAMPLERS:
         yield from _unknown(module)
 
 

@@ -42,7 +42,7 @@ LEAST_NOISE, MOST_NOISE = 0.02, 2.0**16
 LEAST_SENSITIVITY, MOST_SENSITIVITY = 2.0**-20, 2.0**20
 _SHRINK = 1 - 2.0**-19
 _SHRINK_GRADIENTS = 1 - 2.0**-12
-_COLUMNS = 1 << 13  # of gradients at a time, so that they stay in the processor's cache
+_COLUMNS, _ENTRIES = 1 << 13, 1 << 16  # of gradients at a time, so that they stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +90,13 @@ class Grid:
             inside = np.square(scaled).sum(axis=1) * (1 + 2.0**-20) <= self.bound
         return np.asarray(scaled[inside].astype(np.int64).sum(axis=0, dtype=np.int64))
 
-    def total_gradients(self, samples: list[Tensor]) -> list[Tensor]:
-        """The sum of units' gradients, clipped to norm `sensitivity`, on the grid.
+    def add_gradients(self, totals: list[Tensor], samples: list[Tensor]) -> None:
+        """Add units' gradients, clipped to norm `sensitivity`, to sums on the grid.
 
         Args:
+            totals: one int64 tensor a parameter, of its shape; changed in place. Private.
             samples: one tensor a parameter, [n_units, *shape], every entry finite. A unit's
                 gradient is its row in all of them.
-
-        Returns:
-            One int64 tensor a parameter, of its shape. Private.
         """
         import torch
 
@@ -106,18 +104,17 @@ class Grid:
         norms = torch.stack([torch.linalg.vector_norm(s, dim=1) for s in flat]).double()
         norms = torch.linalg.vector_norm(norms, dim=0)
         factors = (self.sensitivity / norms).clamp(max=1.0) * (_SHRINK_GRADIENTS / self.step)
-        totals, squares = self._added(flat, factors)
+        sums = [total.view(-1) for total in totals]
+        squares = _add(sums, flat, factors, sign=1)
         outside = squares * (1 + 2.0**-20) > self.bound
-        if outside.any():
-            # A factor of zero makes zeros of whatever is finite.
-            totals, _ = self._added(flat, torch.where(outside, 0.0, factors))
-        return [t.view(sample.shape[1:]) for t, sample in zip(totals, samples, strict=True)]
+        if outside.any():  # never, if the norms were right; what was added is taken back exactly
+            _add(sums, [rows[outside] for rows in flat], factors[outside], sign=-1)
 
     def release(self, total: NDArray[np.int64], noise: Noise) -> NDArray[np.float64]:
         """What may leave of a sum: noised integers, scaled back.
 
         Args:
-            total: int64, any shape: a sum of `total` or `total_gradients`.
+            total: int64, any shape: a sum of `total` or `add_gradients`.
             noise: from `privacy.os_noise`, never from a plan.
 
         Returns:
@@ -127,25 +124,25 @@ class Grid:
         noised = total.reshape(-1) + noise.integers(total.size)
         return np.asarray(((noised + 0.5) * self.step).reshape(total.shape))
 
-    def _added(self, flat: list[Tensor], factors: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Sums of ``factors * flat`` on the grid, and each unit's squared norm just above it.
 
-        What becomes whole toward zero does not grow, so the norm before bounds that after.
-        """
-        import torch
+def _add(sums: list[Tensor], flat: list[Tensor], factors: Tensor, *, sign: int) -> Tensor:
+    """Add ``factors * flat`` on the grid, or take it away; returns units' squared norms.
 
-        squares = torch.zeros(len(factors), dtype=torch.float64)
-        totals = []
-        for sample in flat:
-            total = torch.empty(sample.shape[1], dtype=torch.int64)
-            by = factors.to(sample.dtype)[:, None]
-            for start in range(0, sample.shape[1], _COLUMNS):
-                columns = slice(start, start + _COLUMNS)
-                scaled = sample[:, columns] * by
-                squares += torch.linalg.vector_norm(scaled, dim=1, dtype=torch.float64).square()
-                total[columns] = scaled.to(torch.int64).sum(0)
-            totals.append(total)
-        return totals, squares
+    What becomes whole toward zero does not grow, so the norm before bounds that after.
+    """
+    import torch
+
+    squares = torch.zeros(len(factors), dtype=torch.float64)
+    columns = max(_COLUMNS, _ENTRIES // max(len(factors), 1))
+    for total, rows in zip(sums, flat, strict=True):
+        by = factors.to(rows.dtype)[:, None]
+        for start in range(0, rows.shape[1], columns):
+            some = slice(start, start + columns)
+            scaled = rows[:, some] * by
+            squares += torch.linalg.vector_norm(scaled, dim=1, dtype=torch.float64).square()
+            whole = scaled.to(torch.int32)
+            total[some].add_(whole[0] if len(whole) == 1 else whole.sum(0), alpha=sign)
+    return squares
 
 
 def _check(what: str, value: float, low: float, high: float) -> None:

@@ -59,11 +59,8 @@ def may_share(
 
 
 def _companies(rows: int) -> Iterator[Tensor]:
-    """Orders and companies: reversed, shifted, shuffled, thinned out and filled up again."""
+    """Shuffled; and thinned out, moved up and filled with one row, as chunks are."""
     draws = torch.Generator().manual_seed(rows)
-    every = torch.arange(rows)
-    yield every.flip(0)
-    yield every.roll(1)
     yield torch.randperm(rows, generator=draws)
     kept = torch.randperm(rows, generator=draws)[: (rows + 1) // 2].sort().values
     yield torch.cat([kept, kept[:1].expand(rows - len(kept))])

@@ -18,8 +18,10 @@ def average_by_unit(parameters: list[nn.Parameter], chunk: Chunk) -> None:
         parameters: the trainable parameters, with per-image gradients of this chunk.
         chunk: which row belongs to which unit.
     """
-    images = torch.bincount(chunk.unit, minlength=chunk.n_units + 1)
-    means = [_means(p.grad_sample, chunk, images) for p in parameters]  # type: ignore[attr-defined]
+    means: list[Tensor] = [p.grad_sample for p in parameters]  # type: ignore[attr-defined]
+    if chunk.n_units < len(chunk.images):  # else every row is a unit's only one, and its mean
+        images = torch.bincount(chunk.unit, minlength=chunk.n_units + 1)
+        means = [_means(rows, chunk, images) for rows in means]
     for parameter, gradient in zip(parameters, drop_non_finite(means), strict=True):
         parameter.grad_sample = gradient  # type: ignore[attr-defined]
 

@@ -18,7 +18,7 @@ from models.card_file import CARD_FILE
 from models.classifiers import build_classifier, normalise
 from models.encoder import Encoder, load_encoder
 from models.encoder_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_card
-from models.encoder_head import CONSTANT, EncoderHead
+from models.encoder_head import CONSTANT, EncoderHead, fresh_head
 from models.errors import WeightsError
 from models.phantoms import draw_phantoms
 from models.weights import weights_sha256
@@ -127,3 +127,14 @@ def test_a_card_that_is_none_or_another_encoders_is_refused(folder: Path) -> Non
     (folder / CARD_FILE).write_text(json.dumps({**card, "dimension": card["dimension"] + 1}))
     with pytest.raises(WeightsError, match="not those of an encoder"):
         load_encoder(folder)
+
+
+def test_a_rows_logits_and_gradient_are_its_own_to_the_last_bit():
+    """A matrix product adds in an order that depends on a row's place; this head does not."""
+    head = fresh_head(30, classes=4)
+    torch.nn.init.normal_(head.weight)
+    rows = torch.randn(64, 31)
+    order = torch.randperm(64)
+    assert torch.equal(head(rows)[order], head(rows[order]))
+    assert torch.equal(head(rows)[:1], head(rows[:1]))
+    assert torch.allclose(head(rows), rows @ head.weight.T, atol=1e-5)

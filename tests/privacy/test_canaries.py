@@ -20,6 +20,7 @@ from torch.nn import functional
 import privacy.dpsgd
 from privacy import (
     DpSgdSettings,
+    UnsafeNoNoise,
     UnsafeSeededNoise,
     UnsafeSeededStream,
     audit_scores,
@@ -44,7 +45,9 @@ def noise_multiplier() -> float:
     )
 
 
-def _run(seed: int, noise_multiplier: float, *, images: int = IMAGES, rate: float = 0.5):
+def _run(
+    seed: int, noise_multiplier: float, *, images: int = IMAGES, rate: float = 0.5, noise=None
+):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
     x, y = torch.randn(REAL + images, 6), torch.randint(0, 2, (REAL + images,))
@@ -75,7 +78,7 @@ def _run(seed: int, noise_multiplier: float, *, images: int = IMAGES, rate: floa
         ),
         optimizer=lambda p: torch.optim.SGD(p, lr=rate, momentum=0.9),
         sampling=UnsafeSeededStream(seed),
-        noise=UnsafeSeededNoise(seed),
+        noise=noise or UnsafeSeededNoise(seed),
         coins=np.random.default_rng(seed),
     )
 
@@ -149,8 +152,8 @@ def test_sampling_everybody_turns_red(monkeypatch):
     assert _red(run)
 
 
-def test_with_hardly_any_noise_every_way_of_looking_tells_members_apart():
-    run = _run(3, 0.02, rate=2.0)
+def test_without_noise_every_way_of_looking_tells_members_apart():
+    run = _run(3, 0.02, rate=2.0, noise=UnsafeNoNoise())
     assert [(s.name, s.access) for s in run.scores] == [
         ("gradient", "white-box"),
         ("update", "white-box"),
@@ -159,7 +162,7 @@ def test_with_hardly_any_noise_every_way_of_looking_tells_members_apart():
     for scores in run.scores:
         members, others = scores.values[scores.included], scores.values[~scores.included]
         wins = (members[:, None] > others[None, :]).mean()
-        assert wins > 0.55, scores.name
+        assert wins > 0.6, scores.name
     assert 0.3 < run.scores[0].included.mean() < 0.7
     assert run.steps_taken == STEPS
 
