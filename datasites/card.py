@@ -80,7 +80,8 @@ class DataCard(BaseModel):
     Attributes:
         site: display name. email: syft identity.
         public_key: hex Ed25519 key that signs this site's ledger, approvals and receipts.
-        dataset_version: hash of the shard.
+        dataset_version: keyed hash of the shard: equal for equal data, and to nobody without the
+            hospital's key does it say anything about an image, a label or a unit.
         classes: class names. image_size: pixels a side.
         unit: the unit of privacy; the neighbouring relation is add or remove one.
         units: noised number of units, at least 1.

@@ -31,6 +31,7 @@ from datasites.ingest import (
     UnitRuleError,
     ingest,
     ingest_both,
+    published_version,
     save_shard,
     shard_version,
 )
@@ -171,9 +172,14 @@ def publish_mock(site: Site, link: OwnerLink) -> None:
 
 def _changed(site: Site, read: list[IngestResult]) -> bool:
     """Whether anything differs from what is stored; a test folder that is not given does not."""
-    if not site.has_data or site.card().dataset_version != read[0].shard.version:
+    if not site.has_data or site.card().dataset_version != _published(site, read[0].shard):
         return True
     return any(one.shard.version != shard_version(site.shard(TEST)) for one in read[1:])
+
+
+def _published(site: Site, shard: Shard) -> str:
+    """The version under which the world knows a shard of this site."""
+    return published_version(shard.version, key=site.dataset_key)
 
 
 def _must_not_weaken(site: Site, shard: Shard, rule: UnitRule) -> None:
@@ -208,13 +214,14 @@ def _charge_card(
     site: Site, shard: Shard, *, actor: str, beside: SideCounts = NOTHING_BESIDE
 ) -> DataCard:
     event = counts_event(noise_multiplier=beside.noise_multiplier)
+    version = _published(site, shard)
     wanted = Reservation(
-        reservation=f"card-{shard.version[:16]}-{secrets.token_hex(4)}",
+        reservation=f"card-{secrets.token_hex(12)}",
         event=event,
         mechanisms=describe(event, clip_norm=UNIT_WEIGHT),
         researcher=site.settings.email,
         study=CARD_REQUEST,
-        dataset_version=shard.version,
+        dataset_version=version,
         code_sha256=runtime_sha256(),
         request=CARD_REQUEST,
     )
@@ -244,7 +251,7 @@ def _charge_card(
         site=settings.name,
         email=settings.email,
         public_key=site.key.public_hex,
-        dataset_version=shard.version,
+        dataset_version=version,
         classes=shard.classes,
         image_size=settings.image_size,
         unit=cast("UnitKind", shard.unit_kind),
@@ -265,7 +272,7 @@ def _log(site: Site, read: list[IngestResult], actor: str, rule: UnitRule) -> No
             action="ingest",
             resource=name,
             detail={
-                "dataset_version": result.shard.version,
+                "dataset_version": _published(site, result.shard),
                 "unit": result.shard.unit_kind,
                 "unit_asked_by_name": bool(rule.kind),
                 "relation": ADD_OR_REMOVE_ONE,

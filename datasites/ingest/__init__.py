@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datasites.ingest.shard import UNIT_KINDS as UNIT_KINDS
     from datasites.ingest.shard import Shard as Shard
     from datasites.ingest.shard import make_shard as make_shard
+    from datasites.ingest.shard import published_version as published_version
     from datasites.ingest.shardstore import load_shard as load_shard
     from datasites.ingest.shardstore import save_shard as save_shard
     from datasites.ingest.shardstore import shard_version as shard_version
@@ -75,6 +76,7 @@ __all__ = [
     "load_shard",
     "make_shard",
     "plan_split",
+    "published_version",
     "read_grey",
     "save_shard",
     "shard_version",
@@ -111,6 +113,7 @@ _HOME = {
     "load_shard": "shardstore",
     "make_shard": "shard",
     "plan_split": "split",
+    "published_version": "shard",
     "read_grey": "pixels",
     "save_shard": "shardstore",
     "shard_version": "shardstore",

@@ -49,7 +49,7 @@ class IngestReport:
     """The whole outcome of an ingest.
 
     Attributes:
-        version: of the shard.
+        version: of the shard; it is not shown, and never published.
         image_size: side in pixels.
         unit_kind: what a privacy unit is.
         accepted: per class, in label order.
@@ -131,7 +131,6 @@ class IngestReport:
             lines.append(f"dropped {len(self.duplicates):,} images with the pixels of another")
         lines += _refused_lines(self.refused)
         lines += [f"warning: {text}" for text in self.warnings]
-        lines.append(f"version {self.version}")
         return "\n".join(lines)
 
     def _unit_lines(self) -> list[str]:
