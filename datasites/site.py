@@ -64,6 +64,14 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     write_file(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
+def _is_old(card: bytes) -> bool:
+    try:
+        value = json.loads(card)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("version") == 1
+
+
 @dataclass(frozen=True)
 class Site:
     """An opened site; see the module's docstring for what lies where."""
@@ -161,6 +169,11 @@ class Site:
             raise SettingsError(
                 f"{self.settings.name} has no data yet; run `dura site ingest {self.root} FOLDER`"
             ) from error
+        if _is_old(data):
+            raise SettingsError(
+                "the data card here is of an earlier release, which named data by a hash without a "
+                f"key: remove {self.root / 'card.json'} and run `dura site ingest` again"
+            )
         return parse_model(DataCard, data, what="data card")
 
     @cached_property

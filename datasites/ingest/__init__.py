@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datasites.ingest.changes import Changes as Changes
+    from datasites.ingest.changes import compare_versions as compare_versions
     from datasites.ingest.classes import DEFAULT_CLASSES as DEFAULT_CLASSES
     from datasites.ingest.classes import ClassNames as ClassNames
     from datasites.ingest.errors import ClassListError as ClassListError
@@ -45,10 +47,12 @@ if TYPE_CHECKING:
     from datasites.ingest.split import plan_split as plan_split
     from datasites.ingest.splitter import SplitReport as SplitReport
     from datasites.ingest.splitter import split_dataset as split_dataset
+    from datasites.ingest.unitwords import unit_meaning as unit_meaning
 
 __all__ = [
     "DEFAULT_CLASSES",
     "UNIT_KINDS",
+    "Changes",
     "ClassListError",
     "ClassNames",
     "ClientFolders",
@@ -70,6 +74,7 @@ __all__ = [
     "SplitSettings",
     "UnitRule",
     "UnitRuleError",
+    "compare_versions",
     "find_client_folders",
     "ingest",
     "ingest_both",
@@ -81,9 +86,11 @@ __all__ = [
     "save_shard",
     "shard_version",
     "split_dataset",
+    "unit_meaning",
 ]
 
 _HOME = {
+    "Changes": "changes",
     "ClassListError": "errors",
     "ClassNames": "classes",
     "ClientFolders": "scan",
@@ -107,6 +114,7 @@ _HOME = {
     "UNIT_KINDS": "shard",
     "UnitRule": "patients",
     "UnitRuleError": "errors",
+    "compare_versions": "changes",
     "find_client_folders": "scan",
     "ingest": "ingester",
     "ingest_both": "ingester",
@@ -118,6 +126,7 @@ _HOME = {
     "save_shard": "shardstore",
     "shard_version": "shardstore",
     "split_dataset": "splitter",
+    "unit_meaning": "unitwords",
 }
 """Module of each public name: loaded when first asked for, so that importing this is quick."""
 

@@ -34,7 +34,8 @@ def test_a_card_is_read_back_from_json():
         {"public_key": "0" * 63},
         {"public_key": "G" * 64},
         {"dataset_version": ""},
-        {"version": 2},
+        {"version": 1},
+        {"joined_units": 1.0},
         {"exact_units": 11},
     ],
 )
