@@ -36,7 +36,8 @@ class Changes:
     Attributes:
         gone: units of the former version that the new one has not.
         came: units of the new version that the former had not.
-        regrouped: groups joined or fallen apart; None where units are no groups in both versions.
+        regrouped: groups joined or fallen apart; None unless units of both versions are groups by
+            the same rules.
     """
 
     gone: int
@@ -67,7 +68,7 @@ def compare_versions(before: Shard, now: Shard) -> Changes:
     old, new = _images(before), _images(now)
     gone = Counter(map(_fingerprint, old))
     came = Counter(map(_fingerprint, new))
-    groups = before.unit_kind == now.unit_kind == UNIT_KIND
+    groups = before.unit_kind == now.unit_kind == UNIT_KIND and before.rules == now.rules
     return Changes(
         gone=(gone - came).total(),
         came=(came - gone).total(),
@@ -92,7 +93,7 @@ def _fingerprint(images: list[bytes]) -> bytes:
 def _several(followed: list[list[bytes]], among: list[list[bytes]]) -> int:
     """Units of one version that hold the first images of two or more units of the other.
 
-    Groups hold equal pixels once, so an image is in one group.
+    Images that are equal as stored are in one group, so an image is in one only.
     """
     where = {image: index for index, images in enumerate(among) for image in images}
     found = Counter(where[images[0]] for images in followed if images[0] in where)

@@ -215,6 +215,7 @@ def _usable(folder: Path, reading: Reading, rule: UnitRule, *, kind: str, key: b
 def _units(kind: str, *folders: _Images) -> list[NDArray[np.int64]]:
     """The unit of each image of each folder, numbered over all of them."""
     units = units_of(
+        np.concatenate([one.reading.images for one in folders]),
         np.concatenate([one.reading.thumbs for one in folders]),
         [digest for one in folders for digest in one.reading.digests],
         [numbers for one in folders for numbers in one.patients],

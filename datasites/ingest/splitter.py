@@ -156,7 +156,7 @@ def _group(
     known = pseudonyms(reading.paths, reading.patients, UnitRule(), key=secrets.token_bytes(32))
     numbers = [known[index] for index in used.tolist()]
     digests = [reading.digests[index] for index in used.tolist()]
-    units = units_of(reading.thumbs[used], digests, numbers, kind=UNIT_KIND)
+    units = units_of(reading.thumbs[used], reading.thumbs[used], digests, numbers, kind=UNIT_KIND)
     return used, units, reading.refused + conflict_refusals(reading, same)
 
 

@@ -4,8 +4,9 @@
   were two patients joined because their images resemble each other, the arrival of one person would
   change which units there are, and cost more than one unit (docs/units.md).
 - **near-duplicate group**: images that resemble each other at up to 40 bits, directly or through
-  others (`datasites.ingest.groups`); numbers that happen to be known join as well. Nobody knows who
-  is behind a group: one person may be in several, change some, and bridge others.
+  others (`datasites.ingest.groups`); numbers that happen to be known join as well, and so do images
+  that are equal at the size they are stored in. Nobody knows who is behind a group: one person may
+  be in several, change some, and bridge others.
 - **image**: one picture, that is all files with the same pixels.
 
 What holds of every kind, and what the privacy proof rests on: images of one unit taken away, all
@@ -19,6 +20,7 @@ data card: each unit adds at most 1.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +31,7 @@ from datasites.ingest.groups import MAX_BITS, in_order, join, join_alike, percep
 from datasites.ingest.patients import Pseudonyms
 from datasites.ingest.shard import IMAGE, PATIENT, UNIT_KIND
 
-UNIT_RULES = {PATIENT: "patients/2", UNIT_KIND: "groups+numbers/1", IMAGE: "pictures/1"}
+UNIT_RULES = {PATIENT: "patients/2", UNIT_KIND: "groups+numbers+equal/1", IMAGE: "pictures/1"}
 """Changes whenever the same images and numbers would be grouped otherwise. By the kind alone: a
 rule that is named only where some image needs it would tell of that image."""
 
@@ -48,6 +50,7 @@ class Straddling:
 
 
 def units_of(
+    images: NDArray[np.uint8],
     thumbs: NDArray[np.uint8],
     digests: Sequence[str],
     patients: Sequence[Pseudonyms],
@@ -57,6 +60,7 @@ def units_of(
     """The unit of each image.
 
     Args:
+        images: uint8 [N, S, S], as stored.
         thumbs: uint8 [N, 64, 64].
         digests: of the pixels, one per image.
         patients: pseudonyms of each image's patient; for the unit patient exactly one each.
@@ -74,7 +78,10 @@ def units_of(
         if any(len(numbers) != 1 for numbers in patients):
             raise ValueError("an image in a patient's unit has exactly one patient's number")
         return _by_name([numbers[0] for numbers in patients])
-    by_number = _shared(np.arange(len(thumbs)), patients)
+    # Equal as stored, they could not be told apart when versions are compared.
+    stored = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    names = [(*numbers, own) for numbers, own in zip(patients, stored, strict=True)]
+    by_number = _shared(np.arange(len(thumbs)), names)
     return in_order(join_alike(perceptual_hashes(thumbs), by_number, max_bits=MAX_BITS))
 
 

@@ -40,7 +40,7 @@ def folders(tmp_path, dicom):
 
 def test_patients_are_the_unit_from_the_folder_to_the_audit(world, folders, until, tmp_path):
     train, test = folders
-    words = ["ingest", str(world.site.root), str(train), "--test", str(test)]
+    words = ["ingest", str(world.site.root), str(train), "--test", str(test), "--unit", "patient"]
     said = CliRunner().invoke(site_cli.app, words)
     assert said.exception is None, said.exception
     assert "in 8 privacy units (patient)" in said.output

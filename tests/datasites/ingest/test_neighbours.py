@@ -21,6 +21,7 @@ from PIL import Image
 
 from datasites.ingest import EmptyDatasetError, UnitRule, ingest, ingest_both
 from datasites.ingest.groups import links, perceptual_hashes
+from datasites.ingest.units import units_of
 
 CLASSES = ("glioma", "notumor")
 KEY = b"k" * 32
@@ -210,3 +211,15 @@ def _write_plane(path: Path, coefficients: np.ndarray) -> None:
     plane = 128 + 100 * plane / np.abs(plane).max()
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(plane.round().clip(0, 255).astype(np.uint8)).save(path)
+
+
+def test_groups_never_share_an_image_as_it_is_stored():
+    """Small stored images may be equal where pictures are not: comparing versions needs them one."""
+    thumbs = np.random.default_rng(3).integers(0, 256, (3, 64, 64), np.uint8)
+    stored = np.zeros((3, 16, 16), np.uint8)
+    stored[2] = 1
+    none = [()] * 3
+    assert units_of(stored, thumbs, "abc", none, kind="near-duplicate group").tolist() == [0, 0, 1]
+    apart = np.arange(3 * 256, dtype=np.int64).astype(np.uint8).reshape(3, 16, 16)
+    apart[:, 0, 0] = [0, 1, 2]
+    assert units_of(apart, thumbs, "abc", none, kind="near-duplicate group").tolist() == [0, 1, 2]
