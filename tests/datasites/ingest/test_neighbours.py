@@ -214,7 +214,7 @@ def _write_plane(path: Path, coefficients: np.ndarray) -> None:
 
 
 def test_groups_never_share_an_image_as_it_is_stored():
-    """Small stored images may be equal where pictures are not: comparing versions needs them one."""
+    """Small stored images may be equal where pictures are not; to compare versions they are one."""
     thumbs = np.random.default_rng(3).integers(0, 256, (3, 64, 64), np.uint8)
     stored = np.zeros((3, 16, 16), np.uint8)
     stored[2] = 1
