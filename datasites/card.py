@@ -64,18 +64,24 @@ class SideCounts:
         return float(np.linalg.norm(moved)) ** -1.0
 
     def with_histogram(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What units add to all counts, scaled to a row of at most 1 in L2 norm.
+        """Rows that add up to all counts, scaled so that one unit moves the sums by at most 1.
+
+        On the grid each 1 of a count is the same whole number of steps, rounded toward zero, so
+        what one unit moves there is no more than it is here, whichever rows it is in.
 
         Args:
-            weights: what each adds to the histogram, [n_units, C].
+            weights: what each unit adds to the histogram, [n_units, C].
 
         Returns:
-            [n_units, C + counts]. Which rows a count's units are given is no matter for the sums.
+            [rows, C + counts], each row of at most 1 in L2 norm. Rows are as many as units, or as
+            the largest count: a former version may have had more units than there are now.
         """
-        beside = np.zeros((len(weights), len(self.given)))
-        for column, count in enumerate(self.given):
-            beside[:count, column] = 1.0
-        return np.hstack([weights, beside]) * self._scales(weights.shape[1])
+        rows = max(len(weights), *self.given, 0)
+        scaled = np.zeros((rows, weights.shape[1] + len(self.given)))
+        scaled[: len(weights), : weights.shape[1]] = weights
+        for column, count in enumerate(self.given, start=weights.shape[1]):
+            scaled[:count, column] = 1.0
+        return scaled * self._scales(weights.shape[1])
 
     def split(self, noised: NDArray[np.float64]) -> tuple[NDArray[np.float64], NoisedSides]:
         """The noised histogram and the other counts, from the noised scaled counts."""

@@ -26,6 +26,7 @@ from datasites.settings import make_settings, write_settings
 from datasites.site import Site
 from models import draw_phantoms
 from privacy import RELATION, os_rng, per_unit
+from privacy.grid import Grid
 
 CLASSES = ("glioma", "notumor")
 assert decisions.app is budget.app is site_cli.app
@@ -131,10 +132,17 @@ def test_what_one_unit_moves_at_most_is_one_in_the_release(straddling, changes):
         straddling=None if straddling is None else straddling - 1,
         changes=None if made is None else Changes(gone=8, came=8, regrouped=regrouped),
     )
-    one = full.with_histogram(np.array([1.0, 0.0]))
-    assert np.linalg.norm(one - less.with_histogram(np.zeros(2))) == pytest.approx(1.0)
-    histogram, sides = full.split(full.with_histogram(np.array([3.0, 4.0])))
-    np.testing.assert_allclose(histogram, [3.0, 4.0])
+    # Fewer units than are gone: the former version was larger.
+    rows = full.with_histogram(np.array([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]]))
+    fewer = less.with_histogram(np.array([[0.0, 1.0], [0.25, 0.75]]))
+    assert np.linalg.norm(rows.sum(axis=0) - fewer.sum(axis=0)) == pytest.approx(1.0)
+    assert np.linalg.norm(rows, axis=1).max() <= 1.0 + 1e-12
+    # As whole numbers of the grid, which is what the noise covers, no more than its bound.
+    grid = Grid(noise_multiplier=full.noise_multiplier, sensitivity=1.0)
+    moved = grid.total(rows) - grid.total(fewer)
+    assert sum(int(step) ** 2 for step in moved) <= grid.bound
+    histogram, sides = full.split(rows.sum(axis=0))
+    np.testing.assert_allclose(histogram, [1.25, 1.75])
     wanted = (straddling, None, None, None)
     if made is not None:
         wanted = (straddling, made.gone, made.came, made.regrouped)
