@@ -2,8 +2,10 @@
 
 Order: read and check everything; charge the card's noised counts to the budget (reserve, commit);
 write the shards and the card. A second ingest of the same images changes nothing and costs
-nothing. New images give a new data set version: approvals for the old one no longer hold. So does
-another unit of privacy; it never becomes weaker unless the owner asks for that unit by name.
+nothing. New images give a new data set version: approvals for the old one no longer hold, and the
+card tells with noise how many units came, went and were regrouped; the exact numbers are for the
+owner. So does another unit of privacy. The first ingest fixes the kind of unit for the site: later
+files cannot change it, only the owner can, by name or by saying where patients' numbers are.
 
 Test cases are compared with the training images they are ingested with, so new training images need
 the test folder again; test cases that changed alone are counted on a new card.
@@ -11,9 +13,11 @@ the test folder again; test cases that changed alone are counted on a new card.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -22,15 +26,19 @@ import numpy as np
 from datasites.card import NOISE_MULTIPLIER, DataCard, SideCounts, UnitKind
 from datasites.features import drop_features
 from datasites.ingest import (
-    UNIT_KINDS,
+    Changes,
     IngestError,
     IngestReport,
     IngestResult,
     Shard,
+    ShardError,
     UnitRule,
     UnitRuleError,
+    compare_versions,
     ingest,
     ingest_both,
+    load_shard,
+    published_version,
     save_shard,
     shard_version,
 )
@@ -57,6 +65,7 @@ from privacy import (
 MOCK_PER_CLASS = 12
 CARD_REQUEST = "data-card"
 NOTHING_BESIDE = SideCounts()
+_DECISIONS = b"dura.persons-table/1\0"
 _KINDS = {"auto": "", "patient": "patient", "group": "near-duplicate group", "image": "image"}
 """How settings and the command line call the units."""
 
@@ -78,12 +87,14 @@ class Intake:
         train: report on the training images. test: on the test images, None without any.
         card: the data card that will be published.
         changed: False when the shard was there already.
+        against: what differs from the former version, exactly; None without one.
     """
 
     train: IngestReport
     test: IngestReport | None
     card: DataCard
     changed: bool
+    against: Changes | None = None
 
 
 def take_in(
@@ -99,12 +110,13 @@ def take_in(
         rule: what a unit of privacy is; None for what the site's settings say.
 
     Raises:
-        IngestError: a folder holds nothing usable, the test cases are missing, or the unit would
-            become weaker although nobody asked for that.
+        IngestError: a folder holds nothing usable, the test cases are missing, or nothing says what
+            the unit is.
         BudgetExceededError: not even the card's counts fit the budget; nothing was changed.
     """
     settings = site.settings
-    rule = rule or rule_from(settings)
+    asked = rule or rule_from(settings)
+    rule = _as_before(site, asked)
     how = _How(
         classes=settings.classes,
         image_size=settings.image_size,
@@ -115,20 +127,20 @@ def take_in(
     held_out = read[1] if test is not None else None
     changed = _changed(site, read)
     if changed:
-        _must_not_weaken(site, read[0].shard, rule)
         _must_hold_test(site, read)
+    against = _against(site, read[0].shard) if changed else None
     (site.root / "private").mkdir(exist_ok=True, mode=0o700)
     if changed:
-        card = _charge_card(site, read[0].shard, actor=actor, beside=_beside(read))
+        card = _charge_card(site, read[0].shard, actor=actor, beside=_beside(read, against))
         drop_features(site)
     save_shard(read[0].shard, site.shard(TRAIN), replace=True)
     if held_out is not None:
         save_shard(held_out.shard, site.shard(TEST), replace=True)
     if changed:
-        _log(site, read, actor, rule)
+        _log(site, read, actor, asked)
         write_file(site.root / "card.json", card.model_dump_json(indent=2).encode())
     report = held_out.report if held_out is not None else None
-    return Intake(read[0].report, report, site.card(), changed)
+    return Intake(read[0].report, report, site.card(), changed, against)
 
 
 def rule_from(
@@ -137,6 +149,7 @@ def rule_from(
     unit: str | None = None,
     pattern: str | None = None,
     csv: Path | None = None,
+    persons: Path | None = None,
 ) -> UnitRule:
     """What a unit is by a site's settings, or by what is given instead of one of them.
 
@@ -147,10 +160,12 @@ def rule_from(
     if name not in _KINDS:
         raise UnitRuleError(f"{name!r} is no unit; choose one of {', '.join(_KINDS)}")
     table = csv or (Path(settings.patient_csv) if settings.patient_csv else None)
+    decided = persons or (Path(settings.persons_csv) if settings.persons_csv else None)
     return UnitRule(
         kind=_KINDS[name],
         patient_pattern=settings.patient_pattern if pattern is None else pattern,
         patient_csv=table,
+        persons_csv=decided,
     )
 
 
@@ -171,21 +186,40 @@ def publish_mock(site: Site, link: OwnerLink) -> None:
 
 def _changed(site: Site, read: list[IngestResult]) -> bool:
     """Whether anything differs from what is stored; a test folder that is not given does not."""
-    if not site.has_data or site.card().dataset_version != read[0].shard.version:
+    if not site.has_data or site.card().dataset_version != _published(site, read[0].shard):
         return True
     return any(one.shard.version != shard_version(site.shard(TEST)) for one in read[1:])
 
 
-def _must_not_weaken(site: Site, shard: Shard, rule: UnitRule) -> None:
-    if rule.kind or not site.has_data:
-        return
-    before, now = site.card().unit, shard.unit_kind
-    if UNIT_KINDS.index(now) > UNIT_KINDS.index(before):
-        raise UnitRuleError(
-            f"units here are of the kind {before}, and with these images they would be of the kind "
-            f"{now} only: say where the patients' numbers are (--patient-csv, --patient-pattern), "
-            f"or ask for the weaker unit by name (--unit group); nothing was changed"
-        )
+def _published(site: Site, shard: Shard) -> str:
+    """The version under which the world knows a shard of this site."""
+    return published_version(shard.version, key=site.dataset_key)
+
+
+def _as_before(site: Site, rule: UnitRule) -> UnitRule:
+    """The rule with the kind of unit that the site has, where the owner says nothing about it."""
+    if rule.is_said or not site.has_data:
+        return rule
+    return replace(rule, kind=site.card().unit)
+
+
+def _against(site: Site, now: Shard) -> Changes | None:
+    """What differs from the former version; None where there is none that can be read."""
+    try:
+        return compare_versions(load_shard(site.shard(TRAIN)), now)
+    except ShardError:
+        return None
+
+
+def _decisions(site: Site, table: Path | None) -> str:
+    """A keyed mark of the owner's table of decisions, by which it can be shown later which it was.
+
+    Empty without one.
+    """
+    if table is None:
+        return ""
+    data = table.read_bytes()
+    return hmac.new(site.dataset_key, _DECISIONS + data, hashlib.sha256).hexdigest()
 
 
 def _must_hold_test(site: Site, read: list[IngestResult]) -> None:
@@ -196,11 +230,11 @@ def _must_hold_test(site: Site, read: list[IngestResult]) -> None:
         )
 
 
-def _beside(read: list[IngestResult]) -> SideCounts:
+def _beside(read: list[IngestResult], against: Changes | None) -> SideCounts:
     """What is counted beside the histogram; whether, depends on the owner's choices alone."""
     return SideCounts(
-        joined=read[0].report.joined_units if read[0].shard.unit_kind == UNIT_KINDS[0] else None,
         straddling=read[1].report.straddling_units if len(read) > 1 else None,
+        changes=against,
     )
 
 
@@ -208,13 +242,14 @@ def _charge_card(
     site: Site, shard: Shard, *, actor: str, beside: SideCounts = NOTHING_BESIDE
 ) -> DataCard:
     event = counts_event(noise_multiplier=beside.noise_multiplier)
+    version = _published(site, shard)
     wanted = Reservation(
-        reservation=f"card-{shard.version[:16]}-{secrets.token_hex(4)}",
+        reservation=f"card-{secrets.token_hex(12)}",
         event=event,
         mechanisms=describe(event, clip_norm=UNIT_WEIGHT),
         researcher=site.settings.email,
         study=CARD_REQUEST,
-        dataset_version=shard.version,
+        dataset_version=version,
         code_sha256=runtime_sha256(),
         request=CARD_REQUEST,
     )
@@ -223,7 +258,7 @@ def _charge_card(
     weights = unit_weights(
         np.asarray(shard.labels), np.asarray(shard.units), n_classes=len(shard.classes)
     )
-    noised, joined, straddling = beside.split(
+    noised, sides = beside.split(
         noised_counts(
             beside.with_histogram(weights),
             noise_multiplier=beside.noise_multiplier,
@@ -244,7 +279,7 @@ def _charge_card(
         site=settings.name,
         email=settings.email,
         public_key=site.key.public_hex,
-        dataset_version=shard.version,
+        dataset_version=version,
         classes=shard.classes,
         image_size=settings.image_size,
         unit=cast("UnitKind", shard.unit_kind),
@@ -252,12 +287,16 @@ def _charge_card(
         units_per_class=tuple(float(count) for count in shown_counts(noised)),
         noise_multiplier=NOISE_MULTIPLIER,
         mock="mock-mri",
-        joined_units=joined,
-        straddling_units=straddling,
+        straddling_units=sides.straddling,
+        gone_units=sides.gone,
+        new_units=sides.came,
+        regrouped_units=sides.regrouped,
     )
 
 
-def _log(site: Site, read: list[IngestResult], actor: str, rule: UnitRule) -> None:
+def _log(site: Site, read: list[IngestResult], actor: str, asked: UnitRule) -> None:
+    """What was taken in, by the owner's choices and keyed names: nothing that is counted."""
+    decided = _decisions(site, asked.persons_csv)
     for name, result in zip((TRAIN, TEST), read, strict=False):
         site.log(
             EntryKind.DATASET_INGESTED,
@@ -265,9 +304,10 @@ def _log(site: Site, read: list[IngestResult], actor: str, rule: UnitRule) -> No
             action="ingest",
             resource=name,
             detail={
-                "dataset_version": result.shard.version,
+                "dataset_version": _published(site, result.shard),
                 "unit": result.shard.unit_kind,
-                "unit_asked_by_name": bool(rule.kind),
+                "unit_asked_by_name": bool(asked.kind),
+                "persons_table": decided,
                 "relation": ADD_OR_REMOVE_ONE,
             },
         )

@@ -136,6 +136,7 @@ def _run(
         plan=bundle.plan,
         task=task,
         dataset_version=dataset_version,
+        shard_sha256=dataset_version,
         published_units=float(PER_CLASS * len(bundle.plan.classes)),
         hospital="rehearsal",
         pseudonym_key="00",

@@ -41,11 +41,13 @@ class SiteSettings(BaseModel):
         job_timeout_s: seconds a job may take.
         job_memory_gib: address space a job may use.
         unit: unit of privacy, where the owner asks for it by name: `patient`, `group` (of near-
-            duplicates) or `image`; `auto` is the patient where patients' numbers are known, else
-            the near-duplicate group.
+            duplicates) or `image`; `auto` is the patient where a pattern or a table says whose an
+            image is, else what the first ingest found, see `docs/units.md`.
         patient_pattern: regular expression that finds the patient's number in a file's name, as its
             group `patient`; empty for none.
         patient_csv: table with the columns `file` and `patient`; empty for none.
+        persons_csv: table of the owner's decisions on patients' numbers, with the columns
+            `patient`, `other` and `decision`; empty for none.
         report_model: folder or Hub id of a LLaMa that replaces the shipped one; empty for that one.
         report_dtype: number type of its weights; `auto` is float32 on a CPU, else the file's own.
         report_device: where it runs: `cpu`, `cuda` (the first GPU) or `cuda:N`. Only a job that
@@ -76,6 +78,7 @@ class SiteSettings(BaseModel):
     unit: UnitName = "auto"
     patient_pattern: str = ""
     patient_csv: str = ""
+    persons_csv: str = ""
     report_model: str = ""
     report_dtype: ReportDtype = "auto"
     report_device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,3})?)$")] = "cpu"

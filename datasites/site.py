@@ -2,8 +2,8 @@
 
     SITE/                     mode 700, the owner's only
       site.toml               settings
-      keys/                   signing.key, patient.key, syft_keys.json, SYFT_peers.json, seen/,
-                              quarantine/
+      keys/                   signing.key, patient.key, dataset.key, syft_keys.json,
+                              SYFT_peers.json, seen/, quarantine/
       ledger.jsonl            the privacy ledger
       private/train, test     shards (arrays), never below the SyftBox
       private/synthetic/PLAN  DP-synthetic images of a plan's generator
@@ -64,6 +64,14 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
     write_file(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
+def _is_old(card: bytes) -> bool:
+    try:
+        value = json.loads(card)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.get("version") == 1
+
+
 @dataclass(frozen=True)
 class Site:
     """An opened site; see the module's docstring for what lies where."""
@@ -96,7 +104,7 @@ class Site:
         (root / "keys").mkdir(mode=0o700)
         create_key(root / "keys" / "signing.key")
         site = cls(root.absolute(), settings)
-        _ = site.patient_key
+        _ = site.patient_key, site.dataset_key
         moment = stamp(now_utc())
         ledger = Ledger.create(site.ledger_path, site.key, time=moment, actor=actor)
         ledger.append(set_budget(budget, actor=actor, reason="site created", time=moment))
@@ -161,6 +169,11 @@ class Site:
             raise SettingsError(
                 f"{self.settings.name} has no data yet; run `dura site ingest {self.root} FOLDER`"
             ) from error
+        if _is_old(data):
+            raise SettingsError(
+                "the data card here is of an earlier release, which named data by a hash without a "
+                f"key: remove {self.root / 'card.json'} and run `dura site ingest` again"
+            )
         return parse_model(DataCard, data, what="data card")
 
     @cached_property
@@ -174,7 +187,27 @@ class Site:
     @cached_property
     def patient_key(self) -> bytes:
         """Key of patients' pseudonyms at ingest: it never leaves `keys`, and no job gets it."""
-        path = self.keys / "patient.key"
+        return self._secret("patient.key")
+
+    @cached_property
+    def dataset_key(self) -> bytes:
+        """Key of published data set versions: it never leaves `keys`, and no job gets it.
+
+        Where it is lost the shard has another published version: nothing runs on it before the
+        images are ingested again and plans are approved for that version.
+        """
+        return self._secret("dataset.key")
+
+    def published_version(self, name: str = TRAIN) -> str:
+        """The version under which the world knows a shard that lies here; empty without one."""
+        from datasites.ingest import published_version, shard_version
+
+        private = shard_version(self.shard(name))
+        return published_version(private, key=self.dataset_key) if private is not None else ""
+
+    def _secret(self, name: str) -> bytes:
+        """A key of 32 bytes in `keys`, made where it is missing, for this account only (0600)."""
+        path = self.keys / name
         if not path.exists():
             write_file(path, secrets.token_hex(32).encode())
         return bytes.fromhex(path.read_text())

@@ -26,8 +26,9 @@ NOT_PROMISED = (
     "A green empirical audit says that these attacks, on this run, found nothing above the claim. "
     "It proves nothing about other attacks, and one on phantoms says nothing about a hospital's "
     "computer.",
-    "Where the unit is a near-duplicate group, a patient with several unlike images is several "
-    "units, and their epsilons add up.",
+    "Where the unit is a near-duplicate group the figure is not one for a person: one person may "
+    "be in several groups, change one that is there without them, or join two into one. The "
+    "figures for two and three groups say what holds then; nothing bounds how many it can be.",
 )
 
 

@@ -38,8 +38,8 @@ from orchestrator.receipts import read_receipt
 from privacy import ACCOUNTANT, RELATION, read_file
 
 DISJOINT = (
-    "Each hospital's epsilon is for its own patients. They are not added up, which is right only "
-    "if no patient is in the data of two hospitals; for one who is, the epsilons add up."
+    "Each hospital's epsilon is for its own units. They are not added up, which is right only if "
+    "nobody is in the data of two hospitals; for one who is, they compose."
 )
 _UNITS_UNKNOWN = 1000.0
 

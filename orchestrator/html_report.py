@@ -51,8 +51,11 @@ STANDARD_LIMITS = (
     "epsilon 1 one unit changes the probability of any outcome at most by a factor of about 2.7, "
     "at epsilon 8 by one of about 3000 (apart from delta).",
     "The guarantee is for one privacy unit at one hospital. Where a unit is a near-duplicate "
-    "group, a patient with several unlike images is several units, and their epsilons add up. "
-    "The same holds for a patient who was treated at more than one hospital.",
+    "group it is not one for a person: one person may be in several groups, change one that is "
+    "there without them, or join two into one. The figures for two and three groups say what "
+    "holds then; nothing bounds how many it can be.",
+    "Units of two hospitals are taken for different people's. Whoever was treated at more than one "
+    "hospital is not covered by the figure of either alone.",
     "Released reports and logs left by a person's decision. The epsilon above is for the training "
     "and for metrics that were noised; it says nothing about the text of a released report.",
     "A verified ledger shows that no recorded spend was changed, removed or reordered later. It "

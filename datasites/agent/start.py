@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.errors import Reason, RefusedError
-from datasites.ingest import shard_version
+from datasites.ingest import published_version, shard_version
 from datasites.modelcheck import encoder_problem
 from datasites.plans import (
     APPROVED,
@@ -154,7 +154,17 @@ class Starter:
     def _dataset_version(self) -> str:
         """Of the shard, where shard and card agree; nothing while an ingest is between the two."""
         version = self._site.card().dataset_version
-        return version if shard_version(self._site.shard(TRAIN)) == version else ""
+        return version if self._site.published_version() == version else ""
+
+    def _approved_shard(self, version: str) -> str:
+        """The private hash of the shard here if it is `version`; nothing, which fits none, if not.
+
+        A shard that was put in its place since the job was checked is not what the job may see.
+        """
+        found = shard_version(self._site.shard(TRAIN))
+        if found is None or published_version(found, key=self._site.dataset_key) != version:
+            return ""
+        return found
 
     def _asked(self, request: Request) -> tuple[Task, Bundle, Approval | None]:
         task = parse_task((self._book.inputs(request.id) / TASK_FILE).read_bytes())
@@ -201,8 +211,8 @@ class Starter:
         return Job(
             plan=ready.bundle.plan,
             task=ready.task,
-            # The approved one: a shard that is put in its place now is not what the job may see.
             dataset_version=ready.approval.dataset_version,
+            shard_sha256=self._approved_shard(ready.approval.dataset_version),
             published_units=card.units,
             hospital=self._site.settings.name,
             pseudonym_key=self._site.pseudonym_key,

@@ -107,7 +107,7 @@ def copies(
         say("accepted: jobs of this plan may train on them" if accept else "discarded, and removed")
         return
     found = check_copies(opened, plan)
-    say("computed from patients without noise: for your eyes, must not leave this hospital")
+    say("computed from private images without noise: for your eyes, must not leave this hospital")
     near, among = found.nearest, found.reference
     say(f"synthetic to nearest real image: least {near.min():.4f}, median {_median(near):.4f}")
     say(f"real to nearest of another unit: least {among.min():.4f}, median {_median(among):.4f}")

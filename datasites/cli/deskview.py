@@ -30,7 +30,7 @@ _TITLES = {
     ItemKind.WEIGHTS: "model weights",
     ItemKind.GENERATOR: "generator, adapted here with DP; the study's other hospitals draw from it",
     ItemKind.EVALUATION: "noised counts of this hospital's test cases",
-    ItemKind.CASE_REPORT: "case report (one patient)",
+    ItemKind.CASE_REPORT: "case report (one person)",
     ItemKind.HOSPITAL_REPORT: "cohort report (this hospital's test cases)",
     ItemKind.GLOBAL_REPORT: "cohort report (the researcher's own evaluation)",
 }
@@ -137,7 +137,7 @@ def cost_text(item: Item, *, disclosed: int = 0) -> str:
     if item.kind is ItemKind.GLOBAL_REPORT:
         return "no privacy of this hospital: its figures are the researcher's own"
     return (
-        "NON-PRIVATE DISCLOSURE: says something about one patient without noise; epsilon of that "
+        "NON-PRIVATE DISCLOSURE: says something about one person without noise; epsilon of that "
         f"unit becomes infinite, for good ({disclosed} unit(s) disclosed so far)"
     )
 

@@ -77,6 +77,10 @@ def ingest(
     patient_csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table with the columns file and patient.")
     ] = None,
+    persons_csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Table with the columns patient, other and decision."),
+    ] = None,
     unit: Annotated[
         str | None,
         typer.Option(help="auto, patient, group (of near-duplicates) or image, by name only."),
@@ -89,7 +93,13 @@ def ingest(
     from privacy import per_unit
 
     opened = Site.open(site)
-    rule = rule_from(opened.settings, unit=unit, pattern=patient_pattern, csv=patient_csv)
+    rule = rule_from(
+        opened.settings,
+        unit=unit,
+        pattern=patient_pattern,
+        csv=patient_csv,
+        persons=persons_csv,
+    )
     intake = take_in(opened, folder, test, actor=getpass.getuser(), rule=rule)
     say(intake.train.to_text())
     if intake.test is not None:
@@ -97,13 +107,17 @@ def ingest(
     publish_mock(opened, open_link(opened))
     card = intake.card
     say(f"data set {card.dataset_version[:12]}: about {card.units:.0f} units ({card.unit}), noised")
-    for count, what in (
-        (card.joined_units, "hold several patients' numbers"),
-        (card.straddling_units, "had images in both folders"),
+    for count, what, noise in (
+        (card.straddling_units, "had images in both folders", card.side_noise),
+        (card.new_units, "are new or changed", card.change_noise),
+        (card.gone_units, "of the former version are gone or changed", card.change_noise),
+        (card.regrouped_units, "were joined or fell apart", card.regrouped_noise),
     ):
         if count is not None:
-            say(f"  about {count:.0f} of them {what}, noised by {card.side_noise:g}")
-    say(f"every epsilon of this data is {per_unit(card.unit)}")
+            say(f"  about {count:.0f} {what}, noised by {noise:g}")
+    say(f"every epsilon of this data is {per_unit(card.unit)}: {card.unit_meaning}")
+    if intake.against is not None:
+        say(f"exactly, for your eyes: {intake.against.to_text()}")
     if not intake.changed:
         say("the same images were here already: nothing changed, nothing was spent")
 

@@ -113,7 +113,7 @@ def _must_be_true(item: Item, assessment: Assessment | None) -> None:
         raise ReleaseRefusedError(
             Obstacle.NOT_NOISED,
             f"{item.id} cannot leave: figures about all cases of this hospital without noise "
-            "would end the guarantee of every patient in it; withhold it",
+            "would end the guarantee of every unit in it; withhold it",
         )
 
 

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datasites.ingest.changes import Changes as Changes
+    from datasites.ingest.changes import compare_versions as compare_versions
     from datasites.ingest.classes import DEFAULT_CLASSES as DEFAULT_CLASSES
     from datasites.ingest.classes import ClassNames as ClassNames
     from datasites.ingest.errors import ClassListError as ClassListError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from datasites.ingest.shard import UNIT_KINDS as UNIT_KINDS
     from datasites.ingest.shard import Shard as Shard
     from datasites.ingest.shard import make_shard as make_shard
+    from datasites.ingest.shard import published_version as published_version
     from datasites.ingest.shardstore import load_shard as load_shard
     from datasites.ingest.shardstore import save_shard as save_shard
     from datasites.ingest.shardstore import shard_version as shard_version
@@ -44,10 +47,12 @@ if TYPE_CHECKING:
     from datasites.ingest.split import plan_split as plan_split
     from datasites.ingest.splitter import SplitReport as SplitReport
     from datasites.ingest.splitter import split_dataset as split_dataset
+    from datasites.ingest.unitwords import unit_meaning as unit_meaning
 
 __all__ = [
     "DEFAULT_CLASSES",
     "UNIT_KINDS",
+    "Changes",
     "ClassListError",
     "ClassNames",
     "ClientFolders",
@@ -69,19 +74,23 @@ __all__ = [
     "SplitSettings",
     "UnitRule",
     "UnitRuleError",
+    "compare_versions",
     "find_client_folders",
     "ingest",
     "ingest_both",
     "load_shard",
     "make_shard",
     "plan_split",
+    "published_version",
     "read_grey",
     "save_shard",
     "shard_version",
     "split_dataset",
+    "unit_meaning",
 ]
 
 _HOME = {
+    "Changes": "changes",
     "ClassListError": "errors",
     "ClassNames": "classes",
     "ClientFolders": "scan",
@@ -105,16 +114,19 @@ _HOME = {
     "UNIT_KINDS": "shard",
     "UnitRule": "patients",
     "UnitRuleError": "errors",
+    "compare_versions": "changes",
     "find_client_folders": "scan",
     "ingest": "ingester",
     "ingest_both": "ingester",
     "load_shard": "shardstore",
     "make_shard": "shard",
     "plan_split": "split",
+    "published_version": "shard",
     "read_grey": "pixels",
     "save_shard": "shardstore",
     "shard_version": "shardstore",
     "split_dataset": "splitter",
+    "unit_meaning": "unitwords",
 }
 """Module of each public name: loaded when first asked for, so that importing this is quick."""
 

@@ -39,6 +39,8 @@ class RefusalReason(StrEnum):
     MULTI_FRAME = "multi_frame"
     BURNED_IN = "burned_in"
     NO_PATIENT = "no_patient"
+    TWO_PATIENTS = "two_patients"
+    OWNERS_DECISION = "owners_decision"
     CONFLICTING_LABEL = "conflicting_label"
     STRADDLES = "straddles"
 

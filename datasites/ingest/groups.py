@@ -28,9 +28,10 @@ Up to 40 nearly every linked pair is one slice, or neighbouring slices of one pa
 groups are one slice in many guises. The symmetries matter: without them 40 bits link only 4,619
 pairs into 3,390 groups, since most copies in that set are mirrored or overturned. Above 40 the
 links between classes double with every step and groups begin to chain. At 40 two groups (of 41 and
-33 images, smooth slices near the top of the head) already chain several patients: that errs to the
-safe side, as a larger unit is better protected. The other error remains: slices of one patient that
-look different are different units. Patient numbers, where they exist, are better.
+33 images, smooth slices near the top of the head) already chain several people. A person who is a
+part of a group changes it, which is a replacement and not an arrival, and one whose images bridge
+groups makes one of them: both cost more than one unit. And slices of one person that look different
+are different units. Patient numbers, where they exist, are better (docs/units.md).
 
 Everything here is a pure function of its arguments. Time is quadratic in the number of images
 (about 2 s for 5,500 on one core), memory linear.

@@ -1,11 +1,17 @@
 """From a data folder to a shard, and a report of what became of every file.
 
-In this order: list the folder, decode each image, refuse images whose patient must be known and is
-not, refuse equal pixels under two classes, group images into privacy units
-(`datasites.ingest.units`), drop equal pixels within a class, leave out of a test folder what has
-its unit in training, name the result by its hash. A bad image is a line in the report, never an
+In this order: list the folder, decode each image, leave out images whose patient must be known and
+is not, group images into privacy units (`datasites.ingest.units`), and then within each unit alone:
+leave out equal pixels under two classes, drop further equal pixels, leave out of a test folder what
+has its unit in training. Name the result by its hash. A bad image is a line in the report, never an
 error; an error is raised only if nothing usable is left or the folder or a setting is wrong.
 Nothing is written here.
+
+What the privacy proof needs of this module: take away the files of one unit, and the rows of every
+other unit stay as they are, each image with its pixels and its label, in the same order. Where the
+unit is the patient that is so for all files of one person. So every rule looks at one file, at the
+owner's settings, or at one unit. What looks further (images that resemble another patient's, a
+patient with most of the images) is said to the owner and changes nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +24,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasites.ingest.classes import DEFAULT_CLASSES, ClassNames
+from datasites.ingest.doubts import Doubts, across, doubts
 from datasites.ingest.errors import EmptyDatasetError, RefusalReason
-from datasites.ingest.groups import ExactDuplicates, exact_duplicates
+from datasites.ingest.groups import ExactDuplicates, exact_duplicates, in_order
 from datasites.ingest.patients import Pseudonyms, UnitRule, pseudonyms
+from datasites.ingest.persons import Persons, read_persons
 from datasites.ingest.pixels import WORKERS
-from datasites.ingest.reading import Reading, conflict_refusals, read_folder, without
-from datasites.ingest.report import ClassCount, Duplicate, IngestReport, UnitSize
+from datasites.ingest.reading import (
+    INGEST_RULES,
+    Reading,
+    conflict_refusals,
+    read_folder,
+    without,
+)
+from datasites.ingest.report import ClassCount, Duplicate, IngestReport, LookAlike, UnitSize
 from datasites.ingest.scan import Refusal
-from datasites.ingest.shard import PATIENT, Shard, make_shard
-from datasites.ingest.units import Straddling, Units, straddling, units_of
+from datasites.ingest.shard import IMAGE, PATIENT, Shard, make_shard
+from datasites.ingest.units import UNIT_RULES, Straddling, straddling, units_of
 from datasites.ingest.unitwords import unit_notes
 
 AS_FOUND = UnitRule()
-"""Patients where DICOM files are, near-duplicate groups elsewhere."""
+"""Patients where all files are DICOM, near-duplicate groups where none is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +63,41 @@ class _Images:
         folder: where it lies.
         reading: everything that could be read, and whose patient is known where that is needed.
         patients: pseudonyms of each image's patient.
-        same: equal pixels among them.
-        good: indices of what has one class, copies included, ascending.
     """
 
     folder: Path
     reading: Reading
     patients: tuple[Pseudonyms, ...]
-    same: ExactDuplicates
-    good: NDArray[np.int64]
 
-    @property
-    def kept(self) -> NDArray[np.int64]:
-        """Which of the good ones are no copies; indices into those."""
-        return np.searchsorted(self.good, np.array(self.same.kept))
+
+@dataclass(frozen=True, eq=False)
+class _Grouped:
+    """A folder's images with their units, and what of them is kept.
+
+    Attributes:
+        images: of the folder.
+        kind: what a unit is.
+        units: int64 [N], of each image that was read; numbered over both folders.
+        same: equal pixels within one unit.
+        kept: int64, indices of what is no copy and has one class, ascending.
+    """
+
+    images: _Images
+    kind: str
+    units: NDArray[np.int64]
+    same: ExactDuplicates
+    kept: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is in doubt, by file, and how many pairs of units are merely alike."""
+
+    named: tuple[LookAlike, ...] = ()
+    alike: int = 0
+
+
+NOTHING_FOUND = _Found()
 
 
 def ingest(
@@ -86,16 +121,18 @@ def ingest(
 
     Raises:
         ClassListError: the class list contradicts itself.
-        UnitRuleError: the table of patients cannot be used.
+        UnitRuleError: a table of the owner's cannot be used, or nothing says what a unit is.
         FolderError: the folder is missing or holds no class folder.
         EmptyDatasetError: no image can be used.
         IngestError: the image size is out of range.
     """
     classnames = ClassNames(tuple(classes))
     reading = read_folder(folder, classnames, image_size=image_size, workers=workers)
-    kind = rule.chosen(any_dicom=bool(reading.dicom.any()))
+    kind = _kind(rule, reading)
     images = _usable(folder, reading, rule, kind=kind, key=key)
-    return _result(images, _units(kind, images), classnames)
+    (units,) = _units(kind, images)
+    grouped = _grouped(images, kind, units)
+    return _result(grouped, classnames, _doubts(rule, key, grouped))
 
 
 def ingest_both(
@@ -130,83 +167,155 @@ def ingest_both(
         read_folder(folder, classnames, image_size=image_size, workers=workers)
         for folder in (train, test)
     )
-    kind = rule.chosen(any_dicom=bool(first.dicom.any()))
-    here = _usable(train, first, rule, kind=kind, key=key)
-    there = _usable(test, second, rule, kind=kind, key=key)
-    units = _units(kind, here, there)
-    shared = straddling(units, train=len(here.good))
-    return (
-        _result(here, units.of(np.arange(len(here.good))), classnames),
-        _result(there, units.of(len(here.good) + np.arange(len(there.good))), classnames, shared),
+    kind = _kind(rule, first)
+    both = [
+        _usable(folder, reading, rule, kind=kind, key=key)
+        for folder, reading in ((train, first), (test, second))
+    ]
+    here, there = (
+        _grouped(images, kind, units)
+        for images, units in zip(both, _units(kind, *both), strict=True)
     )
+    shared = straddling(here.units[here.kept], there.units[there.kept])
+    found = _doubts(rule, key, here, there)
+    return _result(here, classnames), _result(there, classnames, found, shared)
+
+
+def _kind(rule: UnitRule, reading: Reading) -> str:
+    dicom = reading.dicom
+    return rule.chosen(any_dicom=bool(dicom.any()), any_picture=not bool(dicom.all()))
+
+
+def _persons(rule: UnitRule, key: bytes) -> Persons:
+    return Persons() if rule.persons_csv is None else read_persons(rule.persons_csv, key=key)
 
 
 def _usable(folder: Path, reading: Reading, rule: UnitRule, *, kind: str, key: bytes) -> _Images:
     patients = pseudonyms(reading.paths, reading.patients, rule, key=key)
-    if kind == PATIENT:
-        reading, patients = _identified(folder, reading, patients)
-    same = exact_duplicates(reading.digests, reading.labels.tolist())
+    if kind != PATIENT:
+        return _Images(folder, reading, patients)
+    decided = _persons(rule, key)
+    persons = tuple(decided.of(numbers) for numbers in patients)
+    refused = [
+        _refusal(path, numbers, decided, is_dicom=is_dicom)
+        for path, numbers, is_dicom in zip(
+            reading.paths, persons, reading.dicom.tolist(), strict=True
+        )
+    ]
+    if all(refused):
+        first = next(each for each in refused if each is not None)
+        raise EmptyDatasetError(
+            f"no image in {folder} has a patient's number that can be used: the first, "
+            f"{first.path}, {first.message}"
+        )
+    known = tuple(one for one, out in zip(persons, refused, strict=True) if out is None)
+    return _Images(folder, without(reading, refused), known)
+
+
+def _units(kind: str, *folders: _Images) -> list[NDArray[np.int64]]:
+    """The unit of each image of each folder, numbered over all of them."""
+    units = units_of(
+        np.concatenate([one.reading.images for one in folders]),
+        np.concatenate([one.reading.thumbs for one in folders]),
+        [digest for one in folders for digest in one.reading.digests],
+        [numbers for one in folders for numbers in one.patients],
+        kind=kind,
+    )
+    ends = np.cumsum([len(one.patients) for one in folders])
+    return np.split(units, ends[:-1])
+
+
+def _grouped(images: _Images, kind: str, units: NDArray[np.int64]) -> _Grouped:
+    """Copies and contradictions are looked for within each unit, never across."""
+    names = [
+        f"{unit} {digest}"
+        for unit, digest in zip(units.tolist(), images.reading.digests, strict=True)
+    ]
+    same = exact_duplicates(names, images.reading.labels.tolist())
     if not same.kept:
         raise EmptyDatasetError(
-            f"every image in {folder} lies in two class folders at once; sort them again"
+            f"every image in {images.folder} lies in two class folders at once; sort them again"
         )
-    good = np.array(sorted((*same.kept, *(copy for copy, _ in same.dropped))))
-    return _Images(folder, reading, patients, same, good)
+    return _Grouped(images, kind, units, same, np.array(same.kept))
 
 
-def _units(kind: str, *folders: _Images) -> Units:
-    """Units before copies are dropped: a copy may say that two numbers are one person."""
-    thumbs = np.concatenate([one.reading.thumbs[one.good] for one in folders])
-    patients = [one.patients[index] for one in folders for index in one.good.tolist()]
-    return units_of(thumbs, patients, kind=kind)
+def _doubts(rule: UnitRule, key: bytes, *folders: _Grouped) -> _Found:
+    """What the owner should look at; nothing follows from it here."""
+    kind, images = folders[0].kind, [folder.images for folder in folders]
+    thumbs = np.concatenate([one.reading.thumbs for one in images])
+    digests = [digest for one in images for digest in one.reading.digests]
+    units = np.concatenate([folder.units for folder in folders])
+    if kind == PATIENT:
+        numbers = [number for one in images for (number,) in one.patients]
+        unit = dict(zip(numbers, units.tolist(), strict=True))
+        two = [pair for pair in _persons(rule, key).two if unit.keys() >= set(pair)]
+        settled = frozenset((min(a, b), max(a, b)) for a, b in ((unit[x], unit[y]) for x, y in two))
+        found = doubts(thumbs, digests, units, settled=settled)
+    elif kind == IMAGE and len(folders) > 1:
+        found = across(thumbs, digests, units, train=len(folders[0].units))
+    else:
+        found = Doubts()
+    shown = [
+        path if len(images) == 1 else Path(one.folder.name) / path
+        for one in images
+        for path in one.reading.paths
+    ]
+    named = [LookAlike(shown[d.image], shown[d.other], d.same_pixels) for d in found.pairs]
+    return _Found(tuple(named), found.alike)
 
 
 def _result(
-    images: _Images, units: Units, classnames: ClassNames, shared: Straddling | None = None
+    grouped: _Grouped,
+    classnames: ClassNames,
+    found: _Found = NOTHING_FOUND,
+    shared: Straddling | None = None,
 ) -> IngestResult:
     """The shard of one folder without copies and without what its test images share.
 
     Args:
-        images: of the folder.
-        units: of its good images.
+        grouped: the folder's images.
         classnames: the class list.
-        shared: of a test folder, which of its good images are left out.
+        found: what is in doubt, for the report.
+        shared: of a test folder, which of its kept images are left out.
     """
-    stays = images.kept if shared is None else images.kept[~shared.images[images.kept]]
-    if not len(stays):
+    kept = grouped.kept if shared is None else grouped.kept[~shared.images]
+    reading = grouped.images.reading
+    if not len(kept):
         raise EmptyDatasetError(
-            f"every image in {images.folder} has its {units.kind} in training too; give test cases "
-            "of others"
+            f"every image in {grouped.images.folder} has its {grouped.kind} in training too; give "
+            "test cases of others"
         )
-    kept = images.good[stays]
-    rules = (images.reading.rules, units.rules)
     shard = make_shard(
-        images=images.reading.images[kept],
-        labels=images.reading.labels[kept],
-        units=units.of(stays).units,
+        images=reading.images[kept],
+        labels=reading.labels[kept],
+        units=in_order(grouped.units[kept]),
         classes=classnames.classes,
-        unit_kind=units.kind,
-        rules=";".join(part for part in rules if part),
+        unit_kind=grouped.kind,
+        rules=f"{INGEST_RULES};{UNIT_RULES[grouped.kind]}",
     )
-    return IngestResult(shard, _report(images, units, shard, shared))
+    return IngestResult(shard, _report(grouped, shard, found, shared))
 
 
-def _identified(
-    folder: Path, reading: Reading, patients: tuple[Pseudonyms, ...]
-) -> tuple[Reading, tuple[Pseudonyms, ...]]:
-    """Without the images whose patient nobody names: they could be anybody's."""
-    refused = [
-        None if numbers else Refusal(path, RefusalReason.NO_PATIENT, _no_patient(is_dicom))
-        for path, numbers, is_dicom in zip(
-            reading.paths, patients, reading.dicom.tolist(), strict=True
+def _refusal(
+    path: Path, persons: Pseudonyms, decided: Persons, *, is_dicom: bool
+) -> Refusal | None:
+    """Why an image cannot be in a patient's unit, by itself and the owner's word alone."""
+    if not persons:
+        return Refusal(path, RefusalReason.NO_PATIENT, _no_patient(is_dicom))
+    if decided.left_out & set(persons):
+        return Refusal(
+            path,
+            RefusalReason.OWNERS_DECISION,
+            "left out by the table of decisions (--persons-csv)",
         )
-    ]
-    if all(refused):
-        raise EmptyDatasetError(
-            f"no image in {folder} has a patient's number: the first, {reading.paths[0]}, "
-            f"{_no_patient(bool(reading.dicom[0]))}"
+    if len(persons) > 1:
+        return Refusal(
+            path,
+            RefusalReason.TWO_PATIENTS,
+            "has different patients' numbers in itself, its name or the table; correct one, or say "
+            "that they are one person's (--persons-csv)",
         )
-    return without(reading, refused), tuple(numbers for numbers in patients if numbers)
+    return None
 
 
 def _no_patient(is_dicom: bool) -> str:
@@ -221,12 +330,15 @@ def _no_patient(is_dicom: bool) -> str:
     )
 
 
-def _report(images: _Images, units: Units, shard: Shard, shared: Straddling | None) -> IngestReport:
-    paths, same = images.reading.paths, images.same
+def _report(
+    grouped: _Grouped, shard: Shard, found: _Found, shared: Straddling | None
+) -> IngestReport:
+    reading, same = grouped.images.reading, grouped.same
+    paths = reading.paths
     per_class = np.bincount(shard.labels, minlength=len(shard.classes)).tolist()
     sizes = np.bincount(np.bincount(shard.units)).tolist()
     accepted = tuple(ClassCount(*each) for each in zip(shard.classes, per_class, strict=True))
-    left_out = () if shared is None else _left_out(images, units.kind, shared)
+    left_out = () if shared is None else _left_out(grouped, shared)
     return IngestReport(
         version=shard.version,
         image_size=shard.image_size,
@@ -234,12 +346,12 @@ def _report(images: _Images, units: Units, shard: Shard, shared: Straddling | No
         accepted=accepted,
         unit_sizes=tuple(UnitSize(size, count) for size, count in enumerate(sizes) if count),
         mixed_units=_mixed_units(shard.labels, shard.units),
-        joined_units=units.joined,
-        alike_units=units.alike,
+        in_doubt=found.named,
+        alike_units=found.alike,
         straddling_images=len(left_out),
         straddling_units=None if shared is None else shared.units,
         duplicates=tuple(Duplicate(paths[a], paths[b]) for a, b in same.dropped),
-        refused=images.reading.refused + conflict_refusals(images.reading, same) + left_out,
+        refused=reading.refused + conflict_refusals(reading, same) + left_out,
         warnings=unit_notes(shard)
         + tuple(
             f"the class {each.class_name!r} has no usable image; a model trained here cannot "
@@ -250,15 +362,14 @@ def _report(images: _Images, units: Units, shard: Shard, shared: Straddling | No
     )
 
 
-def _left_out(images: _Images, kind: str, shared: Straddling) -> tuple[Refusal, ...]:
-    out = images.good[images.kept[shared.images[images.kept]]]
+def _left_out(grouped: _Grouped, shared: Straddling) -> tuple[Refusal, ...]:
     return tuple(
         Refusal(
-            images.reading.paths[index],
+            grouped.images.reading.paths[index],
             RefusalReason.STRADDLES,
-            f"its {kind} is in training, and stays there only",
+            f"its {grouped.kind} is in training, and stays there only",
         )
-        for index in out.tolist()
+        for index in grouped.kept[shared.images].tolist()
     )
 
 

@@ -2,8 +2,15 @@
 
 The owner says what one unit of privacy is and where the numbers are (`UnitRule`): in DICOM files
 themselves (PatientID), in the files' names (a regular expression with the group ``patient``), in a
-CSV table with the columns ``file`` and ``patient``. An image may have a number from each; they are
-taken for numbers of one patient, and the units of both are one.
+CSV table with the columns ``file`` and ``patient``. An image may have a number from each. Where the
+unit is the patient they must be one person's, by being equal or by the owner's word
+(`datasites.ingest.persons`). An image that has two persons' numbers would join two patients who are
+there whether or not it is, so it is left out.
+
+What the unit is, is the owner's word as well, or follows from it: a pattern or a table makes it the
+patient. Only where nothing at all was said do the files decide, and then only if they agree: a
+folder of DICOM files is taken by patients, one of pictures by near-duplicate groups, and a mixed
+one is refused until the owner says which, since a single file could tip it.
 
 Numbers that differ only in case, in width or composition of their characters, or in spaces, as
 they do between a scanner, a file's name and a spreadsheet, are the same number: two patients taken
@@ -28,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasites.ingest.errors import UnitRuleError
-from datasites.ingest.shard import UNIT_KINDS
+from datasites.ingest.shard import PATIENT, UNIT_KIND, UNIT_KINDS
 
 MAX_TABLE_BYTES = 256 * 1024 * 1024
 
@@ -42,12 +49,13 @@ class UnitRule:
 
     Attributes:
         kind: one of `shard.UNIT_KINDS` where the owner asked for it by name. Empty: the patient if
-            a pattern or a table is given or a DICOM file is among the images, else the
-            near-duplicate group.
+            a pattern or a table is given; else as all files agree, see the module.
         patient_pattern: regular expression searched in a file's name; its group ``patient`` is the
             number. Empty: no such numbers.
         patient_csv: table with the columns ``file`` (name, or path below the data folder) and
             ``patient``. None: no such table.
+        persons_csv: the owner's decisions on numbers, see `datasites.ingest.persons`. None: there
+            are none.
 
     Raises:
         UnitRuleError: an unknown unit, a contradiction, or a pattern that cannot name a patient.
@@ -56,6 +64,7 @@ class UnitRule:
     kind: str = ""
     patient_pattern: str = ""
     patient_csv: Path | None = None
+    persons_csv: Path | None = None
 
     def __post_init__(self) -> None:
         if self.kind and self.kind not in UNIT_KINDS:
@@ -63,16 +72,36 @@ class UnitRule:
         if self.patient_pattern:
             _compiled(self.patient_pattern)
 
-    def chosen(self, *, any_dicom: bool) -> str:
+    @property
+    def is_said(self) -> bool:
+        """Whether the kind of unit follows from what the owner said, whatever the files are."""
+        return bool(self.kind or self.patient_pattern) or self.patient_csv is not None
+
+    def chosen(self, *, any_dicom: bool, any_picture: bool) -> str:
         """The kind of unit for a folder.
 
         Args:
             any_dicom: whether a DICOM file is among its images.
+            any_picture: whether another file is.
+
+        Raises:
+            UnitRuleError: nothing was said and the files disagree, or decisions on patients'
+                numbers are given for units that are no patients.
         """
-        if self.kind:
-            return self.kind
-        known = any_dicom or bool(self.patient_pattern) or self.patient_csv is not None
-        return UNIT_KINDS[0] if known else UNIT_KINDS[1]
+        if not self.is_said and any_dicom and any_picture:
+            raise UnitRuleError(
+                "DICOM files and pictures lie side by side, and nothing says what one unit of "
+                "privacy is: say --unit patient (pictures without a patient's number are left "
+                "out, see --patient-csv), or --unit group; nothing was changed"
+            )
+        patients = any_dicom or self.is_said
+        kind = self.kind or (PATIENT if patients else UNIT_KIND)
+        if self.persons_csv is not None and kind != PATIENT:
+            raise UnitRuleError(
+                f"decisions on patients' numbers ({self.persons_csv}) need the unit patient, and "
+                f"here it is {kind}; say --unit patient or leave the table out"
+            )
+        return kind
 
 
 def pseudonyms(
@@ -95,7 +124,7 @@ def pseudonyms(
     table = {} if rule.patient_csv is None else _table(rule.patient_csv)
     pattern = _compiled(rule.patient_pattern) if rule.patient_pattern else None
     return tuple(
-        tuple(sorted({_pseudonym(one, key) for one in _numbers(path, number, table, pattern)}))
+        tuple(sorted({pseudonym(one, key) for one in _numbers(path, number, table, pattern)}))
         for path, number in zip(paths, numbers, strict=True)
     )
 
@@ -110,8 +139,11 @@ def _numbers(
             yield one.strip()
 
 
-def _pseudonym(number: str, key: bytes) -> str:
-    """One for all ways of writing a number: two units of one patient would void the guarantee."""
+def pseudonym(number: str, key: bytes) -> str:
+    """The pseudonym of a number: 64 hex digits.
+
+    One for all ways of writing it: two units of one patient would void the guarantee.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", number).casefold())
     plain = " ".join(folded.split()).encode(errors="surrogatepass")
     return hmac.new(key, b"dura.patient/1\0" + plain, hashlib.sha256).hexdigest()

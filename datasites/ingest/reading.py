@@ -22,8 +22,8 @@ from datasites.ingest.scan import Refusal, scan
 
 MIN_SIZE, MAX_SIZE = 16, 1024
 
-INGEST_RULES = f"{PIXEL_RULES};{GROUP_RULES}"
-"""How images and privacy units are made; part of every version."""
+INGEST_RULES = f"{PIXEL_RULES};{DICOM_RULES};{GROUP_RULES}"
+"""How images and privacy units are made; part of every version, whatever files there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,6 @@ class Reading:
     refused: tuple[Refusal, ...]
     dicom: NDArray[np.bool_]
     patients: tuple[str | None, ...] = field(repr=False)
-
-    @property
-    def rules(self) -> str:
-        """How pixels and units were made; DICOM's part only where it took part."""
-        return f"{INGEST_RULES};{DICOM_RULES}" if self.dicom.any() else INGEST_RULES
 
 
 def read_folder(

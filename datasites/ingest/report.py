@@ -14,6 +14,7 @@ from pathlib import Path
 
 from datasites.ingest.errors import RefusalReason
 from datasites.ingest.scan import Refusal
+from datasites.ingest.shard import PATIENT
 
 FORMAT = "dura-ingest-report/1"
 _SHOWN = 10
@@ -37,6 +38,15 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
+class LookAlike:
+    """Two images that look nearly the same and are in two units, for the owner to decide on."""
+
+    path: Path
+    other: Path
+    same_pixels: bool
+
+
+@dataclass(frozen=True)
 class UnitSize:
     """How many privacy units have so many images."""
 
@@ -49,16 +59,17 @@ class IngestReport:
     """The whole outcome of an ingest.
 
     Attributes:
-        version: of the shard.
+        version: of the shard; it is not shown, and never published.
         image_size: side in pixels.
         unit_kind: what a privacy unit is.
         accepted: per class, in label order.
         unit_sizes: distribution of the units' sizes, ascending.
         mixed_units: units with images of more than one class: look-alikes, or wrong labels.
-        joined_units: patients' units that hold several numbers, for nearly identical images.
-        alike_units: pairs of patients left apart although images resemble each other.
+        in_doubt: nearly identical images of two patients, one pair for each two patients; where
+            units are single images, test images that look like training images.
+        alike_units: further pairs of patients whose images resemble each other, if less.
         straddling_images: of a test folder, images left out because their unit is in training.
-        straddling_units: units with images on both sides; None where that is not counted.
+        straddling_units: units with images on both sides; None without a test folder.
         duplicates: dropped for equal pixels.
         refused: left out, with reasons.
         warnings: what the data owner should know about the whole.
@@ -70,7 +81,7 @@ class IngestReport:
     accepted: tuple[ClassCount, ...]
     unit_sizes: tuple[UnitSize, ...]
     mixed_units: int
-    joined_units: int = 0
+    in_doubt: tuple[LookAlike, ...] = ()
     alike_units: int = 0
     straddling_images: int = 0
     straddling_units: int | None = None
@@ -100,7 +111,14 @@ class IngestReport:
             "units": self.units,
             "unit_sizes": [[each.images, each.units] for each in self.unit_sizes],
             "mixed_units": self.mixed_units,
-            "joined_units": self.joined_units,
+            "in_doubt": [
+                {
+                    "path": shown(each.path),
+                    "other": shown(each.other),
+                    "same_pixels": each.same_pixels,
+                }
+                for each in self.in_doubt
+            ],
             "alike_units": self.alike_units,
             "straddling_images": self.straddling_images,
             "straddling_units": self.straddling_units,
@@ -131,27 +149,44 @@ class IngestReport:
             lines.append(f"dropped {len(self.duplicates):,} images with the pixels of another")
         lines += _refused_lines(self.refused)
         lines += [f"warning: {text}" for text in self.warnings]
-        lines.append(f"version {self.version}")
         return "\n".join(lines)
 
     def _unit_lines(self) -> list[str]:
         lines = []
-        if self.joined_units:
-            lines.append(
-                f"  {self.joined_units:,} of them hold several patients' numbers, joined because "
-                "images are nearly identical; are they one person each?"
-            )
+        if self.in_doubt:
+            lines += self._doubt_lines()
         if self.alike_units:
             lines.append(
-                f"  {self.alike_units:,} pairs of patients have images that look alike; they were "
-                "left apart, as their numbers say"
+                f"  {self.alike_units:,} further pairs of patients have images that look alike; "
+                "they are two people each, as their numbers say"
             )
         if self.straddling_images:
-            whose = "" if self.straddling_units is None else f" of {self.straddling_units:,} units"
             lines.append(
-                f"  {self.straddling_images:,} test images{whose} were left out: their "
-                f"{self.unit_kind} is in training, and none may stand on both sides"
+                f"  {self.straddling_images:,} test images of {self.straddling_units or 0:,} units "
+                f"were left out: their {self.unit_kind} is in training, and none may stand on both "
+                "sides"
             )
+        return lines
+
+    def _doubt_lines(self) -> list[str]:
+        count = len(self.in_doubt)
+        if self.unit_kind == PATIENT:
+            what = (
+                f"in doubt: {count:,} pairs of patients have images that are nearly the same. Both "
+                "stay, each in the unit of its own number. Are they one person, or is a file in "
+                "the wrong place? Decide in a table (--persons-csv, docs/units.md)"
+            )
+        else:
+            what = (
+                f"in doubt: {count:,} test images look like training images. They stay; a test "
+                "score on them may be too good. Take out by hand what should not be there"
+            )
+        lines = [f"  {what}"]
+        for each in self.in_doubt[:_SHOWN]:
+            how = "the same pixels as" if each.same_pixels else "looks like"
+            lines.append(f"    {shown(each.path)} {how} {shown(each.other)}")
+        if count > _SHOWN:
+            lines.append(f"    and {count - _SHOWN:,} more, all named in the JSON report")
         return lines
 
 

@@ -6,12 +6,15 @@ arrays are read-only views; training code copies the batches it takes.
 
 The version covers the bytes of the three arrays, their order, the class list, the unit of privacy
 and the rules by which pixels and units were made. Nothing else: the same images give the same
-version on every machine and every day.
+version on every machine and every day. So it **stays in the hospital**: who knows all of a data set
+but one label finds that label by trying which one gives the hash. What the world sees is
+`published_version`, which says nothing without the hospital's key and is as good a name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +30,8 @@ IMAGE = "image"
 UNIT_KINDS = (PATIENT, UNIT_KIND, IMAGE)
 """What a unit of privacy can be, the strongest first."""
 FORMAT = "dura-shard/1"
+MIN_KEY_BYTES = 32
+_PUBLISHED = b"dura.dataset-version/1\0"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +45,7 @@ class Shard:
         classes: class names in label order.
         unit_kind: what a unit is, in words shown beside every epsilon.
         rules: how pixels and units were made.
-        version: SHA-256 in hex, see `version_of`.
+        version: SHA-256 in hex, see `version_of`; never published.
 
     Raises:
         ShardError: an array has the wrong type, shape or range, or the version is not its hash.
@@ -159,6 +164,28 @@ def version_of(
     for array in arrays.values():
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def published_version(version: str, *, key: bytes) -> str:
+    """The name under which a shard is known outside: HMAC-SHA256 of its version.
+
+    The same shard under the same key has the same name. Without the key it cannot be told from
+    random digits, whatever is known about the images (HMAC is a pseudo-random function: Bellare
+    2006, "New proofs for NMAC and HMAC").
+
+    Args:
+        version: of a shard, 64 hexadecimal digits.
+        key: of the site, at least 32 bytes; it never leaves the site.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ValueError: the key is too short to keep anything from anybody.
+    """
+    if len(key) < MIN_KEY_BYTES:
+        raise ValueError(f"a key of {len(key)} bytes can be guessed; give {MIN_KEY_BYTES} or more")
+    return hmac.new(key, _PUBLISHED + version.encode(), hashlib.sha256).hexdigest()
 
 
 def _check_arrays(images: NDArray[Any], labels: NDArray[Any], units: NDArray[Any]) -> None:

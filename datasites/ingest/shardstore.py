@@ -67,7 +67,7 @@ def save_shard(shard: Shard, folder: Path, *, replace: bool = False) -> None:
 
 
 def shard_version(folder: Path) -> str | None:
-    """The version of the shard in a folder as its header states it; None where there is none."""
+    """The private version of the shard in a folder as its header states it; None without one."""
     try:
         return _read_header(folder).version
     except ShardError:

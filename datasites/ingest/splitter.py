@@ -155,7 +155,8 @@ def _group(
     # Only equality counts here, so the pseudonyms' key is thrown away at once.
     known = pseudonyms(reading.paths, reading.patients, UnitRule(), key=secrets.token_bytes(32))
     numbers = [known[index] for index in used.tolist()]
-    units = units_of(reading.thumbs[used], numbers, kind=UNIT_KIND).units
+    digests = [reading.digests[index] for index in used.tolist()]
+    units = units_of(reading.thumbs[used], reading.thumbs[used], digests, numbers, kind=UNIT_KIND)
     return used, units, reading.refused + conflict_refusals(reading, same)
 
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from datasites.ingest.shard import IMAGE, PATIENT, UNIT_KIND
+from datasites.ingest.unitwords import unit_meaning
 from datasites.plans.findings import Assumption, EncoderFacts, Finding, ModelFacts, Severity
 from datasites.plans.generators import GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import MODEL_FILE, Plan
@@ -25,19 +27,12 @@ from privacy import per_unit
 
 FEWEST_UNITS = 8
 LEAST_NOISE = 0.5
-_UNITS = {
-    "patient": ("all images of a person here are one unit", ""),
-    "near-duplicate group": (
-        "patients' numbers are not known here; a patient with several unlike images is several "
-        "units, and their epsilons add up",
-        "",
-    ),
-    "image": (
-        "asked for by name; a patient with k images is k units, and their epsilons add up",
-        "ingest the images with patients' numbers, or by near-duplicate groups",
-    ),
+_TO_DO = {
+    PATIENT: "",
+    UNIT_KIND: "",
+    IMAGE: "ingest the images with patients' numbers, or by near-duplicate groups",
 }
-"""What each kind of unit protects, and what to do about it."""
+"""What to do about each kind of unit."""
 _NOISED_OR_HELD = ("weights", "evaluation", "report", "generator")
 
 
@@ -154,14 +149,14 @@ _WORDS: Mapping[Assumption, tuple[tuple[str, ...], str]] = {
 def _unit(unit: str) -> Iterator[Finding]:
     if not unit:
         return
-    what, do = _UNITS.get(
-        unit,
-        (
+    if unit in _TO_DO:
+        what, do = unit_meaning(unit), _TO_DO[unit]
+    else:
+        what = (
             "the kind of unit changed over time, so the sum over all time bounds only somebody who "
-            "is one unit of each kind",
-            "read the figures of this plan alone beside it",
-        ),
-    )
+            "is one unit of each kind"
+        )
+        do = "read the figures of this plan alone beside it"
     severity = Severity.WARNING if do else Severity.HOLDS
     yield Finding(Assumption.UNIT_OF_PRIVACY, severity, f"epsilon is {per_unit(unit)}: {what}", do)
 

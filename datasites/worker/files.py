@@ -66,10 +66,10 @@ class JobFiles:
             ShardError: it was replaced since the job was checked and its spend reserved.
         """
         shard = self.shard("train")
-        if shard.version != self.job.dataset_version:
+        if shard.version != self.job.shard_sha256:
             raise ShardError(
-                f"the shard is {shard.version[:12]}, but {self.job.dataset_version[:12]} was "
-                "approved; it was replaced while the job waited"
+                f"the shard is not {self.job.dataset_version[:12]}, which was approved; it was "
+                "replaced while the job waited"
             )
         return shard
 

@@ -71,8 +71,9 @@ class Job(_Message):
     Attributes:
         plan: the approved plan.
         task: what was asked under it.
-        dataset_version: of the training shard that was approved and is paid for; a job that sees
-            another one does nothing.
+        dataset_version: of the training shard that was approved and is paid for, as published.
+        shard_sha256: the private hash of that shard; a job that sees another one does nothing. It
+            stays in the hospital: an output that held it would tell of every image.
         published_units: the hospital's published, noised number of privacy units. Gradients are
             divided by sampling rate times this, never by an exact or realised count.
         hospital: the hospital's display name.
@@ -85,6 +86,7 @@ class Job(_Message):
     plan: Plan
     task: Annotated[Task, Field(discriminator="kind")]
     dataset_version: str
+    shard_sha256: str
     published_units: Annotated[float, Field(gt=0)]
     hospital: str
     pseudonym_key: str

@@ -127,7 +127,7 @@ def _cases(
             predicted=shard.classes[top],
             probabilities={c: float(p) for c, p in zip(shard.classes, row, strict=True)},
             model_sha256=task.weights_sha256,
-            dataset_version=shard.version,
+            dataset_version=job.dataset_version,
             epsilon=_claimed(job),
             delta=job.claim.delta,
             privacy_unit=job.claim.unit,

@@ -275,3 +275,22 @@ def dicom():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def folder_of_phantoms(tmp_path_factory):
+    """A training and a test folder of phantoms, four classes, without any patient's number."""
+    import numpy as np
+    from PIL import Image
+
+    from models import draw_phantoms
+
+    root = tmp_path_factory.mktemp("phantoms")
+    for name, count, seed in (("train", 4, 11), ("test", 2, 12)):
+        classes = ("glioma", "meningioma", "notumor", "pituitary")
+        drawn = draw_phantoms(counts=dict.fromkeys(classes, count), size=32, seed=seed)
+        for index, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+            folder = root / name / classes[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(image)).save(folder / f"{index}.png")
+    return root / "train", root / "test"

@@ -33,7 +33,7 @@ def filled(site):
     (site.root / "private").mkdir(exist_ok=True)
     save_shard(shard, site.shard(TRAIN))
     card = DataCard.model_construct(
-        version=1,
+        version=2,
         site="A",
         email="owner@hospital-a.example",
         public_key=site.key.public_hex,

@@ -40,7 +40,7 @@ def folders(tmp_path, dicom):
 
 def test_patients_are_the_unit_from_the_folder_to_the_audit(world, folders, until, tmp_path):
     train, test = folders
-    words = ["ingest", str(world.site.root), str(train), "--test", str(test)]
+    words = ["ingest", str(world.site.root), str(train), "--test", str(test), "--unit", "patient"]
     said = CliRunner().invoke(site_cli.app, words)
     assert said.exception is None, said.exception
     assert "in 8 privacy units (patient)" in said.output
@@ -53,7 +53,7 @@ def test_patients_are_the_unit_from_the_folder_to_the_audit(world, folders, unti
     agent.step()
     review = CliRunner().invoke(site_cli.app, ["show", str(world.site.root), world.bundle.sha256])
     assert f"every epsilon at delta 1e-05 {per_unit('patient')}" in review.output
-    assert f"epsilon is {per_unit('patient')}: all images of a person here" in review.output
+    assert f"epsilon is {per_unit('patient')}: all images of one patient" in review.output
     world.approve()
     agent.step()
     decision = PlanDecision.model_validate_json(world.answers("plan-1")["decision.json"])

@@ -83,7 +83,7 @@ def test_the_page_of_a_case_tells_an_owner_all_that_matters(root, held, desk):
     item = held("a-case", ItemKind.CASE_REPORT)
     page = run("show", root, "a-case")
     for words in (
-        "case report (one patient)", "HELD", "asked by ann@university.example, request q1",
+        "case report (one person)", "HELD", "asked by ann@university.example, request q1",
         "plan 000000000000, approved by ann, in force until 2099-01-01",
         "verified: every number, class, name and comparison follows from its facts",
         "none marked (that is no proof", "NON-PRIVATE DISCLOSURE",

@@ -1,20 +1,21 @@
-"""Units: patients by their numbers, near-duplicate groups, single images; none on both sides."""
+"""Units: patients by their numbers alone, near-duplicate groups, single pictures.
+
+No unit on both sides of a split, and no kind of unit that one file could tip.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from datasites.ingest import EmptyDatasetError, UnitRule, UnitRuleError, ingest, ingest_both
 from datasites.ingest.groups import perceptual_hashes
 from datasites.ingest.patients import pseudonyms
-from datasites.ingest.units import straddling, units_of
 
 PATTERN = UnitRule(patient_pattern=r"^(?P<patient>p\d+)_")
 KEY = b"k" * 32
@@ -99,20 +100,57 @@ def test_a_picture_beside_dicom_files_needs_a_patient_as_well(tmp_path, draw, di
     folder = tmp_path / "a"
     dicom(folder / "glioma" / "p3_1.dcm", draw(1).astype(np.uint16), PatientID="p3")
     write(folder / "glioma" / "p3_2.png", draw(2))
-    assert _reasons(ingest(folder, key=KEY)) == {("glioma/p3_2.png", "no_patient")}
+    named = ingest(folder, rule=UnitRule(kind="patient"), key=KEY)
+    assert _reasons(named) == {("glioma/p3_2.png", "no_patient")}
     # The pattern's and the file's own numbers are one name space.
     assert ingest(folder, rule=PATTERN, key=KEY).shard.units.tolist() == [0, 0]
 
 
-def test_two_numbers_of_one_file_are_one_patient(tmp_path, draw, dicom):
+def test_one_file_cannot_tip_the_kind_of_unit(tmp_path, draw, dicom, write):
+    """Where nothing was said and the files disagree nothing is taken, whichever is the odd one."""
     folder = tmp_path / "a"
-    for index, number in enumerate(("A", "B", "B")):
+    for index in range(6):
+        write(folder / "glioma" / f"{index}.png", draw(index))
+    assert ingest(folder, key=KEY).shard.unit_kind == "near-duplicate group"
+    dicom(folder / "glioma" / "odd.dcm", draw(9).astype(np.uint16))
+    with pytest.raises(UnitRuleError, match=r"--unit patient .*--unit group.*nothing was changed"):
+        ingest(folder, key=KEY)
+    for path in (folder / "glioma").glob("[1-5].png"):
+        path.unlink()
+    with pytest.raises(UnitRuleError, match="side by side"):
+        ingest(folder, key=KEY)
+    # Said beforehand, the odd file changes itself alone.
+    for kind, count in (("patient", 1), ("near-duplicate group", 2)):
+        shard = ingest(folder, rule=UnitRule(kind=kind), key=KEY).shard
+        assert (shard.unit_kind, len(shard)) == (kind, count)
+
+
+@pytest.fixture
+def decided(tmp_path):
+    """The owner's table of decisions on numbers."""
+
+    def write(*rows):
+        table = tmp_path / "persons.csv"
+        lines = ["patient,other,decision", *(",".join(row) for row in rows)]
+        table.write_text("\n".join(lines) + "\n")
+        return UnitRule(patient_pattern=PATTERN.patient_pattern, persons_csv=table)
+
+    return write
+
+
+def test_a_file_with_two_persons_numbers_joins_nobody(tmp_path, draw, dicom, decided):
+    folder = tmp_path / "a"
+    for index, number in enumerate(("p0", "p1", "p1")):
         name = f"p{index // 2}_{index}.dcm"
         dicom(folder / "glioma" / name, draw(index).astype(np.uint16), PatientID=number)
-    # File 0: A and p0. File 1: B and p0. File 2: B and p1.
+    # File 0 is of p0 and file 2 of p1, whatever else lies here. File 1 says both.
     result = ingest(folder, rule=PATTERN, key=KEY)
-    assert result.shard.units.tolist() == [0, 0, 0]
-    assert result.report.joined_units == 0
+    assert result.shard.units.tolist() == [0, 1]
+    assert _reasons(result) == {("glioma/p0_1.dcm", "two_patients")}
+    assert "--persons-csv" in result.report.to_text()
+    # The owner may say that the two are one.
+    both = ingest(folder, rule=decided(("P0 ", "p1", "One  person")), key=KEY)
+    assert both.shard.units.tolist() == [0, 0, 0]
 
 
 def test_pseudonyms_need_the_key(named):
@@ -124,26 +162,82 @@ def test_pseudonyms_need_the_key(named):
 
 
 @pytest.mark.parametrize("copy", [_brighter, lambda plane: plane])
-def test_one_person_under_two_numbers_is_one_unit_and_it_is_said(named, draw, write, copy):
+def test_images_of_two_patients_that_are_nearly_the_same_stay_as_they_are_and_are_named(
+    named, draw, write, copy, decided
+):
     folder = named("a", p1_a=1, p1_b=2, p2_b=4, p3_a=3)
     write(folder / "glioma" / "p2_a.png", copy(draw(1)))
     result = ingest(folder, rule=PATTERN, key=KEY)
-    units = dict(zip(("p1_a", "p1_b", "p2_b"), result.shard.units.tolist(), strict=False))
-    assert len(set(units.values())) == 1
-    assert result.shard.unit_count == 2
-    assert result.report.joined_units == 1
-    assert "1 of them hold several patients' numbers" in result.report.to_text()
+    assert result.shard.units.tolist() == [0, 0, 1, 1, 2]
+    (doubt,) = result.report.in_doubt
+    assert (str(doubt.path), str(doubt.other)) == ("glioma/p1_a.png", "glioma/p2_a.png")
+    assert doubt.same_pixels == (copy is not _brighter)
+    text = result.report.to_text()
+    assert "in doubt: 1 pairs of patients" in text
+    how = "the same pixels as" if doubt.same_pixels else "looks like"
+    assert f"glioma/p1_a.png {how} glioma/p2_a.png" in text
+    assert json.loads(result.report.to_json())["in_doubt"][0]["other"] == "glioma/p2_a.png"
+    # The owner decides, by numbers.
+    one = ingest(folder, rule=decided(("p1", "p2", "one person")), key=KEY)
+    assert one.shard.units.tolist() == ([0, 0, 0, 0, 1] if copy is _brighter else [0, 0, 0, 1])
+    two = ingest(folder, rule=decided(("p2", "p1", "two people")), key=KEY)
+    assert two.shard.version == result.shard.version
+    out = ingest(folder, rule=decided(("p2", "", "leave out")), key=KEY)
+    assert out.shard.units.tolist() == [0, 0, 1]
+    assert {reason for _, reason in _reasons(out)} == {"owners_decision"}
+    assert one.report.in_doubt == two.report.in_doubt == out.report.in_doubt == ()
+
+
+def test_a_decision_holds_whoever_is_there(named, draw, write, decided):
+    """What is left out does not depend on whether the image that it resembles is there."""
+    folder = named("a", p1_a=1, p3_a=3)
+    write(folder / "glioma" / "p2_a.png", _brighter(draw(1)))
+    rule = decided(("p2", "p1", "leave out"))
+    before = _content(ingest(folder, rule=rule, key=KEY).shard)
+    (folder / "glioma" / "p1_a.png").unlink()
+    after = _content(ingest(folder, rule=rule, key=KEY).shard)
+    assert after < before
+    assert len(before) == 2
+
+
+def test_decisions_join_by_way_of_a_third_and_may_not_contradict(named, decided):
+    folder = named("a", p1_a=1, p2_a=2, p3_a=3, p4_a=4)
+    chain = [("p3", "p2", "one person"), ("p1", "p4", "one person"), ("p4", "p3", "one person")]
+    assert ingest(folder, rule=decided(*chain), key=KEY).shard.units.tolist() == [0, 0, 0, 0]
+    with pytest.raises(UnitRuleError, match="both 'one person' and 'two people'"):
+        ingest(folder, rule=decided(*chain, ("p1", "p2", "two people")), key=KEY)
 
 
 @pytest.mark.parametrize(
-    ("share", "bits", "units", "joined", "said"),
+    ("text", "message"),
     [
-        (0.16, range(8, 25), 2, 1, "1 of them hold several patients' numbers"),
-        (0.25, range(25, 41), 3, 0, "1 pairs of patients have images that look alike"),
+        (b"patient,other\np1,p2\n", "needs the columns patient, other, decision"),
+        (b"patient,other,decision\np1,p2,maybe\n", "line 2: 'maybe' is no decision"),
+        (b"patient,other,decision\np1,,one person\n", "line 2: a patient's number is missing"),
+        (b"patient,other,decision\n,p2,leave out\n", "line 2: a patient's number is missing"),
+        (b"patient,other,decision\n\xff", "cannot be read"),
     ],
 )
-def test_look_alikes_are_left_to_the_numbers_and_counted(
-    named, draw, write, share, bits, units, joined, said
+def test_unusable_decisions(named, tmp_path, text, message):
+    table = tmp_path / "persons.csv"
+    table.write_bytes(text)
+    rule = UnitRule(patient_pattern=PATTERN.patient_pattern, persons_csv=table)
+    with pytest.raises(UnitRuleError, match=message):
+        ingest(named("a", p1_a=1), rule=rule, key=KEY)
+
+
+def test_decisions_on_patients_need_patients(named, tmp_path):
+    rule = UnitRule(persons_csv=tmp_path / "persons.csv")
+    with pytest.raises(UnitRuleError, match="need the unit patient"):
+        ingest(named("a", x=1), rule=rule, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("share", "bits", "named_pairs", "alike"),
+    [(0.16, range(8, 25), 1, 0), (0.25, range(25, 41), 0, 1)],
+)
+def test_look_alikes_are_named_or_counted_and_left_to_the_numbers(
+    named, draw, write, share, bits, named_pairs, alike
 ):
     base, other = (Image.fromarray(draw(seed)) for seed in (1, 2))
     mixed = Image.blend(base, other, share)
@@ -153,16 +247,19 @@ def test_look_alikes_are_left_to_the_numbers_and_counted(
     folder = named("a", p1_a=1, p3_a=5)
     write(folder / "glioma" / "p2_a.png", np.asarray(mixed))
     result = ingest(folder, rule=PATTERN, key=KEY)
-    assert result.shard.unit_count == units
-    assert (result.report.joined_units, result.report.alike_units) == (joined, 1 - joined)
-    assert said in result.report.to_text()
+    assert result.shard.unit_count == 3
+    assert (len(result.report.in_doubt), result.report.alike_units) == (named_pairs, alike)
+    said = "1 further pairs of patients have images that look alike"
+    assert (said in result.report.to_text()) == bool(alike)
     assert ingest(folder).shard.unit_count == 2
 
 
 def test_the_single_image_is_asked_for_by_name_and_said(named, draw, write):
     folder = named("a", x=1)
     write(folder / "glioma" / "y.png", _brighter(draw(1)))
+    write(folder / "glioma" / "z.png", draw(1))
     result = ingest(folder, rule=UnitRule(kind="image"))
+    # One picture, however many files have its pixels, is one unit.
     assert (result.shard.unit_kind, result.shard.unit_count) == ("image", 2)
     assert "single image, because it was asked for by name" in result.report.to_text()
     assert ingest(folder).shard.unit_count == 1
@@ -180,36 +277,40 @@ def test_no_unit_stands_on_both_sides(named, draw, write):
     held_out = named("test", p2_b=5, p3_a=6, p3_b=7, p4_a=8, p5_a=9)
     write(held_out / "glioma" / "p4_b.png", np.rot90(draw(1)))  # a training image, turned
     train, test = ingest_both(folder, held_out, rule=PATTERN, key=KEY)
-    assert test.shard.units.tolist() == [0, 0, 1]  # p3 twice and p5
-    assert _reasons(test) == {
-        (f"glioma/{name}.png", "straddles") for name in ("p2_b", "p4_a", "p4_b")
-    }
+    # Patient 4 stays: that their image looks like patient 1's is patient 1's doing as well.
+    assert test.shard.units.tolist() == [0, 0, 1, 1, 2]
+    assert _reasons(test) == {("glioma/p2_b.png", "straddles")}
     report = test.report
-    assert (report.straddling_images, report.straddling_units) == (3, 2)
-    assert "3 test images of 2 units were left out: their patient is in training" in (
+    assert (report.straddling_images, report.straddling_units) == (1, 1)
+    assert "1 test images of 1 units were left out: their patient is in training" in (
         report.to_text()
     )
+    assert "train/glioma/p1_a.png looks like test/glioma/p4_b.png" in report.to_text()
+    assert train.report.in_doubt == ()
     assert train.shard.units.tolist() == [0, 1]
     with pytest.raises(EmptyDatasetError, match="has its patient in training too"):
         ingest_both(folder, named("same", p1_c=1), rule=PATTERN, key=KEY)
 
 
-def test_a_test_image_may_say_that_two_training_patients_are_one(named, draw, write):
-    folder = named("train", p1_a=1, p2_a=2)
-    held_out = named("test", p1_b=5, p9_a=9)
-    write(held_out / "glioma" / "p1_c.png", _brighter(draw(2)))
-    train, _ = ingest_both(folder, held_out, rule=PATTERN, key=KEY)
-    assert train.shard.units.tolist() == [0, 0]
-    assert train.report.joined_units == 1
-
-
-@pytest.mark.parametrize(("kind", "units"), [("near-duplicate group", 1), ("image", None)])
-def test_copies_stand_on_one_side_whatever_the_unit(named, draw, write, kind, units):
+def test_copies_of_a_group_stand_on_one_side(named, draw, write):
     folder = named("train", a=1, b=2)
     held_out = named("test", c=5)
     write(held_out / "glioma" / "d.png", _brighter(draw(1)))
-    _, test = ingest_both(folder, held_out, rule=UnitRule(kind=kind))
-    assert (len(test.shard), test.report.straddling_units) == (1, units)
+    _, test = ingest_both(folder, held_out, rule=UnitRule(kind="near-duplicate group"))
+    assert (len(test.shard), test.report.straddling_units) == (1, 1)
+
+
+def test_where_units_are_pictures_only_the_same_pixels_are_left_out(named, draw, write):
+    """To leave out what resembles a training image would hang on that other unit."""
+    folder = named("train", a=1, b=2)
+    held_out = named("test", c=5, e=2)
+    write(held_out / "glioma" / "d.png", _brighter(draw(1)))
+    _, test = ingest_both(folder, held_out, rule=UnitRule(kind="image"))
+    assert (len(test.shard), test.report.straddling_units) == (2, 1)
+    assert _reasons(test) == {("glioma/e.png", "straddles")}
+    text = test.report.to_text()
+    assert "in doubt: 1 test images look like training images. They stay" in text
+    assert "train/glioma/a.png looks like test/glioma/d.png" in text
 
 
 def test_the_training_folder_decides_on_the_unit(named, tmp_path, draw, dicom):
@@ -251,73 +352,9 @@ def test_unusable_tables(named, tmp_path, text, message):
         ingest(named("a", x=1), rule=UnitRule(patient_csv=table))
 
 
-_THUMBS = np.random.default_rng(3).integers(0, 256, (6, 64, 64), np.uint8)
-_IMAGE = st.tuples(st.integers(0, 5), st.frozensets(st.integers(0, 5), min_size=1, max_size=2))
-_IMAGES = st.lists(_IMAGE, min_size=1, max_size=12)
-
-
-def _units(images):
-    thumbs = _THUMBS[[scene for scene, _ in images]]
-    return units_of(thumbs, [tuple(map(str, sorted(n))) for _, n in images], kind="patient")
-
-
-@settings(max_examples=150, deadline=None)
-@given(_IMAGES)
-def test_units_are_the_components_of_shared_numbers_and_equal_pictures(images):
-    """Against a plain union: what shares a number or a picture is one unit, and nothing else."""
-    groups: list[set[object]] = []
-    for scene, numbers in images:
-        mine = {("scene", scene), *(("number", n) for n in numbers)}
-        touching = [group for group in groups if group & mine]
-        groups = [group for group in groups if not group & mine]
-        groups.append(mine.union(*touching))
-    found = _units(images)
-    whose = [next(i for i, g in enumerate(groups) if ("scene", s) in g) for s, _ in images]
-    same = np.equal.outer(whose, whose)
-    np.testing.assert_array_equal(np.equal.outer(found.units, found.units), same)
-    assert 0 <= found.joined <= len(groups)
-
-
-@settings(max_examples=100, deadline=None)
-@given(_IMAGES, st.randoms(use_true_random=False))
-def test_the_order_of_the_images_does_not_matter(images, random):
-    order = list(range(len(images)))
-    random.shuffle(order)
-    a, b = _units(images), _units([images[index] for index in order])
-    mixed = a.units[order]
-    np.testing.assert_array_equal(np.equal.outer(mixed, mixed), np.equal.outer(b.units, b.units))
-    assert (a.joined, a.alike) == (b.joined, b.alike)
-
-
-def _split(train, test):
-    units = _units(train + test)
-    return units, straddling(units, train=len(train))
-
-
-@settings(max_examples=100, deadline=None)
-@given(_IMAGES, _IMAGES)
-def test_after_the_split_nothing_is_shared(train, test):
-    units, shared = _split(train, test)
-    left = [image for image, out in zip(test, shared.images, strict=True) if not out]
-    numbers, scenes = ({n for _, own in train for n in own}, {scene for scene, _ in train})
-    assert not [1 for scene, own in left if scene in scenes or own & numbers]
-    # One unit of the two folders together counts once, and only what touches is left out.
-    sides = set(units.units[: len(train)]) & set(units.units[len(train) :])
-    assert shared.units == len(sides)
-    assert set(units.units[len(train) :][shared.images]) == sides
-
-
-@settings(max_examples=200, deadline=None)
-@given(_IMAGES, _IMAGES, st.data())
-def test_one_unit_moves_each_count_of_the_card_by_one_at_most(train, test, data):
-    """Remove everything of one unit from both folders: what sensitivity is claimed for."""
-    units, shared = _split(train, test)
-    gone = data.draw(st.sampled_from(sorted(set(units.units.tolist()))))
-    whose = units.units.tolist()
-    kept = [image for image, unit in zip(train, whose, strict=False) if unit != gone]
-    rest = [image for image, unit in zip(test, whose[len(train) :], strict=True) if unit != gone]
-    if not kept + rest:
-        return
-    after, still = _split(kept, rest)
-    assert abs(shared.units - still.units) <= 1
-    assert abs(units.joined - after.joined) <= 1
+def _content(shard):
+    """What others see of a shard: for each image its pixels, label and companions in its unit."""
+    units = {}
+    for image, label, unit in zip(shard.images, shard.labels, shard.units.tolist(), strict=True):
+        units.setdefault(unit, []).append((image.tobytes(), int(label)))
+    return {tuple(sorted(images)) for images in units.values()}

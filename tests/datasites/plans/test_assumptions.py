@@ -319,8 +319,8 @@ def test_noise_and_sampling_are_not_seeded_by_anything():
 @pytest.mark.parametrize(
     ("unit", "severity", "words"),
     [
-        ("patient", Severity.HOLDS, "all images of a person"),
-        ("near-duplicate group", Severity.HOLDS, "their epsilons add up"),
+        ("patient", Severity.HOLDS, "all images of one patient"),
+        ("near-duplicate group", Severity.HOLDS, "not a claim for a person"),
         ("image", Severity.WARNING, "asked for by name"),
         ("image, then patient", Severity.WARNING, "changed over time"),
     ],

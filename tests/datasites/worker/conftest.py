@@ -33,6 +33,7 @@ CLASSES = ("glioma", "notumor")
 SIZE = 32
 PLAN_SHA = "a" * 64
 KEY = "00ff" * 16
+PUBLISHED = "d" * 64
 
 MakeFiles = Callable[..., JobFiles]
 
@@ -112,13 +113,14 @@ def make_files(tmp_path: Path, plan: Plan, weights: bytes, shard: Shard, test_sh
         inputs: dict[str, bytes] | None = None,
         data: dict[str, bytes] | None = None,
         epsilon: float = 2.5,
-        dataset_version: str | None = None,
+        shard_sha256: str | None = None,
     ) -> JobFiles:
         root = tmp_path / f"job{next(count)}"
         job = Job(
             plan=plan,
             task=task,
-            dataset_version=shard.version if dataset_version is None else dataset_version,
+            dataset_version=PUBLISHED,
+            shard_sha256=shard.version if shard_sha256 is None else shard_sha256,
             published_units=published_units,
             hospital="A",
             pseudonym_key=KEY,

@@ -94,7 +94,7 @@ def test_a_shard_that_was_put_in_the_approved_ones_place_is_not_touched(
 ):
     """An ingest between check and start: what is mounted is real, and not what was approved."""
     task = train_task(steps=1) if work is train else generate_task
-    files = make_files(task, dataset_version="e" * 64)
+    files = make_files(task, shard_sha256="e" * 64)
     with pytest.raises(ShardError, match="replaced while the job waited"):
         work.run(files)
     assert not list(files._outputs.iterdir())
@@ -310,7 +310,7 @@ def test_a_unit_moves_a_step_by_its_clip_however_many_views_it_has(
         classes=shard.classes,
         rules="one unit",
     )
-    files = make_files(task, plan=turned, published_units=1.0, dataset_version=one.version)
+    files = make_files(task, plan=turned, published_units=1.0, shard_sha256=one.version)
     save_shard(one, files._data / "train", replace=True)
     train.run(files)
     change = _vector(output(files, "weights.safetensors")) - _vector(weights)
