@@ -167,7 +167,7 @@ def test_the_cohorts_figures_are_noised(make_files, task, test_shard, probabilit
     assert all(facts.noised for facts in seen)
     assert seen[0].n_cases != 4
     assert seen[1].n_cases == 4
-    assert seen[1].accuracy == pytest.approx(1.0)
+    assert seen[1].accuracy == pytest.approx(1.0, abs=0.1)
     assert seen[1].confusion == {
         "glioma": {"glioma": 2.0, "notumor": 0.0},
         "notumor": {"glioma": 0.0, "notumor": 2.0},
