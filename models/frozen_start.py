@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.classifiers import normalise
+from models.prediction import each_alone
 
 
 class FrozenStart(nn.Module, ABC):
@@ -39,10 +39,8 @@ class FrozenStart(nn.Module, ABC):
 
     def stored_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of stored images uint8 [N, S, S], one image at a time (`models.prediction`)."""
-        found = np.empty((len(images), self.feature_size), np.float32)
-        for index, image in enumerate(images):
-            found[index] = self.features(normalise(torch.from_numpy(np.array(image))[None])).numpy()
-        return found
+        found = each_alone(self.features, images)
+        return torch.cat([torch.empty(0, self.feature_size), *found]).numpy()
 
     @torch.no_grad()
     def stored_logits(self, features: Tensor) -> Tensor:

@@ -48,3 +48,18 @@ def test_no_gradient_is_kept() -> None:
     model = _model()
     predict(model, _images(2))
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_threads_change_no_bit_and_are_as_many_as_before() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8 * 14 * 14, 3))
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(predict(model, _images(9)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
