@@ -11,6 +11,11 @@ given by hand. Then it is held against what its hospital can be shown to have sh
 A ledger that was cut short, rewritten, or shown to two people with different contents is found, and
 so is a missing one, a receipt that its hospital never signed, and a countersignature that its
 researcher never made.
+
+Then it is read with the hospital's own fold, which refuses a story that cannot have happened, and
+each receipt is joined to exactly one committed spend (`orchestrator.audit_story`). Every answer
+that the run used must have left a receipt here. Whatever does not hold is a problem of that
+hospital, named by its entry or receipt; no figure is given then.
 """
 
 from __future__ import annotations
@@ -19,23 +24,32 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pydantic
+
+from orchestrator import audit_ledger, audit_story
 from orchestrator.errors import VerificationError
 from orchestrator.receipts import check_receipt
+from orchestrator.runstate import STATE_FILE, RunState
 from privacy import (
     Checkpoint,
     EntryKind,
     LedgerError,
     LedgerTamperedError,
+    Receipt,
+    Replay,
     SignatureError,
     countersignature_from_json,
     entries_of_kind,
     fingerprint,
     first_entry,
+    read_file,
+    replay,
     verify_countersignature,
     verify_file,
 )
 
 KEYS_FILE = "keys.json"
+_KEPT = audit_ledger.KEPT | audit_story.KEPT
 _ABOUT_PEERS = (EntryKind.PEER_PAIRED, EntryKind.RECEIPT_COUNTERSIGNED)
 
 
@@ -51,6 +65,7 @@ class LedgerFinding:
         problem: what is wrong, naming the entry; empty when all holds.
         receipts: how many receipts of the hospital name an entry of it, and do hold.
         countersigned: how many countersignatures of researchers it keeps, and do hold.
+        replay: what it tells, where all holds.
     """
 
     hospital: str
@@ -60,6 +75,7 @@ class LedgerFinding:
     problem: str
     receipts: int = 0
     countersigned: int = 0
+    replay: Replay | None = None
 
     @property
     def verified(self) -> bool:
@@ -114,26 +130,50 @@ def _pinned(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Held:
-    """What a researcher holds of one hospital: checkpoints by receipt, and what is no receipt."""
+    """What a researcher holds of one hospital: its receipts, and what is wrong with one."""
 
-    checkpoints: tuple[Checkpoint, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
     problem: str = ""
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The entries that the receipts name."""
+        return [receipt.checkpoint for receipt in self.receipts]
 
 
 def _receipts(folder: Path, keys: dict[str, str]) -> dict[str, _Held]:
-    """Per hospital, the ledger states that its receipts name."""
+    """Per hospital, its receipts; every answer that the run used must have one."""
     found: dict[str, _Held] = {}
     for path in sorted(folder.glob("receipts/*/*.json")):
-        site = path.parent.name
+        site, text = path.parent.name, path.read_text()
         held = found.get(site, _Held())
         try:
-            point = check_receipt(path.read_text(), public_hex=keys[site]).receipt.checkpoint
+            receipt = check_receipt(text, public_hex=keys[site]).receipt
+            if (receipt.site, receipt.request) != (site, path.stem):
+                raise VerificationError(f"it is for {receipt.request} of {receipt.site}")
         except (VerificationError, KeyError) as error:
             why = "no key of it is known" if isinstance(error, KeyError) else str(error)
             found[site] = replace(held, problem=held.problem or f"receipt {path.name}: {why}")
         else:
-            found[site] = replace(held, checkpoints=(*held.checkpoints, point))
+            found[site] = replace(held, receipts=(*held.receipts, receipt))
+    for site, number in _used(folder):
+        held = found.get(site, _Held())
+        if number not in {receipt.round for receipt in held.receipts}:
+            problem = f"its update of round {number} was used, but no receipt of it is here"
+            found[site] = replace(held, problem=held.problem or problem)
     return found
+
+
+def _used(folder: Path) -> list[tuple[str, int]]:
+    """Hospital and round of each update that the run aggregated."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return []
+    try:
+        state = RunState.model_validate_json(path.read_bytes())
+    except pydantic.ValidationError as error:
+        raise VerificationError(f"{path} is damaged: {error.errors()[0]['msg']}") from error
+    return [(line.hospital, line.round) for line in state.contributions]
 
 
 def _verify(
@@ -154,7 +194,8 @@ def _verify(
         summary = verify_file(
             path, public_hex=keys[owner], checkpoints=[*held.checkpoints, *signed]
         )
-    except (LedgerError, SignatureError) as error:
+        told = _told(path, keys[owner], held.receipts)
+    except (LedgerError, SignatureError, VerificationError) as error:
         return replace(broken, problem=str(error))
     return LedgerFinding(
         owner,
@@ -162,9 +203,31 @@ def _verify(
         summary.entries,
         summary.head.entry_hash,
         "",
-        receipts=len(held.checkpoints),
+        receipts=len(held.receipts),
         countersigned=len(signed),
+        replay=told,
     )
+
+
+def _told(path: Path, public_hex: str, receipts: tuple[Receipt, ...]) -> Replay:
+    """What a ledger tells, once it was found true and in agreement with every receipt.
+
+    Raises:
+        LedgerError: its story is impossible. VerificationError: it is not what receipts say.
+    """
+    told = replay(
+        read_file(path, public_hex=public_hex),
+        at={receipt.checkpoint.sequence for receipt in receipts},
+        reserving={receipt.request for receipt in receipts},
+        keep=_KEPT,
+    )
+    audit_story.check_story(told, public_hex=public_hex)
+    for receipt in receipts:
+        try:
+            audit_story.check_receipt_of(told, receipt)
+        except VerificationError as error:
+            raise VerificationError(f"receipt {receipt.request}.json: {error}") from error
+    return told
 
 
 def countersigned(path: Path) -> list[Checkpoint]:

@@ -1,43 +1,53 @@
-"""One hospital's ledger as an auditor reads it: spends, refusals, budgets, disclosures. Pure.
+"""One hospital's ledger as an auditor shows it: spends, refusals, budgets, disclosures. Pure.
 
-Everything is taken from the signed entries themselves, in their JSON form, and not from the
-hospital's own account of them: the figures of the report are computed a second time, here.
+The ledger is read by the hospital's own fold (`privacy.story`), which refuses a story that cannot
+have happened; there is no second reader. What is computed anew here are the figures: epsilon of the
+spends by the accountant of record, and by two others.
 
 Counted is every committed spend with the event of its commit, and every reservation that was
 neither committed nor provably destroyed, in full. A disclosure makes epsilon infinite for the
-units that it names, or for every unit where it names none. What cannot be read counts as
-infinite.
+units that it names, or for every unit where it names none. Epsilon is stated at the smallest delta
+that the hospital's budget ever had: a larger one, set later, takes nothing back.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from privacy import (
     AccountantError,
+    BudgetChange,
     DpEvent,
     Entry,
     EntryKind,
-    EventError,
+    PlacedSpend,
+    Replay,
+    Scope,
+    SpendState,
     agreed_opinions,
     epsilon,
-    event_from_json,
+    event_to_json,
     interval_for,
     naive_sum,
-    non_private,
 )
 
 RUNNING_POINTS = 60
 _ABOUT_IMAGES = (EntryKind.SYNTHETIC_ACCEPTED, EntryKind.SYNTHETIC_DISCARDED)
-_ABOUT_NOTES = (
-    EntryKind.RUN_REFUSED,
-    EntryKind.JOB_FAILED,
-    EntryKind.UNSAFE_OPTION_USED,
-    *_ABOUT_IMAGES,
+KEPT = frozenset(
+    {
+        EntryKind.RUN_REFUSED,
+        EntryKind.JOB_FAILED,
+        EntryKind.UNSAFE_OPTION_USED,
+        EntryKind.BUDGET_SET,
+        EntryKind.DATASET_INGESTED,
+        *_ABOUT_IMAGES,
+    }
 )
+"""Kinds of entries that a replay keeps for `read_account`."""
+_UNSET_DELTA = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,124 +131,118 @@ class SiteAccount:
     images: tuple[Note, ...] = ()
 
 
-@dataclass
-class _Reading:
-    spends: dict[str, SpendLine] = field(default_factory=dict)
-    notes: list[Note] = field(default_factory=list)
-    everything_shown: bool = False
-    epsilon: float | None = None
-    delta: float = 1e-5
-    units: dict[str, str] = field(default_factory=dict)
-
-
-def read_account(entries: Iterable[Entry], *, unit: str = "") -> SiteAccount:
-    """Fold a verified ledger's entries.
+def read_account(replay: Replay, *, unit: str = "") -> SiteAccount:
+    """What an auditor shows of a ledger.
 
     Args:
-        entries: all of them, in order.
+        replay: of the verified ledger, with the kinds `KEPT`.
         unit: the unit of privacy, where the entries do not say.
 
     Returns:
         The account.
     """
-    reading = _Reading()
-    for entry in entries:
-        _read(reading, entry)
-    spends = _running(
-        [
-            replace(line, unit=reading.units.get(line.dataset_version, ""))
-            for line in reading.spends.values()
-        ],
-        reading.delta,
-    )
-    events = [_event(line.event) for line in spends if line.counts]
+    account = replay.account
+    delta = _UNSET_DELTA if replay.delta is None else replay.delta
+    units = _units(replay)
+    spends = _lines(replay.spends, delta=delta, units=units)
+    events = [placed.spend.event for placed in replay.spends if _counts(placed)]
     alarms: tuple[str, ...] = ()
     try:
-        agreed = agreed_opinions(events, delta=reading.delta)
+        agreed = agreed_opinions(events, delta=delta)
         total, opinions = agreed.record, agreed.opinions
     except AccountantError as error:
         total, opinions, alarms = error.record, error.opinions, error.disagreements
     return SiteAccount(
-        epsilon=math.inf if reading.everything_shown else total,
-        delta=reading.delta,
-        unit=", then ".join(dict.fromkeys(reading.units.values())) or unit or "unit of privacy",
-        budget=reading.epsilon,
+        epsilon=math.inf if account.everything_disclosed else total,
+        delta=delta,
+        unit=account.unit or unit or "unit of privacy",
+        budget=None if account.budget is None else account.budget.epsilon,
         interval=interval_for(events),
         second_opinions=dict(opinions),
         alarms=alarms,
-        naive=naive_sum(events, delta=reading.delta),
-        spends=tuple(spends),
-        refusals=_kind(reading, EntryKind.RUN_REFUSED, EntryKind.JOB_FAILED),
-        budgets=_kind(reading, EntryKind.BUDGET_SET),
-        disclosures=_kind(reading, EntryKind.DISCLOSURE),
-        unsafe=_kind(reading, EntryKind.UNSAFE_OPTION_USED),
-        images=_kind(reading, *_ABOUT_IMAGES),
+        naive=naive_sum(events, delta=delta),
+        spends=spends,
+        refusals=_kind(replay, EntryKind.RUN_REFUSED, EntryKind.JOB_FAILED),
+        budgets=tuple(
+            _note(sealed.entry, _budget(sealed.entry))
+            for sealed in replay.kept
+            if sealed.entry.kind is EntryKind.BUDGET_SET
+        ),
+        disclosures=_disclosures(replay),
+        unsafe=_kind(replay, EntryKind.UNSAFE_OPTION_USED),
+        images=_kind(replay, *_ABOUT_IMAGES),
     )
 
 
-def _read(reading: _Reading, entry: Entry) -> None:
-    detail = entry.detail
-    match entry.kind:
-        case EntryKind.SPEND_RESERVED:
-            line = _spend(entry)
-            reading.spends[line.reservation] = line
-        case EntryKind.SPEND_COMMITTED | EntryKind.SPEND_DESTROYED:
-            key = str(detail.get("reservation"))
-            known = reading.spends.get(key)
-            if known is None:
-                return
-            if entry.kind is EntryKind.SPEND_DESTROYED:
-                reading.spends[key] = replace(known, state="destroyed")
-            else:
-                event = detail.get("event")
-                found = event if isinstance(event, Mapping) else {}
-                reading.spends[key] = replace(known, state="committed", event=found)
-        case EntryKind.BUDGET_SET:
-            _budget(reading, entry)
-        case EntryKind.DISCLOSURE:
-            units = detail.get("units")
-            reading.everything_shown |= units is None
-            whose = "every unit" if units is None else f"{units} unit(s)"
-            reading.notes.append(_note(entry, f"{whose}: {detail.get('scope', '')}"))
-        case EntryKind.DATASET_INGESTED:
-            if entry.resource == "train" and isinstance(detail.get("unit"), str):
-                reading.units[str(detail.get("dataset_version", ""))] = str(detail["unit"])
-        case kind if kind in _ABOUT_NOTES:
-            reading.notes.append(_note(entry, ""))
-        case _:
-            pass
+def _counts(placed: PlacedSpend) -> bool:
+    return placed.spend.state is not SpendState.DESTROYED
 
 
-def _spend(entry: Entry) -> SpendLine:
-    detail = entry.detail
-    event = detail.get("event")
-    return SpendLine(
-        reservation=str(detail.get("reservation")),
-        request=str(detail.get("request", "")),
-        state="reserved",
-        time=entry.time,
-        actor=entry.actor,
-        dataset_version=str(detail.get("dataset_version", "")),
-        code_sha256=str(detail.get("code_sha256", "")),
-        event=event if isinstance(event, Mapping) else {},
+def _lines(
+    spends: tuple[PlacedSpend, ...], *, delta: float, units: Mapping[str, str]
+) -> tuple[SpendLine, ...]:
+    """Epsilon by itself for every spend, and the running total at up to sixty of them."""
+    every = max(1, math.ceil(len(spends) / RUNNING_POINTS))
+    events: list[DpEvent] = []
+    done = []
+    for index, placed in enumerate(spends):
+        spend, reserved = placed.spend, placed.spend.reserved
+        if _counts(placed):
+            events.append(spend.event)
+        shown = index % every == 0 or index == len(spends) - 1
+        done.append(
+            SpendLine(
+                reservation=reserved.reservation,
+                request=reserved.request,
+                state=spend.state.value,
+                time=spend.time,
+                actor=spend.actor,
+                dataset_version=reserved.dataset_version,
+                code_sha256=reserved.code_sha256,
+                event=event_to_json(spend.event),
+                alone=epsilon(spend.event, delta=delta),
+                running=epsilon(events, delta=delta) if shown else None,
+                unit=units.get(reserved.dataset_version, ""),
+            )
+        )
+    return tuple(done)
+
+
+def _units(replay: Replay) -> dict[str, str]:
+    """Version of training data -> the unit of privacy that its ingest names."""
+    found = {}
+    for sealed in replay.kept:
+        detail = sealed.entry.detail
+        if sealed.entry.kind is EntryKind.DATASET_INGESTED and sealed.entry.resource == "train":
+            found[str(detail.get("dataset_version", ""))] = str(detail.get("unit", ""))
+    return found
+
+
+def _budget(entry: Entry) -> str:
+    change = BudgetChange.from_entry(entry)
+    limit = change.limit
+    words = f"epsilon {limit.budget.epsilon:g} at delta {limit.budget.delta:g}"
+    if limit.scope is not Scope.HOSPITAL:
+        words += f" for {limit}"
+    return words + (", counted from here on" if change.reset else "")
+
+
+def _disclosures(replay: Replay) -> tuple[Note, ...]:
+    return tuple(
+        Note(
+            kind=EntryKind.DISCLOSURE.value,
+            time=shown.time,
+            actor=shown.actor,
+            resource=shown.resource,
+            reason=shown.reason,
+            detail=f"{shown.whose}: {shown.disclosure.scope}",
+        )
+        for shown in replay.account.disclosures
     )
 
 
-def _budget(reading: _Reading, entry: Entry) -> None:
-    value, delta = entry.detail.get("epsilon"), entry.detail.get("delta")
-    capped = entry.detail.get("scope") not in (None, "hospital")
-    if isinstance(value, int | float) and isinstance(delta, int | float) and not capped:
-        reading.epsilon, reading.delta = float(value), float(delta)
-    words = f"epsilon {_shown(value)} at delta {_shown(delta)}"
-    if capped:
-        words += f" for {entry.detail.get('scope')} {entry.detail.get('name', '')}"
-    if entry.detail.get("reset"):
-        words += ", counted from here on"
-    reading.notes.append(_note(entry, words))
-
-
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else "infinite"
+def _kind(replay: Replay, *kinds: EntryKind) -> tuple[Note, ...]:
+    return tuple(_note(sealed.entry, "") for sealed in replay.kept if sealed.entry.kind in kinds)
 
 
 def _note(entry: Entry, detail: str) -> Note:
@@ -250,35 +254,3 @@ def _note(entry: Entry, detail: str) -> Note:
         reason=entry.reason,
         detail=detail,
     )
-
-
-def _kind(reading: _Reading, *kinds: EntryKind) -> tuple[Note, ...]:
-    wanted = {kind.value for kind in kinds}
-    return tuple(note for note in reading.notes if note.kind in wanted)
-
-
-def _running(spends: list[SpendLine], delta: float) -> list[SpendLine]:
-    """Epsilon by itself for every spend, and the running total at up to sixty of them."""
-    every = max(1, math.ceil(len(spends) / RUNNING_POINTS))
-    events: list[DpEvent] = []
-    done = []
-    for index, line in enumerate(spends):
-        event = _event(line.event)
-        if line.counts:
-            events.append(event)
-        shown = index % every == 0 or index == len(spends) - 1
-        done.append(
-            replace(
-                line,
-                alone=epsilon(event, delta=delta),
-                running=epsilon(events, delta=delta) if shown else None,
-            )
-        )
-    return done
-
-
-def _event(value: Mapping[str, Any]) -> DpEvent:
-    try:
-        return event_from_json(value)
-    except EventError:
-        return non_private()

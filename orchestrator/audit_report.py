@@ -11,7 +11,6 @@ report, that their patients are different people.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +34,7 @@ from orchestrator.audit_ledger import SiteAccount, read_account
 from orchestrator.empirical_result import EMPIRICAL_FILE, EmpiricalAudit
 from orchestrator.errors import VerificationError
 from orchestrator.receipts import read_receipt
-from privacy import ACCOUNTANT, RELATION, read_file
+from privacy import ACCOUNTANT, RELATION
 
 DISJOINT = (
     "Each hospital's epsilon is for its own units. They are not added up, which is right only if "
@@ -125,7 +124,7 @@ def make_report(folder: Path, *, now: datetime | None = None) -> AuditReport:
         VerificationError: there is no ledger, or no key to verify one with.
     """
     units = _units(folder)
-    sites = tuple(_site(folder, finding, units) for finding in verify_run(folder))
+    sites = tuple(_site(finding, units) for finding in verify_run(folder))
     return AuditReport(
         folder=folder.name,
         created_at=now or datetime.now(UTC),
@@ -137,13 +136,10 @@ def make_report(folder: Path, *, now: datetime | None = None) -> AuditReport:
     )
 
 
-def _site(folder: Path, finding: LedgerFinding, units: Mapping[str, str]) -> SiteReport:
+def _site(finding: LedgerFinding, units: Mapping[str, str]) -> SiteReport:
     account = None
-    if finding.verified and finding.path:
-        keys = json.loads((folder / "keys.json").read_text())
-        sealed = read_file(folder / finding.path, public_hex=keys[finding.hospital])
-        unit = units.get(finding.hospital, "")
-        account = read_account((one.entry for one in sealed), unit=unit)
+    if finding.replay is not None:
+        account = read_account(finding.replay, unit=units.get(finding.hospital, ""))
     return SiteReport(hospital=finding.hospital, chain=finding, account=account)
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from privacy.counts import noised_counts as noised_counts
     from privacy.counts import shown_counts as shown_counts
     from privacy.counts import unit_weights as unit_weights
+    from privacy.details import BudgetChange as BudgetChange
     from privacy.details import Disclosure as Disclosure
     from privacy.details import DisclosureKind as DisclosureKind
     from privacy.details import Reservation as Reservation
@@ -93,7 +94,6 @@ if TYPE_CHECKING:
     from privacy.events import poisson_gaussian as poisson_gaussian
     from privacy.fold import AccountFold as AccountFold
     from privacy.fold import account_from as account_from
-    from privacy.fold import spend_history as spend_history
     from privacy.grad_sample import check_model as check_model
     from privacy.grad_sample import per_sample as per_sample
     from privacy.gradient_check import check_gradients as check_gradients
@@ -142,6 +142,9 @@ if TYPE_CHECKING:
     from privacy.spend import disclose as disclose
     from privacy.spend import reserve as reserve
     from privacy.spend import set_budget as set_budget
+    from privacy.story import PlacedSpend as PlacedSpend
+    from privacy.story import Replay as Replay
+    from privacy.story import replay as replay
     from privacy.verification import verify_file as verify_file
 
 _NAMES = {
@@ -171,7 +174,7 @@ _NAMES = {
         "verify_countersignature",
     ),
     "counts": ("counts_event", "noised_counts", "shown_counts", "unit_weights"),
-    "details": ("Disclosure", "DisclosureKind", "Reservation"),
+    "details": ("BudgetChange", "Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
     "entries": ("Entry", "EntryKind"),
     "errors": (
@@ -210,7 +213,7 @@ _NAMES = {
         "non_private",
         "poisson_gaussian",
     ),
-    "fold": ("AccountFold", "account_from", "spend_history"),
+    "fold": ("AccountFold", "account_from"),
     "grad_sample": ("check_model", "per_sample"),
     "gradient_check": ("check_gradients",),
     "grid": ("LEAST_NOISE", "LEAST_SENSITIVITY", "MOST_NOISE", "MOST_SENSITIVITY"),
@@ -233,6 +236,7 @@ _NAMES = {
     "sgd": ("Sgd",),
     "signing": ("SigningKey", "fingerprint", "verify"),
     "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
+    "story": ("PlacedSpend", "Replay", "replay"),
     "verification": ("verify_file",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

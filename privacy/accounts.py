@@ -72,11 +72,15 @@ class Disclosed:
     actor: str
     time: str
 
-    def __str__(self) -> str:
+    @property
+    def whose(self) -> str:
+        """How many units it concerns, in words."""
         units = self.disclosure.units
-        whose = "every unit" if units is None else f"{units} unit{'s' if units > 1 else ''}"
+        return "every unit" if units is None else f"{units} unit{'s' if units > 1 else ''}"
+
+    def __str__(self) -> str:
         return (
-            f"epsilon is infinite for {whose}: {self.disclosure.scope} ({self.reason}; by "
+            f"epsilon is infinite for {self.whose}: {self.disclosure.scope} ({self.reason}; by "
             f"{self.actor}, {self.time})"
         )
 

@@ -10,6 +10,9 @@ from privacy.errors import BudgetAmountError
 SMALLEST_DELTA = 1e-12
 """Below this the discretised accountant's rounding (1e-15 a composition) is no longer small."""
 
+LARGEST_DELTA = 1e-3
+"""A budget's delta may not be larger: what holds but for one chance in a thousand is no promise."""
+
 
 def check_epsilon(epsilon: object) -> float:
     """Return `epsilon` as a float if it is a usable amount.
@@ -45,6 +48,27 @@ def check_delta(delta: object) -> float:
     if not SMALLEST_DELTA <= value < 1:
         raise BudgetAmountError(
             f"delta must lie in [{SMALLEST_DELTA:g}, 1), got {value}; "
+            "take one far below 1 / number of units, 1e-5 for instance"
+        )
+    return value
+
+
+def check_promised_delta(delta: object) -> float:
+    """Return `delta` as a float if a budget may promise it.
+
+    Args:
+        delta: must be within [1e-12, 0.001].
+
+    Returns:
+        The same number as a float.
+
+    Raises:
+        BudgetAmountError: anything else. With a delta near 1 every epsilon is 0.
+    """
+    value = check_delta(delta)
+    if value > LARGEST_DELTA:
+        raise BudgetAmountError(
+            f"a budget's delta must be at most {LARGEST_DELTA:g}, got {value:g}; "
             "take one far below 1 / number of units, 1e-5 for instance"
         )
     return value

@@ -18,7 +18,7 @@ from enum import StrEnum
 from dp_accounting.dp_event import DpEvent
 
 from privacy.accounting import epsilon
-from privacy.amounts import check_delta, check_epsilon
+from privacy.amounts import check_epsilon, check_promised_delta
 from privacy.errors import BudgetAmountError, BudgetExceededError
 
 MAX_WINDOW_DAYS = 36_500
@@ -38,7 +38,7 @@ class Budget:
 
     Attributes:
         epsilon: finite, > 0.
-        delta: within [1e-12, 1).
+        delta: within [1e-12, 0.001].
         window_days: None: over all time. Else only spends of the last so many days count.
 
     Raises:
@@ -51,7 +51,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epsilon", check_epsilon(self.epsilon))
-        object.__setattr__(self, "delta", check_delta(self.delta))
+        object.__setattr__(self, "delta", check_promised_delta(self.delta))
         days = self.window_days
         if days is None:
             return

@@ -8,8 +8,7 @@ these kinds. A new budget replaces the old one and forgives nothing; a reset sta
 which older spends no longer count against budgets but still count over all time.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from privacy.accounts import Account, Disclosed, Spend, SpendState, open_spend
@@ -227,32 +226,3 @@ def account_from(entries: Iterable[Entry]) -> Account:
     for entry in entries:
         fold.add(entry)
     return fold.snapshot()
-
-
-def spend_history(entries: Iterable[Entry]) -> Iterator[Spend]:
-    """Every spend, one by one, as it was settled; those never settled last.
-
-    Args:
-        entries: all entries of a ledger, in order.
-
-    Yields:
-        Committed and destroyed spends in the order of settlement, then open ones.
-
-    Raises:
-        LedgerError: the entries tell an impossible story.
-    """
-    waiting: dict[str, Spend] = {}
-    fold = AccountFold()
-    for entry in entries:
-        fold.add(entry)  # also refuses what the lines below could not read
-        if entry.kind is EntryKind.SPEND_RESERVED:
-            reserved = Reservation.from_entry(entry)
-            waiting[reserved.reservation] = _new_spend(reserved, entry)
-        elif entry.kind is EntryKind.SPEND_COMMITTED:
-            commit = Commit.from_entry(entry)
-            spend = waiting.pop(commit.reservation)
-            yield replace(spend, state=SpendState.COMMITTED, event=commit.event)
-        elif entry.kind is EntryKind.SPEND_DESTROYED:
-            spend = waiting.pop(Destruction.from_entry(entry).reservation)
-            yield replace(spend, state=SpendState.DESTROYED)
-    yield from waiting.values()

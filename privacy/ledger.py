@@ -216,14 +216,24 @@ class Ledger:
             return self._fold.snapshot()
 
     def head(self) -> Checkpoint:
-        """The last entry as of now, to be put into receipts.
+        """The last entry as of now.
+
+        Raises:
+            LedgerTamperedError: a new line is not what this key sealed.
+            LedgerBusyError: another process holds it.
+        """
+        return self.standing()[0]
+
+    def standing(self) -> tuple[Checkpoint, Account]:
+        """The last entry and the account up to exactly it, to be put into receipts.
 
         Raises:
             LedgerTamperedError: a new line is not what this key sealed.
             LedgerBusyError: another process holds it.
         """
         with self._fresh():
-            return Checkpoint(sequence=self._reader.next_sequence - 1, entry_hash=self._reader.head)
+            head = Checkpoint(self._reader.next_sequence - 1, self._reader.head)
+            return head, self._fold.snapshot()
 
     def entries(self) -> Iterator[SealedEntry]:
         """All entries as of now, oldest first, verified while they are read.

@@ -247,8 +247,8 @@ class Finisher:
         return "; ".join(part for part in parts if part)
 
     def _receipt(self, job: ReadyJob, event: DpEvent, files: dict[str, bytes]) -> str:
-        head = self._site.ledger.head()
-        account = self._site.ledger.account()
+        # In one look, or another process may add what the named entry does not vouch for.
+        head, account = self._site.ledger.standing()
         card = self._site.card()
         receipt = Receipt(
             site=self._site.settings.email,
@@ -256,7 +256,7 @@ class Finisher:
             request=job.request.id,
             round=job.task.round if isinstance(job.task, TrainTask) else 0,
             plan_sha256=job.bundle.sha256,
-            dataset_version=card.dataset_version,
+            dataset_version=job.approval.dataset_version,
             event=event_to_json(event),
             epsilon_total=account.epsilon(),
             delta=account.required_budget().delta,

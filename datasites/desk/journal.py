@@ -65,6 +65,7 @@ class Journal:
         """Append one entry about an item, with the hash of its contents."""
         about = {
             "kind": item.kind.value,
+            "request": item.request,
             "plan_sha256": item.plan_sha256,
             "content_sha256": item.content_sha256,
         }

@@ -27,19 +27,18 @@ from privacy import (
     SigningKey,
     Unit,
     canonical_bytes,
+    commit,
     countersign,
     countersignature_entry,
     event_to_json,
     fingerprint,
-    gaussian,
+    reserve,
     set_budget,
     sha256_hex,
     sign_receipt,
     signed_receipt_to_json,
 )
-
-SITE, RESEARCHER = "a@hospital.example", "r@university.example"
-TIME = "2026-11-24T12:00:00Z"
+from tests.orchestrator.storykit import PLAN, RESEARCHER, ROUND, SITE, TIME, VERSION, wanted
 
 
 @dataclass
@@ -61,10 +60,11 @@ class Books:
         self.ledger = Ledger.create(path, self.key, time=TIME, actor="owner")
         set_to = Budget(epsilon=budget, delta=1e-5)
         self.ledger.append(set_budget(set_to, reason="r", time=TIME, actor="owner"))
+        self.note(EntryKind.PLAN_APPROVED, PLAN)
         mark = fingerprint(self.researcher.public_hex).replace(" ", "-")
         self.note(EntryKind.PEER_PAIRED, RESEARCHER, fingerprint=mark)
 
-    def note(self, kind: EntryKind, resource: str, **detail: object) -> None:
+    def note(self, kind: EntryKind, resource: str, /, **detail: object) -> None:
         self.ledger.append(
             Entry(
                 kind=kind,
@@ -78,8 +78,15 @@ class Books:
         )
 
     def serve(self, request: str, *, back: bool = True) -> None:
-        """One run: an entry, a receipt for the researcher, and (`back`) its countersignature."""
-        self.note(EntryKind.OUTPUT_RELEASED, request)
+        """One run: its entries, a receipt for the researcher, and (`back`) its countersignature."""
+        asked = wanted(request, "train/1")
+        self.ledger.transact(lambda account: reserve(account, asked, time=TIME, actor=RESEARCHER))
+        self.ledger.transact(
+            lambda account: commit(
+                account, reservation=request, event=ROUND, time=TIME, actor="agent"
+            )
+        )
+        self.note(EntryKind.OUTPUT_RELEASED, f"{request}-weights", kind="weights", request=request)
         head = self.ledger.head()
         text = self.receipt(request, head, self.key)
         if back:
@@ -95,10 +102,10 @@ class Books:
             study="study",
             request=request,
             round=1,
-            plan_sha256="a" * 64,
-            dataset_version="v",
-            event=event_to_json(gaussian(noise_multiplier=1.0)),
-            epsilon_total=1.0,
+            plan_sha256=PLAN,
+            dataset_version=VERSION,
+            event=event_to_json(ROUND),
+            epsilon_total=self.ledger.account().epsilon(),
             delta=1e-5,
             unit=Unit.PATIENT,
             disclosed={},
@@ -156,7 +163,7 @@ def test_without_the_hospitals_key_every_change_is_found(books):
 
 
 def test_a_hospital_that_cuts_its_ledger_is_caught_by_a_receipt(books):
-    cut = {4: "entry 7 was seen earlier, so the ledger was truncated", 2: ""}
+    cut = {4: "entry 14 was seen earlier, so the ledger was truncated", 2: ""}
     for lines, said in cut.items():
         books.lines(lambda all_, n=lines: all_[:-n])
         assert said in books.problem()
@@ -198,10 +205,10 @@ def test_a_rewritten_ledger_shows_by_the_countersignatures_alone(books):
     books.ledger.path.parent.rmdir()
     books.open("A", budget=80.0)
     for entry in kept:
-        books.note(EntryKind.OUTPUT_RELEASED, "r")
+        books.note(EntryKind.OUTPUT_HELD, "r")
         books.ledger.append(entry)
     assert (
-        "entry 3: differs from what was seen earlier; the ledger was rewritten" in books.problem()
+        "entry 6: differs from what was seen earlier; the ledger was rewritten" in books.problem()
     )
 
 
@@ -237,7 +244,7 @@ def test_a_countersignature_with_other_figures_is_named(books):
     books.ledger.append(replace(entry, detail=detail))
     done = CliRunner().invoke(audit_cli.app, ["verify", str(books.folder)])
     assert isinstance(done.exception, VerificationError)
-    assert "entry 9: the countersignature of r@university.example does not hold" in done.output
+    assert "entry 16: the countersignature of r@university.example does not hold" in done.output
 
 
 def test_a_missing_ledger_is_named(books):

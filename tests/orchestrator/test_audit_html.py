@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from orchestrator.audit import LedgerFinding
 from orchestrator.audit_html import HEIGHT, WIDTH, chart, render_audit
-from orchestrator.audit_ledger import read_account
+from orchestrator.audit_ledger import KEPT, read_account
 from orchestrator.audit_report import AuditReport, PlanReport, SiteReport
 from orchestrator.empirical_result import Bound, EmpiricalAudit
-from privacy import Entry, EntryKind, event_to_json, gaussian
+from privacy import (
+    Budget,
+    Disclosure,
+    DisclosureKind,
+    EntryKind,
+    describe,
+    disclose,
+    gaussian,
+    replay,
+    reserve,
+    set_budget,
+)
+from privacy.chain import SealedEntry
+from tests.orchestrator.storykit import KEY, TIME, Story, note, wanted
 
 NASTY = "<script>alert(1)</script>"
 
 
-def _entry(kind: EntryKind, **detail) -> Entry:
-    return Entry(
-        kind=kind,
-        actor=NASTY,
-        action="act",
-        resource="r",
-        reason=NASTY,
-        time="2026-11-24T12:00:00Z",
-        detail=detail,
-    )
-
-
 def _account(spends: int = 3, *, epsilon: float = 8.0):
-    entries = [_entry(EntryKind.BUDGET_SET, epsilon=epsilon, delta=1e-5)]
+    story = Story()
+    budget = Budget(epsilon=epsilon, delta=1e-5)
+    event = gaussian(noise_multiplier=20.0)
+    told = describe(event, clip_norm=1.0, published_units=100.0)
+    story.entries = [
+        note(EntryKind.LEDGER_OPENED, KEY.public_hex),
+        set_budget(budget, reason=NASTY, time=TIME, actor=NASTY),
+    ]
     for number in range(spends):
-        entries.append(
-            _entry(
-                EntryKind.SPEND_RESERVED,
-                reservation=str(number),
-                request=NASTY,
-                dataset_version="d",
-                code_sha256="c",
-                event=event_to_json(gaussian(noise_multiplier=5.0)),
-            )
-        )
-    entries.append(_entry(EntryKind.RUN_REFUSED))
-    entries.append(_entry(EntryKind.DISCLOSURE, units=1, scope="case report 7"))
-    return read_account(entries)
+        asked = wanted(str(number), "train/1", event=event, mechanisms=told)
+        story.entries.append(reserve(story.account(), asked, time=TIME, actor=NASTY))
+    shown = Disclosure(
+        kind=DisclosureKind.CASE_REPORT, units=1, scope="case report 7", dataset_version="d"
+    )
+    story.entries += [
+        replace(note(EntryKind.RUN_REFUSED, "r"), actor=NASTY, reason=NASTY),
+        disclose(shown, resource="r", reason=NASTY, time=TIME, actor=NASTY),
+    ]
+    sealed = [
+        SealedEntry(entry=entry, sequence=number, entry_hash="0" * 64)
+        for number, entry in enumerate(story.entries)
+    ]
+    return read_account(replay(sealed, keep=KEPT))
 
 
 def _audit(*, rejected: bool) -> EmpiricalAudit:

@@ -1,138 +1,200 @@
-"""A ledger's entries as an auditor adds them up.
+"""A ledger as an auditor shows it, read by the hospital's own fold; entries come from its makers.
 
-Proven: committed spends count as committed, open ones in full, destroyed ones not at all;
-what cannot be read is infinite; a disclosure that names no units makes everything infinite; figures
-agree with the accountant; disagreeing accountants raise an alarm; refusals and budgets are listed.
+Proven: committed spends count as committed, open ones in full, destroyed ones not at all; a
+disclosure of every unit makes everything infinite, at the auditor as at the hospital; every figure
+is the hospital's own and that of an independent reader; disagreeing accountants raise an alarm;
+refusals and budgets are listed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator import audit_ledger
-from orchestrator.audit_ledger import read_account
-from privacy import AccountantError, Entry, EntryKind, epsilon, event_to_json, gaussian, non_private
-
-TIME = "2026-11-24T12:00:00Z"
-
-
-def entry(kind: EntryKind, *, resource="r", reason="because", **detail) -> Entry:
-    return Entry(
-        kind=kind,
-        actor="ann",
-        action="act",
-        resource=resource,
-        reason=reason,
-        time=TIME,
-        detail=detail,
-    )
-
-
-def reserved(name: str, noise: float) -> Entry:
-    return entry(
-        EntryKind.SPEND_RESERVED,
-        reservation=name,
-        request=f"for {name}",
-        dataset_version="d" * 64,
-        code_sha256="c" * 64,
-        event=event_to_json(gaussian(noise_multiplier=noise)),
-    )
+from orchestrator.audit_ledger import KEPT, read_account
+from privacy import (
+    AccountantError,
+    Budget,
+    Disclosure,
+    DisclosureKind,
+    EntryKind,
+    Scope,
+    commit,
+    describe,
+    destroy,
+    disclose,
+    epsilon,
+    gaussian,
+    replay,
+    reserve,
+    set_budget,
+)
+from privacy.chain import SealedEntry
+from tests.orchestrator.ledgeroracle import oracle_epsilon
+from tests.orchestrator.storykit import KEY, RESEARCHER, TIME, Story, note, publish, wanted
 
 
-def committed(name: str, noise: float) -> Entry:
-    event = event_to_json(gaussian(noise_multiplier=noise))
-    return entry(EntryKind.SPEND_COMMITTED, reservation=name, event=event)
+class Paper(Story):
+    """A story in one line a spend."""
 
+    def __init__(self, *, delta: float = 1e-6) -> None:
+        super().__init__()
+        self.entries.append(note(EntryKind.LEDGER_OPENED, KEY.public_hex))
+        self.budget(1e6, delta=delta)
 
-BUDGET = entry(EntryKind.BUDGET_SET, epsilon=8.0, delta=1e-6)
+    def budget(self, amount: float, *, delta: float, **whose: object) -> None:
+        made = Budget(epsilon=amount, delta=delta)
+        self.entries.append(set_budget(made, reason="more", time=TIME, actor="ann", **whose))
 
+    def reserve(self, name: str, noise: float, *, version: str = "v1") -> None:
+        event = gaussian(noise_multiplier=noise)
+        told = describe(event, clip_norm=1.0, published_units=100.0)
+        asked = wanted(name, "train/1", event=event, mechanisms=told, dataset_version=version)
+        self.entries.append(reserve(self.account(), asked, time=TIME, actor=RESEARCHER))
 
-def test_what_counts():
-    account = read_account(
-        [
-            BUDGET,
-            entry(EntryKind.DATASET_INGESTED, resource="train", unit="patient"),
-            reserved("a", 1.0),
-            committed("a", 2.0),
-            reserved("b", 3.0),
-            reserved("c", 0.5),
-            entry(EntryKind.SPEND_DESTROYED, reservation="c"),
+    def commit(self, name: str, noise: float) -> None:
+        event = gaussian(noise_multiplier=noise)
+        self.entries.append(
+            commit(self.account(), reservation=name, event=event, time=TIME, actor="agent")
+        )
+
+    def destroy(self, name: str) -> None:
+        gone = destroy(self.account(), reservation=name, reason="killed", time=TIME, actor="ann")
+        self.entries.append(gone)
+
+    def disclose(self, units: int | None, scope: str) -> None:
+        shown = Disclosure(
+            kind=DisclosureKind.CASE_REPORT, units=units, scope=scope, dataset_version="v1"
+        )
+        self.entries.append(
+            disclose(shown, resource="x", reason="released", time=TIME, actor="ann")
+        )
+
+    def ingest(self, version: str, unit: str) -> None:
+        self.entries.append(
+            note(EntryKind.DATASET_INGESTED, "train", dataset_version=version, unit=unit)
+        )
+
+    def read(self):
+        sealed = [
+            SealedEntry(entry=entry, sequence=number, entry_hash="0" * 64)
+            for number, entry in enumerate(self.entries)
         ]
-    )
+        return read_account(replay(sealed, keep=KEPT))
+
+
+@pytest.fixture
+def paper() -> Paper:
+    return Paper()
+
+
+def test_what_counts(paper):
+    paper.ingest("v1", "patient")
+    for name, noise in (("a", 2.0), ("b", 3.0), ("c", 0.5)):
+        paper.reserve(name, noise)
+    paper.commit("a", 2.0)
+    paper.destroy("c")
+    account = paper.read()
     events = [gaussian(noise_multiplier=2.0), gaussian(noise_multiplier=3.0)]
     assert account.epsilon == pytest.approx(epsilon(events, delta=1e-6))
+    assert account.epsilon == paper.account().epsilon()
     assert account.naive == pytest.approx(sum(epsilon(e, delta=1e-6) for e in events))
     assert account.naive > account.epsilon
-    assert (account.delta, account.unit, account.budget) == (1e-6, "patient", 8.0)
+    assert (account.delta, account.unit, account.budget) == (1e-6, "patient", 1e6)
     assert [line.state for line in account.spends] == ["committed", "reserved", "destroyed"]
     assert account.spends[-1].running == pytest.approx(account.epsilon)
     assert set(account.second_opinions) == {"rdp", "prv"}
     assert account.alarms == ()
 
 
-def test_every_kind_of_unit_is_named_and_each_spend_has_its_own():
-    def spent(name, version):
-        one = reserved(name, 1.0)
-        return replace(one, detail={**one.detail, "dataset_version": version})
-
-    def ingested(version, unit):
-        kind = EntryKind.DATASET_INGESTED
-        return entry(kind, resource="train", dataset_version=version, unit=unit)
-
-    account = read_account(
-        [BUDGET, spent("a", "v1"), ingested("v1", "image"), spent("b", "v1"),
-         ingested("v2", "patient"), spent("c", "v2"), spent("d", "v3")]
-    )  # fmt: skip
+def test_every_kind_of_unit_is_named_and_each_spend_has_its_own(paper):
+    paper.reserve("a", 9.0)
+    paper.ingest("v1", "image")
+    paper.reserve("b", 9.0)
+    paper.ingest("v2", "patient")
+    paper.reserve("c", 9.0, version="v2")
+    paper.reserve("d", 9.0, version="v3")
+    account = paper.read()
     assert account.unit == "image, then patient"
     units = {line.reservation: line.unit for line in account.spends}
     assert units == {"a": "image", "b": "image", "c": "patient", "d": ""}
 
 
-def test_what_cannot_be_read_is_infinite():
-    broken = entry(EntryKind.SPEND_RESERVED, reservation="a", event={"class_name": "Magic"})
-    account = read_account([BUDGET, broken])
-    assert math.isinf(account.epsilon)
-    assert read_account([BUDGET, reserved("a", 1.0), entry(
-        EntryKind.SPEND_COMMITTED, reservation="a", event=event_to_json(non_private())
-    )]).epsilon == math.inf  # fmt: skip
-
-
-def test_disclosures_are_shown_and_those_of_everybody_end_the_claim():
-    one = entry(EntryKind.DISCLOSURE, units=1, scope="case report 7")
-    account = read_account([BUDGET, reserved("a", 5.0), one])
+def test_disclosures_are_shown_and_those_of_everybody_end_the_claim(paper):
+    paper.reserve("a", 5.0)
+    paper.disclose(1, "case report 7")
+    account = paper.read()
     assert math.isfinite(account.epsilon)
-    assert account.disclosures[0].detail == "1 unit(s): case report 7"
-    everybody = entry(EntryKind.DISCLOSURE, units=None, scope="a custom job")
-    assert math.isinf(read_account([BUDGET, everybody]).epsilon)
+    assert account.disclosures[0].detail == "1 unit: case report 7"
+    paper.disclose(None, "a custom job")
+    assert paper.read().epsilon == paper.account().epsilon() == math.inf
+    assert paper.read().disclosures[1].detail == "every unit: a custom job"
 
 
-def test_refusals_budgets_and_unsafe_options_are_listed():
-    account = read_account(
-        [
-            BUDGET,
-            entry(EntryKind.BUDGET_SET, epsilon=9.0, delta=1e-6, reason="more"),
-            entry(EntryKind.RUN_REFUSED, reason="budget_exceeded"),
-            entry(EntryKind.JOB_FAILED, reason="job_failed"),
-            entry(EntryKind.UNSAFE_OPTION_USED, resource="--unsafe"),
-        ]
-    )
-    assert [note.reason for note in account.refusals] == ["budget_exceeded", "job_failed"]
+def test_refusals_budgets_and_unsafe_options_are_listed(paper):
+    paper.budget(9.0, delta=1e-6)
+    paper.budget(2.0, delta=1e-6, scope=Scope.STUDY, name="brain")
+    paper.entries += [
+        note(EntryKind.RUN_REFUSED, "r1"),
+        note(EntryKind.JOB_FAILED, "r2"),
+        note(EntryKind.UNSAFE_OPTION_USED, "--unsafe"),
+    ]
+    account = paper.read()
+    assert [one.resource for one in account.refusals] == ["r1", "r2"]
     assert account.budgets[1].detail == "epsilon 9 at delta 1e-06"
+    assert account.budgets[2].detail == "epsilon 2 at delta 1e-06 for study brain"
     assert account.budget == 9.0
     assert account.unsafe[0].resource == "--unsafe"
     assert account.epsilon == 0.0
 
 
-def test_accountants_that_disagree_raise_an_alarm(monkeypatch):
+def test_accountants_that_disagree_raise_an_alarm(paper, monkeypatch):
     def disagree(_events, *, delta):
         raise AccountantError(
             record=2.0, opinions={"prv": 3.0}, delta=delta, disagreements=("prv says 3",)
         )
 
     monkeypatch.setattr(audit_ledger, "agreed_opinions", disagree)
-    account = read_account([BUDGET, reserved("a", 1.0)])
+    paper.reserve("a", 1.0)
+    account = paper.read()
     assert (account.epsilon, account.second_opinions) == (2.0, {"prv": 3.0})
     assert account.alarms == ("prv says 3",)
+
+
+_MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["reserve", "commit", "destroy", "budget", "shown", "everybody"]),
+        st.sampled_from([4.0, 8.0]),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(moves=_MOVES)
+def test_hospital_auditor_and_an_independent_reader_agree(tmp_path_factory, moves):
+    """Whatever a hospital's code can write: three figures, one by other code altogether."""
+    paper = Paper(delta=1e-5)
+    for number, (move, noise) in enumerate(moves):
+        waiting = [*paper.account().open_spends.items()]
+        if move == "reserve":
+            paper.reserve(f"s{number}", noise)
+        elif move == "budget":
+            paper.budget(1e6, delta=1e-4)
+        elif move == "shown":
+            paper.disclose(1, "a case")
+        elif move == "everybody":
+            paper.disclose(None, "all")
+        elif waiting and move == "destroy":
+            paper.destroy(waiting[0][0])
+        elif waiting:
+            name, spend = waiting[0]
+            paper.commit(name, spend.event.noise_multiplier)
+    told = paper.read()
+    ledger = publish(paper, tmp_path_factory.mktemp("oracle"))
+    assert told.epsilon == paper.account().epsilon(delta=1e-5)
+    assert told.epsilon == pytest.approx(oracle_epsilon(ledger, interval=told.interval), rel=1e-6)

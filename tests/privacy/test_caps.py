@@ -13,9 +13,9 @@ from privacy.details import Disclosure, DisclosureKind, Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import BudgetAmountError, BudgetExceededError, LedgerError
 from privacy.events import DpEvent, poisson_gaussian
-from privacy.fold import AccountFold, spend_history
+from privacy.fold import AccountFold
 from privacy.mechanisms import describe
-from privacy.spend import commit, destroy, disclose, reserve, set_budget
+from privacy.spend import commit, disclose, reserve, set_budget
 
 NOON = "2026-11-23T12:00:00Z"
 DELTA = 1e-5
@@ -215,20 +215,6 @@ def test_a_disclosure_says_for_whom_and_why(
     assert "logs of job 7 (debugging; by Dr. Owner" in str(account.disclosures[0])
     assert math.isinf(account.epsilon()) == math.isinf(total)
     assert account.disclosed_by_kind() == {"custom_job": 1}
-
-
-def test_the_history_tells_every_spend_once(story: Story) -> None:
-    for name in "abc":
-        story.reserve(name)
-    story.commit("b", count=15)
-    gone = destroy(story.account, reservation="a", reason="killed", time=NOON, actor="owner")
-    story.add(gone)
-    told = [(s.reserved.reservation, s.state, s.event) for s in spend_history(story.entries)]
-    assert told == [
-        ("b", "committed", steps(15)),
-        ("a", "destroyed", steps(20)),
-        ("c", "reserved", steps(20)),
-    ]
 
 
 @settings(max_examples=15, deadline=None)
