@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from datasites.plans.plan import Email, Name, explain
     from datasites.rehearsal import Rehearsal, rehearse
     from datasites.relayurl import checked_relay_url, parse_relay_url
-    from datasites.released import Check, check_released, released_payload
+    from datasites.released import Check, check_released, verify_released
     from datasites.reportfile import render_released
     from datasites.reportformat import Format
     from datasites.syftnet import ResearcherLink
@@ -139,7 +139,7 @@ _HOMES = {
     "datasites.rehearsal": ("Rehearsal", "rehearse"),
     "datasites.reportfile": ("render_released",),
     "datasites.reportformat": ("Format",),
-    "datasites.released": ("Check", "check_released", "released_payload"),
+    "datasites.released": ("Check", "check_released", "verify_released"),
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
@@ -232,9 +232,9 @@ __all__ = [
     "read_labelled",
     "read_shard",
     "rehearse",
-    "released_payload",
     "render_released",
     "task_bytes",
+    "verify_released",
     "write_file",
 ]
 

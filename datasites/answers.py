@@ -117,7 +117,7 @@ class ReleasedReport(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     item: str
     kind: str
     hospital: str

@@ -22,7 +22,16 @@ from datasites.answers import ReleasedReport
 from datasites.desk.content import BLOCK, HeldReport
 from datasites.desk.items import Item
 from models import DISCLAIMER, ReportError, facts_from_json, verify_report
-from privacy import SignatureError, SigningKey, canonical_bytes, fingerprint, sha256_hex, verify
+from privacy import (
+    JsonValue,
+    Purpose,
+    SignatureError,
+    SigningKey,
+    fingerprint,
+    sha256_hex,
+    sign_document,
+    verify_document,
+)
 
 _DIGITS = re.compile(r"\S*\d\S*")
 
@@ -70,12 +79,22 @@ def sign_released(
         released=item.decided,
         public_key=key.public_hex,
     )
-    return released.model_copy(update={"signature": key.sign(released_payload(released))})
+    signature = sign_document(_body(released), purpose=Purpose.RELEASED_REPORT, key=key)
+    return released.model_copy(update={"signature": signature})
 
 
-def released_payload(report: ReleasedReport) -> bytes:
-    """The bytes that a released report's signature is over."""
-    return canonical_bytes(report.model_dump(mode="json", exclude={"signature"}))
+def verify_released(report: ReleasedReport, *, public_hex: str) -> None:
+    """Check that a hospital's key signed exactly this report.
+
+    Raises:
+        SignatureError: it did not.
+    """
+    verify_document(
+        _body(report),
+        purpose=Purpose.RELEASED_REPORT,
+        public_hex=public_hex,
+        signature_hex=report.signature,
+    )
 
 
 def check_released(data: bytes, *, public_hex: str) -> list[Check]:
@@ -97,6 +116,10 @@ def check_released(data: bytes, *, public_hex: str) -> list[Check]:
     return checks
 
 
+def _body(report: ReleasedReport) -> dict[str, JsonValue]:
+    return report.model_dump(mode="json", exclude={"signature"})
+
+
 def _key(report: ReleasedReport, public_hex: str) -> Check:
     if report.public_key != public_hex:
         return Check("key", "it names another key than the one its hospital is known by")
@@ -105,11 +128,7 @@ def _key(report: ReleasedReport, public_hex: str) -> Check:
 
 def _signature(report: ReleasedReport, public_hex: str) -> Check:
     try:
-        verify(
-            public_hex=public_hex,
-            signature_hex=report.signature,
-            payload=released_payload(report),
-        )
+        verify_released(report, public_hex=public_hex)
     except SignatureError as error:
         return Check("signature", str(error))
     return Check("signature")

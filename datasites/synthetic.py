@@ -36,11 +36,18 @@ from datasites.worker.protocol import (
     SYNTHETIC_LABELS,
 )
 from models import ModelsError
-from privacy import EntryKind, SignatureError, canonical_bytes, verify
+from privacy import (
+    EntryKind,
+    JsonValue,
+    Purpose,
+    SignatureError,
+    sign_document,
+    verify_document,
+)
 
 __all__ = ["Synthetic", "accept_by_rule", "decide", "keep", "state_of"]
 
-FORMAT = "dura.synthetic/1"
+FORMAT = "dura.synthetic/2"
 _OWN = (SYNTHETIC_IMAGES, SYNTHETIC_LABELS)
 _POOLED = (POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES, POOLED_ABOUT)
 log = logging.getLogger("dura.agent")
@@ -156,7 +163,7 @@ def _record(site: Site, sha: str, state: Synthetic, *, actor: str, reason: str) 
         reason=reason,
         detail={"images_sha256": made.images_sha256},
     )
-    signature = site.key.sign(_payload(made))
+    signature = sign_document(_body(made), purpose=Purpose.IMAGE_DECISION, key=site.key)
     write_json(_path(site, sha), {"decision": asdict(made), "signature": signature})
 
 
@@ -165,17 +172,18 @@ def _decision(site: Site, plan_sha256: str) -> Decision | None:
     with suppress(OSError, ValueError, KeyError, TypeError, SignatureError):
         record = json.loads(_path(site, plan_sha256).read_text())
         made = Decision(**record["decision"])
-        verify(
+        verify_document(
+            _body(made),
+            purpose=Purpose.IMAGE_DECISION,
             public_hex=site.key.public_hex,
             signature_hex=record["signature"],
-            payload=_payload(made),
         )
         return made if made.plan_sha256 == plan_sha256 else None
     return None
 
 
-def _payload(made: Decision) -> bytes:
-    return canonical_bytes({"format": FORMAT, **asdict(made)})
+def _body(made: Decision) -> dict[str, JsonValue]:
+    return {"format": FORMAT, **asdict(made)}
 
 
 def _path(site: Site, plan_sha256: str) -> Path:

@@ -31,8 +31,8 @@ from datasites import (
     Task,
     WithheldNotice,
     parse_model,
-    released_payload,
     task_bytes,
+    verify_released,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
 from orchestrator.receipts import check_receipt, read_receipt
@@ -44,7 +44,6 @@ from privacy import (
     countersign,
     countersignature_to_json,
     sha256_hex,
-    verify,
 )
 
 REVOKED_FILE = "revoked.json"
@@ -189,9 +188,8 @@ class Researcher:
             if not name.endswith(".report.json"):
                 continue
             report = parse_model(ReleasedReport, data, what=f"report of {site}")
-            payload = released_payload(report)
             try:
-                verify(public_hex=key, signature_hex=report.signature, payload=payload)
+                verify_released(report, public_hex=key)
             except SignatureError as error:
                 raise VerificationError(f"{site}: {name} is not signed by it") from error
             # The item becomes a file name here, so it must be the plain one it came under.

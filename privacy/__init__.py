@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from privacy.dpsgd import train_dp as train_dp
     from privacy.entries import Entry as Entry
     from privacy.entries import EntryKind as EntryKind
+    from privacy.envelope import Purpose as Purpose
+    from privacy.envelope import sign_document as sign_document
+    from privacy.envelope import verify_document as verify_document
     from privacy.errors import AccountantError as AccountantError
     from privacy.errors import BudgetAmountError as BudgetAmountError
     from privacy.errors import BudgetError as BudgetError
@@ -135,7 +138,6 @@ if TYPE_CHECKING:
     from privacy.sgd import Sgd as Sgd
     from privacy.signing import SigningKey as SigningKey
     from privacy.signing import fingerprint as fingerprint
-    from privacy.signing import verify as verify
     from privacy.spend import check_fits as check_fits
     from privacy.spend import commit as commit
     from privacy.spend import destroy as destroy
@@ -177,6 +179,7 @@ _NAMES = {
     "details": ("BudgetChange", "Disclosure", "DisclosureKind", "Reservation"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
     "entries": ("Entry", "EntryKind"),
+    "envelope": ("Purpose", "sign_document", "verify_document"),
     "errors": (
         "AccountantError",
         "BudgetAmountError",
@@ -234,7 +237,7 @@ _NAMES = {
         "verify_receipt",
     ),
     "sgd": ("Sgd",),
-    "signing": ("SigningKey", "fingerprint", "verify"),
+    "signing": ("SigningKey", "fingerprint"),
     "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
     "story": ("PlacedSpend", "Replay", "replay"),
     "verification": ("verify_file",),

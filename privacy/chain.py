@@ -3,11 +3,12 @@
 A ledger is lines of canonical JSON. An entry, and after one or more entries their seal::
 
     {"body":{"entry":{...},"previous":P,"sequence":N},"hash":X}
-    {"seal":{"format":"dura.ledger/2","head":X,"key":K,"sequence":N},"signature":S}
+    {"seal":{"format":"dura.ledger/3","head":X,"key":K,"sequence":N},"signature":S}
 
 X is the SHA-256 of the bytes of ``body``, so every line proves itself. P is what the line before
 proves: after an entry its X, after a seal the SHA-256 of the whole line without its newline, and 64
-zeros at the start. S signs the bytes of ``seal``: its head X vouches for every byte before it. One
+zeros at the start. S is over the bytes of ``seal`` as a ledger seal
+(`privacy.envelope`): its head X vouches for every byte before it. One
 durable append ends with one seal, be it of one entry or of thousands; entries without a seal were
 never acknowledged to anybody.
 
@@ -24,6 +25,7 @@ from typing import Any, cast
 
 from privacy.canonical import MAX_INTEGER, canonical_bytes, parse_json, plain_bytes, sha256_hex
 from privacy.entries import Entry, check_entry_json, entry_from_json, entry_to_json
+from privacy.envelope import Purpose, sign_canonical
 from privacy.errors import CanonicalError, LedgerError, LedgerTamperedError
 from privacy.signing import (
     PUBLIC_HEX_DIGITS,
@@ -32,7 +34,7 @@ from privacy.signing import (
     is_lower_hex,
 )
 
-FORMAT = "dura.ledger/2"
+FORMAT = "dura.ledger/3"
 GENESIS_HASH = "0" * 64
 MAX_LINE_BYTES = 4 * 1024 * 1024
 ENTRY_START = b'{"body":{"entry":'
@@ -96,7 +98,7 @@ class SealLine:
         head: that entry's hash.
         public_hex: the key that claims to have signed.
         signature_hex: the signature over `body`.
-        body: the signed bytes.
+        body: the bytes that the signature is over, as a ledger seal.
         line_hash: hash of this line, what the next entry names.
     """
 
@@ -165,7 +167,13 @@ def seal_line(*, sequence: int, head: str, key: SigningKey) -> tuple[bytes, str]
     body = canonical_bytes(
         {"format": FORMAT, "head": head, "key": key.public_hex, "sequence": sequence}
     )
-    line = SEAL_START + body + _SIGNATURE + key.sign(body).encode() + _END
+    line = (
+        SEAL_START
+        + body
+        + _SIGNATURE
+        + sign_canonical(body, purpose=Purpose.LEDGER_SEAL, key=key).encode()
+        + _END
+    )
     return line, sha256_hex(line[:-1])
 
 
@@ -260,7 +268,11 @@ def _read_seal(line: bytes, index: int) -> SealLine:
         raise LedgerTamperedError(index, "its seal is not valid JSON") from error
     fields = cast("dict[str, Any]", value)
     if set(fields) != _SEAL_FIELDS or fields["format"] != FORMAT:
-        raise LedgerTamperedError(index, f"its seal is not of the format {FORMAT}")
+        raise LedgerTamperedError(
+            index,
+            f"its seal is not of the format {FORMAT}, but {fields.get('format')!r:.40}; a ledger "
+            "of an earlier Dura is read with that one, and goes on in a new site",
+        )
     hexed = is_lower_hex(fields["head"], 64) and is_lower_hex(fields["key"], PUBLIC_HEX_DIGITS)
     if not hexed or not isinstance(fields["sequence"], int) or isinstance(fields["sequence"], bool):
         raise LedgerTamperedError(index, "its seal's hash, key or number is malformed")

@@ -23,8 +23,8 @@ from privacy.chain import (
     entry_of,
     read_line,
 )
+from privacy.envelope import Purpose, verify_canonical
 from privacy.errors import LedgerTamperedError, SignatureError
-from privacy.signing import verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,12 @@ class ChainReader:
 
     def _verify(self, seal: SealLine) -> None:
         try:
-            verify(public_hex=self._public_hex, signature_hex=seal.signature_hex, payload=seal.body)
+            verify_canonical(
+                seal.body,
+                purpose=Purpose.LEDGER_SEAL,
+                public_hex=self._public_hex,
+                signature_hex=seal.signature_hex,
+            )
         except SignatureError as error:
             raise LedgerTamperedError(seal.sequence, "its seal's signature is wrong") from error
 

@@ -9,27 +9,27 @@ paired, and sends that back; the hospital writes it into its ledger. From then o
 - the researcher cannot bring forward another state of the ledger: a receipt that the hospital did
   not sign is none, and the one that they countersigned stands in the hospital's ledger.
 
-The payload names its own format, so that a countersignature never passes for another document.
+It is signed for its own purpose (`privacy.envelope`), so it never passes for another document.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from privacy.canonical import JsonValue, canonical_bytes
+from privacy.canonical import JsonValue
 from privacy.chain import Checkpoint
 from privacy.details import check_identifier
 from privacy.entries import Entry, EntryKind
+from privacy.envelope import Purpose, sign_document, verify_document
 from privacy.errors import LedgerError, SignatureError
 from privacy.signing import (
     PUBLIC_HEX_DIGITS,
     SIGNATURE_HEX_DIGITS,
     SigningKey,
     is_lower_hex,
-    verify,
 )
 
-FORMAT = "dura.countersignature/1"
+FORMAT = "dura.countersignature/2"
 _FIELDS = frozenset({"format", "site", "request", "receipt", "ledger", "key", "signature"})
 
 
@@ -75,7 +75,7 @@ def countersign(
         public_hex=key.public_hex,
         signature_hex="",
     )
-    signature = key.sign(_payload(unsigned))
+    signature = sign_document(_body(unsigned), purpose=Purpose.COUNTERSIGNATURE, key=key)
     return Countersignature(**{**unsigned.__dict__, "signature_hex": signature})
 
 
@@ -85,10 +85,11 @@ def verify_countersignature(signed: Countersignature) -> None:
     Raises:
         SignatureError: it did not.
     """
-    verify(
+    verify_document(
+        _body(signed),
+        purpose=Purpose.COUNTERSIGNATURE,
         public_hex=signed.public_hex,
         signature_hex=signed.signature_hex,
-        payload=_payload(signed),
     )
 
 
@@ -148,7 +149,7 @@ def countersignature_entry(signed: Countersignature, *, actor: str, time: str) -
     )
 
 
-def _payload(signed: Countersignature) -> bytes:
+def _body(signed: Countersignature) -> dict[str, JsonValue]:
     value = countersignature_to_json(signed)
     del value["signature"]
-    return canonical_bytes(value)
+    return value

@@ -4,8 +4,8 @@ A receipt names the round, everything executed, the data version, the privacy ev
 epsilon so far, the hashes of the outputs, and the ledger's last entry at that moment. With it a
 researcher can check that the files are those the hospital released, recompute epsilon, and later
 prove that the hospital's ledger was cut or rewritten (`Receipt.checkpoint` goes into
-`privacy.verify_file`). Receipts and ledger lines are signed by the same key; the ``format`` inside
-the payload keeps one from passing for the other.
+`privacy.verify_file`). Receipts and ledger lines are signed by the same key, each for its
+own purpose (`privacy.envelope`).
 """
 
 import math
@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from privacy.amounts import check_delta
-from privacy.canonical import JsonValue, canonical_bytes
+from privacy.amounts import check_promised_delta
+from privacy.canonical import JsonValue
 from privacy.chain import Checkpoint
 from privacy.details import DisclosureKind, check_identifier
 from privacy.entries import check_time
+from privacy.envelope import Purpose, sign_document, verify_document
 from privacy.errors import LedgerError, PrivacyError, SignatureError
 from privacy.events import event_from_json
 from privacy.guarantee import ADD_OR_REMOVE_ONE, Unit
-from privacy.signing import SigningKey, is_lower_hex, verify
+from privacy.signing import SigningKey, is_lower_hex
 
-FORMAT = "dura.receipt/2"
+FORMAT = "dura.receipt/3"
 _INFINITE = "infinite"
 _SIGNED_FIELDS = {"receipt", "key", "signature"}
 
@@ -84,7 +85,7 @@ class Receipt:
         epsilon = self.epsilon_total
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not epsilon >= 0:
             raise LedgerError(f"epsilon must be >= 0, got {self.epsilon_total!r}"[:200])
-        check_delta(self.delta)
+        check_promised_delta(self.delta)
         check_time(self.time)
         event_from_json(self.event)
         _check_disclosed(self.disclosed)
@@ -118,10 +119,8 @@ def sign_receipt(receipt: Receipt, key: SigningKey) -> SignedReceipt:
     Returns:
         The signed receipt.
     """
-    payload = canonical_bytes(receipt_to_json(receipt))
-    return SignedReceipt(
-        receipt=receipt, public_hex=key.public_hex, signature_hex=key.sign(payload)
-    )
+    signature = sign_document(receipt_to_json(receipt), purpose=Purpose.RECEIPT, key=key)
+    return SignedReceipt(receipt=receipt, public_hex=key.public_hex, signature_hex=signature)
 
 
 def verify_receipt(signed: SignedReceipt, *, public_hex: str) -> None:
@@ -136,12 +135,16 @@ def verify_receipt(signed: SignedReceipt, *, public_hex: str) -> None:
     """
     if signed.public_hex != public_hex:
         raise SignatureError("this receipt names another key than the pinned one; do not accept it")
-    payload = canonical_bytes(receipt_to_json(signed.receipt))
-    verify(public_hex=public_hex, signature_hex=signed.signature_hex, payload=payload)
+    verify_document(
+        receipt_to_json(signed.receipt),
+        purpose=Purpose.RECEIPT,
+        public_hex=public_hex,
+        signature_hex=signed.signature_hex,
+    )
 
 
 def receipt_to_json(receipt: Receipt) -> dict[str, JsonValue]:
-    """The receipt as a JSON object, the payload of its signature."""
+    """The receipt as a JSON object, the body of its signature."""
     infinite = math.isinf(receipt.epsilon_total)
     return {
         "format": FORMAT,

@@ -3,8 +3,8 @@
 Guarantees:
 - `verify` returns nothing: a bad signature cannot be ignored by not looking at a result;
 - a private key never shows in `repr`, in a message or in a pickle of ours;
-- what is signed must name its own purpose (ledger entry, receipt, ...) inside the payload, because
-  one key signs several kinds of documents.
+- documents are signed and verified by `privacy.envelope` alone, each for its purpose, because one
+  key signs several kinds of them.
 """
 
 from functools import lru_cache

@@ -14,10 +14,10 @@ from typing import Any
 
 from datasites.desk.items import ItemKind
 from datasites.errors import RuleError
-from privacy import SigningKey, canonical_bytes, verify
+from privacy import JsonValue, Purpose, SigningKey, sign_document, verify_document
 
 RULE_KINDS = frozenset({ItemKind.HOSPITAL_REPORT, ItemKind.GLOBAL_REPORT})
-_PURPOSE = "dura release rule"
+FORMAT = "dura.release_rule/2"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def agree(rule: ReleaseRule, *, reviewer: str, decided: str) -> ReleaseRule:
 
 def sign_rule(rule: ReleaseRule, key: SigningKey) -> dict[str, Any]:
     """The rule as it is kept: its fields and the site's signature over them."""
-    return {"rule": asdict(rule), "signature": key.sign(_payload(rule))}
+    signature = sign_document(_body(rule), purpose=Purpose.RELEASE_RULE, key=key)
+    return {"rule": asdict(rule), "signature": signature}
 
 
 def open_rule(record: Any, *, public_hex: str) -> ReleaseRule:
@@ -85,7 +86,12 @@ def open_rule(record: Any, *, public_hex: str) -> ReleaseRule:
         signature = record["signature"]
     except (KeyError, TypeError, ValueError) as error:
         raise RuleError(f"this is no release rule: {error}") from error
-    verify(public_hex=public_hex, signature_hex=signature, payload=_payload(rule))
+    verify_document(
+        _body(rule),
+        purpose=Purpose.RELEASE_RULE,
+        public_hex=public_hex,
+        signature_hex=signature,
+    )
     return rule
 
 
@@ -102,5 +108,5 @@ def listed_kinds(names: Iterable[str]) -> tuple[ItemKind, ...]:
         raise RuleError(f"{error}; a rule is about {known}") from error
 
 
-def _payload(rule: ReleaseRule) -> bytes:
-    return canonical_bytes({"purpose": _PURPOSE, **asdict(rule)})
+def _body(rule: ReleaseRule) -> dict[str, JsonValue]:
+    return {"format": FORMAT, **asdict(rule)}

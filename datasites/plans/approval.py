@@ -21,10 +21,11 @@ from datetime import datetime
 from datasites.errors import Reason, RefusedError
 from datasites.plans.plan import Plan
 from datasites.plans.tasks import GenerateTask, PoolTask, ReportTask, Task, TrainTask
-from privacy import SigningKey, canonical_bytes, verify
+from privacy import JsonValue, Purpose, SigningKey, sign_document, verify_document
 
 APPROVED = "approved"
 REJECTED = "rejected"
+APPROVAL_FORMAT = "dura.approval/2"
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,21 @@ class Circumstances:
 
 def sign_approval(approval: Approval, key: SigningKey) -> str:
     """The site's signature over an approval."""
-    return key.sign(canonical_bytes(asdict(approval)))
+    return sign_document(_body(approval), purpose=Purpose.APPROVAL, key=key)
 
 
 def verify_approval(approval: Approval, *, signature: str, public_hex: str) -> None:
     """Raise `privacy.SignatureError` unless the site signed exactly this approval."""
-    verify(
-        public_hex=public_hex, signature_hex=signature, payload=canonical_bytes(asdict(approval))
+    verify_document(
+        _body(approval),
+        purpose=Purpose.APPROVAL,
+        public_hex=public_hex,
+        signature_hex=signature,
     )
+
+
+def _body(approval: Approval) -> dict[str, JsonValue]:
+    return {"format": APPROVAL_FORMAT, **asdict(approval)}
 
 
 def add_vote(approval: Approval, *, reviewer: str, decided: str) -> Approval:

@@ -11,7 +11,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
-from datasites.plans.approval import APPROVED, Approval, sign_approval, verify_approval
+from datasites.plans.approval import (
+    APPROVAL_FORMAT,
+    APPROVED,
+    Approval,
+    sign_approval,
+    verify_approval,
+)
 from datasites.plans.bundle import Bundle, open_bundle
 from datasites.plans.plan import MODEL_FILE, PLAN_FILE
 from datasites.site import Site, write_file, write_json
@@ -140,12 +146,14 @@ class PlanStore:
             return None
         try:
             record = json.loads(path.read_text())
+            if record.get("format") != APPROVAL_FORMAT:
+                raise ValueError(f"it is not of the format {APPROVAL_FORMAT}")
             fields = record["approval"]
             approval = Approval(**{**fields, "reviewers": tuple(fields["reviewers"])})
             verify_approval(
                 approval, signature=record["signature"], public_hex=self._site.key.public_hex
             )
-        except (ValueError, KeyError, TypeError, SignatureError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, SignatureError) as error:
             raise RefusedError(
                 Reason.NOT_APPROVED,
                 f"{path} is not a decision this site signed ({error}); decide again",
@@ -155,7 +163,11 @@ class PlanStore:
     def decide(self, approval: Approval) -> None:
         """Keep a decision, signed."""
         signature = sign_approval(approval, self._site.key)
-        record = {"approval": asdict(approval), "signature": signature}
+        record = {
+            "format": APPROVAL_FORMAT,
+            "approval": asdict(approval),
+            "signature": signature,
+        }
         write_json(self._approvals / f"{approval.plan_sha256}.json", record)
 
     def last_approved(self, study: str, *, before: str) -> Bundle | None:

@@ -7,14 +7,14 @@ from typer.testing import CliRunner
 
 from datasites.desk import HeldReport, Item, ItemKind, ItemState, occurrences
 from datasites.desk.content import redact
-from datasites.released import released_payload, sign_released
+from datasites.released import sign_released
 from models import CaseFacts
 from models.render import render
 from models.report_layout import compose
 from models.templates import template_body
 from orchestrator.cli import app
 from orchestrator.errors import StudyError, VerificationError
-from privacy import SigningKey, sha256_hex
+from privacy import Purpose, SigningKey, sha256_hex, sign_document
 
 KEY = SigningKey.generate()
 RUNNER = CliRunner()
@@ -82,7 +82,15 @@ def forged(report, **changes):
     changed = report.model_copy(update=changes)
     if "text" in changes and "text_sha256" not in changes:
         changed = changed.model_copy(update={"text_sha256": sha256_hex(changed.text.encode())})
-    return changed.model_copy(update={"signature": KEY.sign(released_payload(changed))})
+    return changed.model_copy(
+        update={
+            "signature": sign_document(
+                changed.model_dump(mode="json", exclude={"signature"}),
+                purpose=Purpose.RELEASED_REPORT,
+                key=KEY,
+            )
+        }
+    )
 
 
 @pytest.mark.parametrize("name", ["item", "hospital", "text", "facts", "released", "plan_sha256"])

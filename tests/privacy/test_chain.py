@@ -117,7 +117,8 @@ def test_lines_are_canonical_json_and_verify_without_us(chain: Chain, key: Signi
             assert value["seal"]["head"] == link
             link = sha256_hex(line[:-1])
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public_hex))
-    public.verify(bytes.fromhex(value["signature"]), canonical_bytes(value["seal"]))
+    envelope = canonical_bytes({"body": value["seal"], "purpose": "ledger seal"})
+    public.verify(bytes.fromhex(value["signature"]), b"dura signed document 1\n" + envelope)
 
 
 @settings(max_examples=400, **SLOW)

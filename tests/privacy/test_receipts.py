@@ -6,6 +6,7 @@ import pytest
 
 from privacy.canonical import canonical_bytes
 from privacy.chain import Checkpoint
+from privacy.envelope import Purpose, sign_document
 from privacy.errors import BudgetAmountError, EventError, LedgerError, SignatureError
 from privacy.events import event_to_json, poisson_gaussian
 from privacy.guarantee import Unit
@@ -90,9 +91,8 @@ def test_another_key_is_refused(key: SigningKey) -> None:
 
 
 def test_a_ledger_signature_is_not_a_receipt(key: SigningKey) -> None:
-    """The format is part of what is signed, so one kind of document never passes for another."""
-    payload = receipt_to_json(RECEIPT)
-    other = key.sign(canonical_bytes({**payload, "format": "dura.ledger/2"}))
+    """The purpose is part of what is signed, so one kind of document never passes for another."""
+    other = sign_document(receipt_to_json(RECEIPT), purpose=Purpose.LEDGER_SEAL, key=key)
     signed = SignedReceipt(receipt=RECEIPT, public_hex=key.public_hex, signature_hex=other)
     with pytest.raises(SignatureError):
         verify_receipt(signed, public_hex=key.public_hex)
