@@ -59,8 +59,10 @@ if TYPE_CHECKING:
         make_bundle,
         open_bundle,
         parse_model,
+        parse_task,
         plan_events,
         task_bytes,
+        task_event,
     )
     from datasites.plans.plan import Email, Name, explain
     from datasites.rehearsal import Rehearsal, rehearse
@@ -131,8 +133,10 @@ _HOMES = {
         "make_bundle",
         "open_bundle",
         "parse_model",
+        "parse_task",
         "plan_events",
         "task_bytes",
+        "task_event",
     ),
     "datasites.plans.plan": ("Email", "Name", "explain"),
     "datasites.relayurl": ("checked_relay_url", "parse_relay_url"),
@@ -226,6 +230,7 @@ __all__ = [
     "open_generator",
     "parse_model",
     "parse_relay_url",
+    "parse_task",
     "plan_events",
     "plan_split",
     "public_rows",
@@ -234,6 +239,7 @@ __all__ = [
     "rehearse",
     "render_released",
     "task_bytes",
+    "task_event",
     "verify_released",
     "write_file",
 ]

@@ -2,8 +2,8 @@
 
 What hospitals send is taken from the relay by `collect` and lies on local disk from then on; all
 reading is from there, so a crash loses nothing and an answer is never asked for twice. A receipt is
-checked against the key that its hospital's data card named, and against the weights that came
-with it, before anything is used.
+checked against the key that its hospital's data card named, against the task that was sent and its
+plan, and against the weights that came with it, before anything is used.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from datasites import (
     Task,
     WithheldNotice,
     parse_model,
+    parse_task,
     task_bytes,
     verify_released,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
-from orchestrator.receipts import check_receipt, read_receipt
+from orchestrator.receipts import check_implied, check_receipt, read_receipt
 from orchestrator.study import Study
 from privacy import (
     Receipt,
@@ -168,7 +169,8 @@ class Researcher:
             raise VerificationError(f"{site}: its answer to {request} names another request")
         if answer.receipt is None:
             return Reply(answer, None, "", {})
-        receipt = self._receipt(site, request, answer.receipt, bundle)
+        task = self._sent(site, request)
+        receipt = self._receipt(site, task, answer.receipt, bundle)
         for name in set(files) & set(receipt.outputs):
             if sha256_hex(files[name]) != receipt.outputs[name]:
                 raise VerificationError(
@@ -234,17 +236,21 @@ class Researcher:
             if name.endswith(".withheld.json") and name != f"{request}-evaluation.withheld.json"
         ]
 
-    def _receipt(self, site: str, request: str, text: str, bundle: Bundle) -> Receipt:
+    def _sent(self, site: str, request: str) -> Task:
+        """The task that was sent as a request, from local disk."""
+        data = self.link.sent(site, request).get(TASK_FILE)
+        if data is None:
+            raise VerificationError(f"{site}: {request} was answered, but never asked from here")
+        return parse_task(data)
+
+    def _receipt(self, site: str, task: Task, text: str, bundle: Bundle) -> Receipt:
         try:
-            signed = check_receipt(text, public_hex=self.card(site).public_key)
+            receipt = check_receipt(text, public_hex=self.card(site).public_key).receipt
+            if receipt.site != site:
+                raise VerificationError("its receipt is for another request, plan, study or site")
+            check_implied(receipt, bundle=bundle, task=task)
         except VerificationError as error:
             raise VerificationError(f"{site}: {error}") from error
-        receipt = signed.receipt
-        named = (receipt.request, receipt.plan_sha256, receipt.study, receipt.site)
-        if named != (request, bundle.sha256, bundle.plan.study, site):
-            raise VerificationError(
-                f"{site}: its receipt is for another request, plan, study or site"
-            )
         return receipt
 
 

@@ -29,10 +29,10 @@ from orchestrator.html_report import (
     render_html,
 )
 from orchestrator.pictures import study_pictures
-from orchestrator.receipts import read_receipt
+from orchestrator.receipts import composed, read_receipt
 from orchestrator.researcher import Researcher
 from orchestrator.runstate import RunFolder, RunState
-from privacy import RELATION
+from privacy import RELATION, Receipt
 
 log = logging.getLogger("dura.results")
 NEIGHBOURING = f"{RELATION} unit"
@@ -173,10 +173,15 @@ def _reports(
 
 
 def _spends(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Per hospital, the largest total and all disclosures that its receipts state."""
+    """Per hospital, the largest total that its receipts state and all disclosures.
+
+    Never less than what the runs of these receipts compose to, at the same delta.
+    """
     spends: dict[str, dict[str, Any]] = {}
+    receipts: dict[str, list[Receipt]] = {}
     for path in sorted(folder.root.glob("receipts/*/*.json")):
         receipt = read_receipt(path.read_text()).receipt
+        receipts.setdefault(receipt.site, []).append(receipt)
         spend = spends.setdefault(receipt.site, {"epsilon": -1.0, "disclosed": {}})
         if receipt.epsilon_total > spend["epsilon"]:
             spend["epsilon"] = receipt.epsilon_total
@@ -184,6 +189,9 @@ def _spends(folder: RunFolder) -> dict[str, dict[str, Any]]:
             spend["unit"] = receipt.unit.words
         for kind, count in receipt.disclosed.items():
             spend["disclosed"][kind] = max(count, spend["disclosed"].get(kind, 0))
+    for site, spend in spends.items():
+        own = composed(receipts[site], delta=spend["delta"])
+        spend["epsilon"] = max(spend["epsilon"], own)
     return spends
 
 

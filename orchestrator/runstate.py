@@ -219,6 +219,13 @@ class RunFolder:
         """Keep a hospital's signed receipt."""
         self.write(f"receipts/{hospital}/{request}.json", text.encode())
 
+    def receipts(self, hospital: str) -> dict[str, str]:
+        """Request to text of every kept receipt of a hospital."""
+        return {
+            path.stem: path.read_text()
+            for path in sorted((self.root / "receipts" / hospital).glob("*.json"))
+        }
+
     def receipts_to_countersign(self) -> list[tuple[str, str, str]]:
         """Hospital, request and text of every kept receipt that was not countersigned yet."""
         return [

@@ -180,6 +180,7 @@ class DisclosureKind(StrEnum):
     """Why something leaves without noise; coded, so that it may be told to others."""
 
     CASE_REPORT = "case_report"
+    LEDGER_LOST = "ledger_lost"
     CUSTOM_JOB = "custom_job"
 
 

@@ -158,6 +158,17 @@ class ResearcherLink:
         sync_tree(made)  # before it is sent: answers to a job that is not here are refused
         return made
 
+    def sent(self, site: str, job: str) -> dict[str, bytes]:
+        """Name to bytes of the files that were sent as a job, from local disk; none if it was not.
+
+        A folder that a power cut left torn is not what was sent, and gives none either.
+        """
+        storage = self._client.job_client.manager
+        folder: Path = storage.submission_dir(storage.new_submission_ref(site, job))
+        if not (folder / "config.yaml").exists():
+            return {}
+        return {path.name: path.read_bytes() for path in sorted((folder / "code").glob("[!.]*"))}
+
     def received(self, site: str, job: str) -> dict[str, bytes]:
         """Output name to bytes of everything `collect` took for a job so far, from local disk."""
         folder = self._me.syftbox / site / str(wire.review_prefix(self._me.email)) / job / "outputs"

@@ -31,6 +31,7 @@ from datasites import (
     Timing,
     make_bundle,
 )
+from datasites.plans.costs import task_event
 from datasites.plans.tasks import parse_task
 from models import evaluate, initial_weights, weights_from_bytes, weights_to_bytes
 from orchestrator.recipes import recipe_for
@@ -46,8 +47,8 @@ from privacy import (
     Unit,
     canonical_bytes,
     countersignature_from_json,
+    epsilon,
     event_to_json,
-    gaussian,
     sha256_hex,
     sign_receipt,
     signed_receipt_to_json,
@@ -115,7 +116,8 @@ class SimulatedHospital:
     corrections: list = field(default_factory=list)
     files: dict = field(default_factory=dict)
     countersigned: list = field(default_factory=list)
-    spent: float = 1.0
+    events: list = field(default_factory=list)
+    margin: float = 0.5
 
     def card(self):
         return DataCard(
@@ -153,7 +155,8 @@ class SimulatedHospital:
             self.files.setdefault(job, {}).update(made)
 
     def receipt(self, task, outputs, **changed):
-        self.spent += 0.5
+        event = task_event(self.bundle.plan, task)
+        self.events.append(event)
         values = {
             "site": self.email,
             "study": "tumours",
@@ -161,13 +164,13 @@ class SimulatedHospital:
             "round": getattr(task, "round", 0),
             "plan_sha256": self.bundle.sha256,
             "dataset_version": "v",
-            "event": event_to_json(gaussian(noise_multiplier=1.0)),
-            "epsilon_total": self.spent,
+            "event": event_to_json(event),
+            "epsilon_total": self.margin + epsilon(self.events, delta=1e-5),
             "delta": 1e-5,
             "unit": Unit.PATIENT,
             "disclosed": {},
             "outputs": {name: sha256_hex(data) for name, data in outputs.items()},
-            "checkpoint": Checkpoint(sequence=3, entry_hash="a" * 64),
+            "checkpoint": Checkpoint(sequence=3 * len(self.events), entry_hash="a" * 64),
             "time": TIME,
         }
         return signed_json(Receipt(**(values | changed)), self.key)
@@ -204,6 +207,7 @@ class SimulatedLink:
 
     def __init__(self, hospitals):
         self.hospitals = hospitals
+        self.tasks = {}
         self.interrupt_on = ""
         self.signing_key = SigningKey.generate()
 
@@ -214,7 +218,11 @@ class SimulatedLink:
         if self.interrupt_on and self.interrupt_on in job:
             self.interrupt_on = ""
             raise KeyboardInterrupt
+        self.tasks.setdefault((site, job), dict(files))
         self.hospitals[site].take(job, files)
+
+    def sent(self, site, job):
+        return self.tasks.get((site, job), {})
 
     def received(self, site, job):
         return dict(self.hospitals[site].files.get(job, {}))

@@ -13,13 +13,32 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasites import ANSWER_FILE, Answer, MailboxError, RelayError, Status, Timing
+from datasites import (
+    ANSWER_FILE,
+    TASK_FILE,
+    Answer,
+    MailboxError,
+    RelayError,
+    Status,
+    Timing,
+    parse_task,
+)
 from datasites.errors import Reason
-from orchestrator.errors import QuorumError
+from orchestrator.errors import QuorumError, VerificationError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import plan_job
+from orchestrator.results import _spends
 from orchestrator.runstate import RunState, covered_s
-from privacy import Checkpoint, SigningKey, Unit, verify_countersignature
+from privacy import (
+    Checkpoint,
+    SigningKey,
+    compose,
+    epsilon,
+    event_to_json,
+    gaussian,
+    poisson_gaussian,
+    verify_countersignature,
+)
 from tests.orchestrator.conftest import weights_that
 
 A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"
@@ -128,6 +147,8 @@ def _huge(receipt):
     return json.dumps(whole)
 
 
+TINY = gaussian(noise_multiplier=500.0)
+ONE_STEP = poisson_gaussian(sampling_rate=0.05, noise_multiplier=1.0, steps=1)
 LIES = {
     "signed by another key": _signed_by_another,
     "weights swapped after signing": _swapped,
@@ -136,6 +157,12 @@ LIES = {
     "of another plan": _receipt_with(plan_sha256="f" * 64),
     "of another request": _receipt_with(request="tumours-other-r0001"),
     "of another study": _receipt_with(study="another"),
+    "of another round": _receipt_with(round=2),
+    "with a tiny event": _receipt_with(event=event_to_json(TINY), epsilon_total=0.0),
+    "of one step": _receipt_with(event=event_to_json(ONE_STEP)),
+    "with no event": _receipt_with(event=event_to_json(compose([]))),
+    "that nothing was spent": _receipt_with(epsilon_total=0.0),
+    "a total below its own event": _receipt_with(epsilon_total=0.1),
     "an epsilon beyond all numbers": lambda h, t, w: h.answer(
         t, {WEIGHTS: w}, receipt=_huge(h.receipt(t, {WEIGHTS: w}))
     ),
@@ -328,18 +355,74 @@ def test_request_ids_are_the_same_until_one_is_spent(world):
     assert run.request_id("r0002", A) == "tumours-0123abcd-r0002"
 
 
+LATER_LIES = {
+    "its ledger was set back": {"checkpoint": Checkpoint(sequence=1, entry_hash="a" * 64)},
+    "its ledger was forked": {"checkpoint": Checkpoint(sequence=6, entry_hash="b" * 64)},
+    "its total fell": {"epsilon_total": 1.0},
+}
+
+
+@pytest.mark.parametrize("lie", LATER_LIES)
+def test_a_receipt_that_contradicts_an_earlier_one_is_refused(world, lie):
+    world.hospitals[B].answers["r0002"] = _receipt_with(**LATER_LIES[lie])
+    world.train()
+    assert world.folder.load().refusals == {B: ["bad_receipt"]}
+
+
+def test_a_total_below_ones_own_runs_is_refused(world):
+    """Each receipt states more than the last, and less than this study's runs compose to."""
+
+    def grudging(hospital, task, data):
+        made = hospital.receipt(task, {WEIGHTS: data})
+        rest = epsilon(hospital.events[:-1], delta=1e-5)
+        own = epsilon(hospital.events, delta=1e-5)
+        hospital.events.pop()
+        told = hospital.receipt(task, {WEIGHTS: data}, epsilon_total=rest + 0.98 * (own - rest))
+        assert made != told
+        return hospital.answer(task, {WEIGHTS: data}, receipt=told)
+
+    world.hospitals[B].answers["r0002"] = grudging
+    world.hospitals[B].margin = 0.0
+    world.train()
+    assert world.folder.load().refusals == {B: ["bad_receipt"]}
+
+
+def test_a_second_receipt_for_one_run_is_refused(world):
+    """The one that was kept stays; a resumed run that is told another one does not take it."""
+    world.train()
+    [request] = [r for r in world.folder.receipts(B) if "r0002" in r]
+    task = parse_task(world.researcher.link.sent(B, request)[TASK_FILE])
+    weights = world.hospitals[B].files[request][WEIGHTS]
+    made = _receipt_with(epsilon_total=99.0)(world.hospitals[B], task, weights)
+    world.hospitals[B].files[request] |= {ANSWER_FILE: made[ANSWER_FILE]}
+    reply = world.researcher.reply(B, request, bundle=world.bundle)
+    with pytest.raises(VerificationError, match="two receipts"):
+        world.run()._check_beside(B, reply)
+
+
+def test_the_summary_reports_the_larger_of_what_was_told_and_what_follows(world):
+    world.train()
+    for path in (world.folder.root / "receipts" / B).glob("*.json"):
+        told = json.loads(path.read_text())
+        told["receipt"]["epsilon_total"] = 0.0
+        path.write_text(json.dumps(told))
+    spends = _spends(world.folder)
+    assert spends[B]["epsilon"] == epsilon(world.hospitals[B].events, delta=1e-5)
+    assert spends[A]["epsilon"] == 0.5 + epsilon(world.hospitals[A].events, delta=1e-5)
+
+
+def test_what_was_never_asked_from_here_is_no_answer(world):
+    world.train()
+    [request] = [r for r in world.folder.receipts(B) if "r0002" in r]
+    del world.researcher.link.tasks[B, request]
+    with pytest.raises(VerificationError, match="never asked from here"):
+        world.researcher.reply(B, request, bundle=world.bundle)
+
+
 def test_the_receipt_of_an_unlimited_disclosure_is_usable(world):
     """A released case makes epsilon infinite; that is the truth and no reason to drop an update."""
-    world.hospitals[A].answers["r0001"] = lambda h, t, w: h.answer(
-        t,
-        {WEIGHTS: w},
-        receipt=h.receipt(
-            t,
-            {WEIGHTS: w},
-            epsilon_total=float("inf"),
-            unit=Unit.PATIENT,
-            checkpoint=Checkpoint(sequence=9, entry_hash="b" * 64),
-        ),
+    world.hospitals[A].answers["r000"] = lambda h, t, w: h.answer(
+        t, {WEIGHTS: w}, receipt=h.receipt(t, {WEIGHTS: w}, epsilon_total=float("inf"))
     )
     world.train()
     state = world.folder.load()
