@@ -51,6 +51,7 @@ from privacy.ledgerfile import (
     locked_file,
 )
 from privacy.ledgerreading import read_file
+from privacy.lookup import entry_at
 from privacy.signing import SigningKey
 
 LOCK_TIMEOUT_S = 30.0
@@ -234,6 +235,19 @@ class Ledger:
         with self._fresh():
             head = Checkpoint(self._reader.next_sequence - 1, self._reader.head)
             return head, self._fold.snapshot()
+
+    def holds(self, point: Checkpoint) -> bool:
+        """Whether exactly the entry that a checkpoint names is in the ledger as of now.
+
+        Reads some twenty lines, however long the ledger is.
+
+        Raises:
+            LedgerTamperedError: a new line is not what this key sealed.
+            LedgerBusyError: another process holds it.
+        """
+        with self._fresh() as file:
+            found = entry_at(point.sequence, read_at=file.read_at, size=self._offset)
+        return found is not None and found.entry_hash == point.entry_hash
 
     def entries(self) -> Iterator[SealedEntry]:
         """All entries as of now, oldest first, verified while they are read.

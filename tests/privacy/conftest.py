@@ -26,7 +26,7 @@ def key() -> SigningKey:
     return SigningKey.generate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def note() -> Callable[..., Entry]:
     def make(kind: EntryKind = EntryKind.PLAN_RECEIVED, **changes: object) -> Entry:
         fields: dict[str, object] = {
