@@ -16,7 +16,10 @@ ANSWER_FILE = "answer.json"
 DECISION_FILE = "decision.json"
 EVALUATION_FILE = "evaluation.json"
 COUNTERSIGNATURE_FILE = "countersignature.json"
-"""What a researcher sends back for a receipt; a job that holds it holds nothing else."""
+"""What a researcher sends back for a receipt, with that receipt."""
+RECEIPT_FILE = "receipt.json"
+"""The newest receipt of a site that a researcher holds, brought with each task: the site looks for
+what it names in its ledger (`datasites.behind`)."""
 
 _Count = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasites.behind import must_not_be_behind
 from datasites.errors import SettingsError
 from datasites.runtime import runtime_sha256
 from datasites.site import TRAIN, Site, now_utc, stamp
@@ -49,6 +50,7 @@ def consented_shard(
     from datasites.ingest import load_shard
 
     site = Site.open(root)
+    must_not_be_behind(site)
     version = site.card().dataset_version
     if not owner.strip() or not reason.strip():
         raise SettingsError(

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from datasites.behind import behind
 from datasites.errors import DatasitesError
 from datasites.sandbox.cgroup import OWN, ROOT, find_parent
 from datasites.sandbox.driver import find_gpu, probe_gpu
@@ -87,6 +88,7 @@ def examine(site: Site) -> list[Finding]:
         "file modes": _modes,
         "keys": _keys,
         "ledger": _ledger,
+        "ledger behind": _behind,
         "clock": _clock,
         "disk": _disk,
         "relay": _relay,
@@ -231,6 +233,15 @@ def _ledger(site: Site) -> Finding:
 
     head = verify_file(site.ledger_path, public_hex=site.key.public_hex)
     return _fine(f"verified, {head.entries} entries")
+
+
+def _behind(site: Site) -> Finding:
+    found = behind(site)
+    if found is not None:
+        return _problem(
+            str(found), f"see docs/operations.md, `ledger_behind`; the site is {site.root}"
+        )
+    return _fine("no receipt is known that names an entry which is not here")
 
 
 def _clock(site: Site) -> Finding:

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     PEER_UNPAIRED = "peer_unpaired"
     RERUN_NEEDS_LEAVE = "rerun_needs_leave"
     TOO_MANY_REQUESTS = "too_many_requests"
+    LEDGER_BEHIND = "ledger_behind"
 
 
 class RefusedError(DatasitesError):

@@ -23,6 +23,7 @@ from typing import TypedDict, cast
 
 import numpy as np
 
+from datasites.behind import must_not_be_behind
 from datasites.card import NOISE_MULTIPLIER, DataCard, SideCounts, UnitKind
 from datasites.features import drop_features
 from datasites.ingest import (
@@ -113,7 +114,9 @@ def take_in(
         IngestError: a folder holds nothing usable, the test cases are missing, or nothing says what
             the unit is.
         BudgetExceededError: not even the card's counts fit the budget; nothing was changed.
+        RefusedError: the ledger is behind; nothing was read.
     """
+    must_not_be_behind(site)
     settings = site.settings
     asked = rule or rule_from(settings)
     rule = _as_before(site, asked)

@@ -11,6 +11,7 @@
       card.json               the published data card
       plans/SHA/              received bundles, byte for byte, with who sent them
       approvals/SHA.json      signed decisions
+      behind.json             a receipt whose entry the ledger lacks: nothing runs
       refusals.json           how often each peer was refused, by reason
       jobs/REQUEST.json       what was asked, and how far it is; beside it its .files and .results
       scratch/                the sandboxes that run or wait now

@@ -114,6 +114,19 @@ def check_beside(receipt: Receipt, kept: Iterable[Receipt]) -> None:
         )
 
 
+def is_newer(text: str, before: str) -> bool:
+    """Whether a receipt's text was given after another of the same hospital.
+
+    Its ledger grew; or it lost entries, as it says itself, and numbers them anew.
+    """
+    lost = DisclosureKind.LEDGER_LOST.value
+    new, old = read_receipt(text).receipt, read_receipt(before).receipt
+    return (new.disclosed.get(lost, 0), new.checkpoint.sequence) > (
+        old.disclosed.get(lost, 0),
+        old.checkpoint.sequence,
+    )
+
+
 def composed(receipts: Sequence[Receipt], *, delta: float) -> float:
     """Epsilon of the runs that receipts are for, at a delta: what was spent at the least."""
     return epsilon([event_from_json(receipt.event) for receipt in receipts], delta=delta)

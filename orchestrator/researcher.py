@@ -18,6 +18,7 @@ from datasites import (
     COUNTERSIGNATURE_FILE,
     DECISION_FILE,
     EVALUATION_FILE,
+    RECEIPT_FILE,
     TASK_FILE,
     Answer,
     Bundle,
@@ -34,9 +35,10 @@ from datasites import (
     parse_task,
     task_bytes,
     verify_released,
+    write_file,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
-from orchestrator.receipts import check_implied, check_receipt, read_receipt
+from orchestrator.receipts import check_implied, check_receipt, is_newer, read_receipt
 from orchestrator.study import Study
 from privacy import (
     Receipt,
@@ -71,6 +73,7 @@ class Researcher:
 
     def __init__(self, folder: Path, study: Study) -> None:
         self.study = study
+        self.receipts = folder / "newest-receipts"
         self.link = ResearcherLink(
             Participant(
                 email=study.researcher,
@@ -128,12 +131,31 @@ class Researcher:
         return parse_model(DataCard, data, what=f"data card of {site}")
 
     def ask(self, site: str, task: Task, brought: Mapping[str, bytes]) -> None:
-        """Send a task and the files that it names; sending the same again is harmless."""
+        """Send a task and the files that it names; sending the same again is harmless.
+
+        The newest receipt of this hospital that is held here goes along: the hospital compares its
+        ledger with it, and runs nothing if the ledger was set back.
+        """
         files = {TASK_FILE: task_bytes(task), **brought}
+        before = self.link.sent(site, task.request)
+        receipt = before.get(RECEIPT_FILE, b"") if before else self.newest(site).encode()
+        if receipt:
+            files[RECEIPT_FILE] = receipt
         self.link.submit(site=site, job=task.request, files=files)
 
+    def newest(self, site: str) -> str:
+        """The newest receipt of a hospital that any run of the study kept; empty without one."""
+        path = self.receipts / f"{site}.json"
+        return path.read_text() if path.exists() else ""
+
+    def keep_newest(self, site: str, signed_receipt: str) -> None:
+        """Keep a verified receipt if it is newer than the one that is kept."""
+        before = self.newest(site)
+        if not before or is_newer(signed_receipt, before):
+            write_file(self.receipts / f"{site}.json", signed_receipt.encode(), mode=0o644)
+
     def countersign(self, site: str, request: str, signed_receipt: str) -> bytes:
-        """Sign what a verified receipt says of a hospital's ledger, and send it there.
+        """Sign what a verified receipt says of a hospital's ledger, and send both there.
 
         Sending the same again is harmless. Returns the countersignature, JSON.
         """
@@ -147,7 +169,8 @@ class Researcher:
         )
         data = canonical_bytes(countersignature_to_json(signed))
         job = f"countersigned-{sha256_hex(data)[:24]}"
-        self.link.submit(site=site, job=job, files={COUNTERSIGNATURE_FILE: data})
+        files = {COUNTERSIGNATURE_FILE: data, RECEIPT_FILE: signed_receipt.encode()}
+        self.link.submit(site=site, job=job, files=files)
         return data
 
     def answered(self, site: str, request: str) -> bool:

@@ -403,6 +403,7 @@ class StudyRun:
             return False
         if reply.receipt is not None:
             self._folder.save_receipt(site, reply.answer.request, reply.signed_receipt)
+            self._researcher.keep_newest(site, reply.signed_receipt)
         if not reply.answer.sandboxed:
             # Shown as a problem (red on a terminal); the answer itself is used.
             self._watcher.answered(site, UNSANDBOXED)

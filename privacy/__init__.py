@@ -148,6 +148,9 @@ if TYPE_CHECKING:
     from privacy.story import Replay as Replay
     from privacy.story import replay as replay
     from privacy.verification import verify_file as verify_file
+    from privacy.witness import is_lost as is_lost
+    from privacy.witness import loss_entry as loss_entry
+    from privacy.witness import own_receipt as own_receipt
 
 _NAMES = {
     "accounting": (
@@ -241,6 +244,7 @@ _NAMES = {
     "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
     "story": ("PlacedSpend", "Replay", "replay"),
     "verification": ("verify_file",),
+    "witness": ("is_lost", "loss_entry", "own_receipt"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

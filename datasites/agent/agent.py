@@ -3,7 +3,8 @@
 A step, in order: take what arrived; finish the running job if it ended, else start the next queued
 request; send cards and decisions; release what the owner's rules cover; send released reports and
 answers that are due; keep a warm sandbox for what comes next. A relay that fails stops only what
-needs it, and is tried again at the next step.
+needs it, and is tried again at the next step. While the ledger is behind (`datasites.behind`)
+nothing runs and no rule releases: what is asked is refused.
 
 An agent may be killed at any point, and its disk may fill up at any write. It begins by settling
 what its predecessor left open (`datasites.agent.recovery`); a step that failed is treated as such
@@ -18,6 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from datasites.agent.endings import Endings
@@ -29,7 +31,8 @@ from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
-from datasites.answers import COUNTERSIGNATURE_FILE
+from datasites.answers import COUNTERSIGNATURE_FILE, Answer
+from datasites.behind import OWN_RECORDS, must_not_be_behind, take_witness
 from datasites.desk import Desk, RuleBook
 from datasites.errors import (
     DatasitesError,
@@ -111,6 +114,7 @@ class Agent:
         self._last_event = time.monotonic()
         self._book.clean()
         self._unsettled = True
+        self._look_back()
         self._recover()
 
     def serve(self, *, stopped: Callable[[], bool]) -> None:
@@ -155,11 +159,14 @@ class Agent:
             self._receive()
         except RelayError as error:
             away = error
-        self._advance(paired)
+        stopped = self._behind()
+        self._advance(paired, stopped=stopped)
         if away is None:
-            self._rules.apply()
+            if not stopped:
+                self._rules.apply()
             self._outbox.send_due(paired, self._book)
-        self._keep_warm()
+        if not stopped:
+            self._keep_warm()
         self._unsettled = False
         if away is not None:
             raise away
@@ -180,6 +187,27 @@ class Agent:
             if refusal is not None or COUNTERSIGNATURE_FILE in inbound.files:
                 self._link.discard_inputs(sender=inbound.sender, job=inbound.name)
 
+    def _look_back(self) -> None:
+        """Compare the ledger with the receipts that this site's own records hold."""
+        for request in self._book.all():
+            if not request.answer:
+                continue
+            with suppress(DatasitesError, ValueError):  # of an earlier format, or torn
+                receipt = Answer.model_validate_json(request.answer).receipt
+                if receipt is not None:
+                    take_witness(self._site, receipt, told_by=OWN_RECORDS)
+
+    def _behind(self) -> str:
+        """Why nothing may run, empty while all is well; said in the log once."""
+        try:
+            must_not_be_behind(self._site)
+        except RefusedError as error:
+            if str(error) not in self._complaints:
+                log.error("%s", error)
+            self._complaints.add(str(error))
+            return str(error)
+        return ""
+
     def close(self) -> None:
         """End every sandbox and give the site free."""
         if self._running is not None:
@@ -189,7 +217,11 @@ class Agent:
 
     # --- jobs -----------------------------------------------------------------------------
 
-    def _advance(self, paired: dict[str, str]) -> None:
+    def _advance(self, paired: dict[str, str], *, stopped: str = "") -> None:
+        if self._running is not None and stopped:
+            self._endings.fail(self._running.job.request, Reason.LEDGER_BEHIND, stopped)
+            _drop(self._running.sandbox)
+            self._running = None
         if self._running is not None:
             self._end_if_unpaired(self._running, paired)
         if self._running is not None:
@@ -268,10 +300,15 @@ class Agent:
         """From collected outputs to a closed record; again after a crash, if need be."""
         kept = self._book.results(request.id)
         try:
+            must_not_be_behind(self._site)
             job = job or self._starter.reopen(request)
             answer = self._finisher.settle(job, kept or {})
         except (LedgerWriteError, LedgerBusyError):
             raise
+        except RefusedError as error:
+            behind = error.code is Reason.LEDGER_BEHIND
+            code = error.code if behind else Reason.JOB_FAILED
+            self._endings.fail(request, code, str(error))
         except (DatasitesError, PrivacyError) as error:
             self._endings.fail(request, Reason.JOB_FAILED, str(error))
         else:

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState
-from datasites.answers import COUNTERSIGNATURE_FILE, Answer, Status
+from datasites.answers import COUNTERSIGNATURE_FILE, RECEIPT_FILE, Answer, Status
+from datasites.behind import must_not_be_behind, take_witness
 from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.plans import TASK_FILE, files_of, open_bundle, parse_task
 from datasites.plans.store import PlanStore, Submission
@@ -34,6 +35,7 @@ from privacy import (
 MAIN = "main.py"
 MAX_OPEN_REQUESTS = 16
 MAX_OPEN_PLANS = 32
+_COUNTERSIGNED = frozenset({COUNTERSIGNATURE_FILE, RECEIPT_FILE})
 
 
 class Inbox:
@@ -53,7 +55,9 @@ class Inbox:
         try:
             if TASK_FILE in files:
                 return self._take_task(job, files)
-            if set(files) == {COUNTERSIGNATURE_FILE}:
+            if set(files) <= _COUNTERSIGNED and COUNTERSIGNATURE_FILE in files:
+                self._take_witness(job, files)
+                must_not_be_behind(self._site)
                 self._take_countersignature(job, files[COUNTERSIGNATURE_FILE], sender_key)
                 return None
             self._take_plan(job, files, sender_key)
@@ -107,6 +111,8 @@ class Inbox:
 
     def _take_task(self, job: InboundJob, files: dict[str, bytes]) -> Answer | None:
         task = parse_task(files[TASK_FILE])
+        self._take_witness(job, files)
+        files.pop(RECEIPT_FILE, None)
         brought = {name: data for name, data in files.items() if name != TASK_FILE}
         if {name: sha256_hex(data) for name, data in brought.items()} != files_of(task):
             raise DatasitesError("the files that came with the task are not the ones it names")
@@ -133,6 +139,16 @@ class Inbox:
             )
         )
         return None
+
+    def _take_witness(self, job: InboundJob, files: dict[str, bytes]) -> None:
+        """Compare the ledger with a receipt of ours that came along.
+
+        Raises:
+            DatasitesError: it is none of ours.
+        """
+        if RECEIPT_FILE in files:
+            text = files[RECEIPT_FILE].decode(errors="surrogateescape")
+            take_witness(self._site, text, told_by=job.sender)
 
     def _take_countersignature(self, job: InboundJob, data: bytes, sender_key: str) -> None:
         """Keep a researcher's signature for a receipt in the ledger, once.

@@ -1,6 +1,7 @@
 """From a queued request to a reserved job: check everything, record, then act.
 
-Order, and nothing later happens unless all before it held: the plan's bytes are the received
+Order, and nothing later happens unless all before it held: the ledger is not behind what this site
+signed; the plan's bytes are the received
 ones; the approval holds (`authorise`); the encoder that the plan names, if it names one, is here
 and unaltered; a sandbox is there; the spend fits the budget and is
 **reserved** in the ledger, in one transaction; only then does the sandbox get the job. A request
@@ -13,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
+from datasites.behind import must_not_be_behind
 from datasites.errors import Reason, RefusedError
 from datasites.ingest import published_version, shard_version
 from datasites.modelcheck import encoder_problem
@@ -75,6 +77,7 @@ class Starter:
             RefusedError: with the coded reason.
             PlanError: the plan the task names is not here.
         """
+        must_not_be_behind(self._site)
         if request.id in self._site.ledger.account().states:
             raise RefusedError(
                 Reason.JOB_INTERRUPTED,

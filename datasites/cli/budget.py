@@ -62,6 +62,22 @@ def budget(
         say(line)
 
 
+@app.command("settle-loss")
+def settle_loss(site: SiteArg, who: Who, reason: Why) -> None:
+    """Go on without entries that the ledger lost for good; epsilon is infinite from then on.
+
+    First choice is to put the newest ledger.jsonl back: then nothing is to be settled.
+    """
+    from datasites import behind
+    from datasites.site import Site
+
+    opened = Site.open(site)
+    behind.settle_loss(opened, actor=who, reason=reason)
+    say("settled: what was lost is unknown, so nothing is promised about it any more")
+    for line in privacy_lines(opened):
+        say(line)
+
+
 def privacy_lines(site: Site) -> list[str]:
     """What a site has spent: over all time, against its budget and caps, and without noise."""
     from privacy import per_unit

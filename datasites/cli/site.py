@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from datasites.cli.text import alarm, alarm_if_unsafe, say
+from datasites.cli.text import alarm, alarm_if_behind, alarm_if_unsafe, say
 
 app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
 
@@ -151,6 +151,7 @@ def serve(
     if unsafe_no_sandbox:
         log_unsafe_serve(opened)
         alarm("UNSAFE: jobs run WITHOUT A SANDBOX, with this account's files and network")
+    alarm_if_behind(opened)
     say(f"site {site} is served; Ctrl-C ends it")
     agent.serve(stopped=lambda: bool(stopping))
 
@@ -166,6 +167,7 @@ def status(site: SiteArg) -> None:
 
     opened = Site.open(site)
     alarm_if_unsafe(opened)
+    alarm_if_behind(opened)
     say(f"site {opened.settings.name} ({opened.settings.email})")
     for line in privacy_lines(opened):
         say(line)

@@ -34,6 +34,17 @@ def alarm_if_unsafe(site: Site) -> None:
         )
 
 
+def alarm_if_behind(site: Site) -> None:
+    """Say in red when the ledger is behind, so that nothing runs."""
+    from datasites.behind import must_not_be_behind
+    from datasites.errors import RefusedError
+
+    try:
+        must_not_be_behind(site)
+    except RefusedError as error:
+        alarm(f"LEDGER BEHIND: {error}")
+
+
 def amount(epsilon: float) -> str:
     """An epsilon for people; infinity by its word."""
     return "infinite" if math.isinf(epsilon) else f"{epsilon:.3f}"

@@ -234,8 +234,9 @@ class SimulatedLink:
 class SimulatedResearcher(Researcher):
     """The real researcher over a simulated network."""
 
-    def __init__(self, study, hospitals):
+    def __init__(self, folder, study, hospitals):
         self.study = study
+        self.receipts = folder / "newest-receipts"
         self.link = SimulatedLink(hospitals)
 
 
@@ -317,7 +318,9 @@ def make_world(tmp_path):
         hospitals = {site: SimulatedHospital(site, bundle) for site in SITES}
         folder = RunFolder(tmp_path / "run")
         folder.start(study=study.name, plan_sha256=bundle.sha256, test=tmp_path)
-        return World(study, bundle, hospitals, SimulatedResearcher(study, hospitals), folder)
+        return World(
+            study, bundle, hospitals, SimulatedResearcher(tmp_path, study, hospitals), folder
+        )
 
     return make
 

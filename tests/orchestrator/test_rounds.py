@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from datasites import (
     ANSWER_FILE,
+    COUNTERSIGNATURE_FILE,
+    RECEIPT_FILE,
     TASK_FILE,
     Answer,
     MailboxError,
@@ -26,6 +28,7 @@ from datasites import (
 from datasites.errors import Reason
 from orchestrator.errors import QuorumError, VerificationError
 from orchestrator.progress import UNSANDBOXED
+from orchestrator.receipts import read_receipt
 from orchestrator.researcher import plan_job
 from orchestrator.results import _spends
 from orchestrator.runstate import RunState, covered_s
@@ -33,10 +36,12 @@ from privacy import (
     Checkpoint,
     SigningKey,
     compose,
+    countersignature_from_json,
     epsilon,
     event_to_json,
     gaussian,
     poisson_gaussian,
+    sha256_hex,
     verify_countersignature,
 )
 from tests.orchestrator.conftest import weights_that
@@ -461,3 +466,31 @@ def test_covered_time_adds_up_over_halves(found, middle):
 
 def test_a_clock_that_runs_backwards_adds_nothing():
     assert covered_s([Timing(started=9, ended=1)], started=0, ended=10) == 0
+
+
+def test_each_task_brings_the_newest_receipt_and_a_resent_one_the_same(world):
+    """A hospital whose ledger was set back finds out before it runs anything."""
+    world.train()
+    kept = world.folder.receipts(A)
+    names = sorted(kept, key=lambda name: read_receipt(kept[name]).receipt.checkpoint.sequence)
+    sent = [world.researcher.link.sent(A, name).get(RECEIPT_FILE) for name in names]
+    assert sent == [None, *(kept[name].encode() for name in names[:-1])]
+    assert world.researcher.newest(A) == kept[names[-1]]
+    # Sent once more, by a resumed run, although there are newer receipts now.
+    again = []
+    world.researcher.link.submit = lambda **asked: again.append(asked["files"])
+    files = world.researcher.link.sent(A, names[1])
+    world.researcher.ask(A, parse_task(files[TASK_FILE]), {WEIGHTS: files[WEIGHTS]})
+    assert again == [files]
+    # A receipt that is read again takes no newer one's place.
+    world.researcher.keep_newest(A, kept[names[0]])
+    assert world.researcher.newest(A) == kept[names[-1]]
+
+
+def test_a_receipt_goes_back_with_its_countersignature(world):
+    world.train()
+    back = [files for (_, job), files in world.researcher.link.tasks.items() if "counter" in job]
+    assert len(back) == 9
+    for files in back:
+        signed = countersignature_from_json(json.loads(files[COUNTERSIGNATURE_FILE]))
+        assert sha256_hex(files[RECEIPT_FILE]) == signed.receipt_sha256
