@@ -61,11 +61,6 @@ class Replay:
     kept: tuple[SealedEntry, ...]
     delta: float | None
 
-    @property
-    def head(self) -> int:
-        """Number of the last entry."""
-        return self.account.entries - 1
-
 
 class Replayer:
     """Folds a ledger entry by entry; see the module's docstring.

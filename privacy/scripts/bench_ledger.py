@@ -62,7 +62,7 @@ def runs(count: int) -> Iterator[Entry]:
             dataset_version="d" * 64,
             code_sha256=plan,
         )
-        held = {"kind": "weights", "plan_sha256": plan}
+        held = {"kind": "weights", "plan_sha256": plan, "request": name}
         yield _entry(EntryKind.SPEND_RESERVED, "reserve", plan, when, reserved.to_json())
         yield _entry(EntryKind.SPEND_COMMITTED, "commit", plan, when, done.to_json())
         yield _entry(EntryKind.OUTPUT_HELD, "hold", name, when, held)

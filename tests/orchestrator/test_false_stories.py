@@ -677,3 +677,18 @@ def _epsilon(story: Story, folder) -> tuple[float, float]:
     publish(story, folder)
     [site] = make_report(folder).sites
     return site.account.epsilon, site.account.delta
+
+
+def test_two_researchers_find_what_one_cannot(tmp_path):
+    """Each is shown a ledger without the other's runs; either holds, and both together do not."""
+    told = {}
+    for number, name in ((0, "ann"), (10, "bob")):
+        story = Story(list(honest(0, countersigned=False).entries[:5]))
+        for turn in (1, 2):
+            story.run(number + turn, f"train/{turn}")
+        publish(story, tmp_path / name)
+        assert verify_run(tmp_path / name)[0].problem == ""
+        told[name] = story.texts()
+    for request, text in told["bob"].items():
+        (tmp_path / "ann" / "receipts" / SITE / f"{request}.json").write_text(text)
+    assert "the ledger was forked" in verify_run(tmp_path / "ann")[0].problem

@@ -13,6 +13,7 @@ from privacy.chain import (
     Checkpoint,
     entry_line,
     first_entry,
+    read_line,
     seal_line,
 )
 from privacy.chainreader import sealed_entries, verify_chain
@@ -307,3 +308,9 @@ def test_the_verifier_in_the_docs_finds_what_ours_finds(
         path.write_bytes(b"".join(rest))
         with pytest.raises((AssertionError, KeyError)):
             verify["verify"](path, key.public_hex, seen)
+
+
+def test_a_ledger_of_an_earlier_dura_is_refused_and_said_to_be_one(chain: Chain) -> None:
+    line = next(line for line in chain.lines if line.startswith(b'{"seal"'))
+    with pytest.raises(LedgerTamperedError, match=r"not of the format dura.ledger/3, but 'dura.le"):
+        read_line(line.replace(b"dura.ledger/3", b"dura.ledger/2"), index=0)

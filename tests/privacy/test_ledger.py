@@ -267,3 +267,23 @@ def test_the_bench_measures_what_it_says(tmp_path: Path) -> None:
     assert figures["entries"] == 402
     assert figures["seals"] == 3
     assert figures["lines_in_account"] == 1
+
+
+def test_head_and_account_are_of_one_moment(ledger: Ledger, key: SigningKey, note: Note) -> None:
+    """A receipt's total is that of the ledger up to exactly the entry that it names."""
+    other = Ledger.open(ledger.path, key)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            other.append(note())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(60):
+            head, account = ledger.standing()
+            assert account.entries == head.sequence + 1
+    finally:
+        stop.set()
+        writer.join()

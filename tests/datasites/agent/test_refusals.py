@@ -21,7 +21,7 @@ from datasites.ingest import load_shard, make_shard, save_shard
 from datasites.plans import GenerateTask, ReportTask, make_bundle, parse_task, task_bytes
 from datasites.plans.store import PlanStore
 from datasites.review import reject, revoke
-from privacy import Budget, set_budget, sha256_hex
+from privacy import Budget, canonical_bytes, set_budget, sha256_hex
 
 
 def _refused(answer: Answer, reason: Reason) -> None:
@@ -123,6 +123,18 @@ def test_an_approval_the_site_did_not_sign_is_refused(approved, how):
     path.write_text(json.dumps(record) if how == "edited" else path.read_text()[:-20])
     _refused(approved.refuse(approved.task()), Reason.NOT_APPROVED)
     with pytest.raises(RefusedError, match="decide again"):
+        PlanStore(approved.site).approval(approved.bundle.sha256)
+
+
+def test_an_approval_of_an_earlier_format_is_refused_and_said_to_be_one(approved):
+    """Before there was an envelope its signature was over the approval alone, for no purpose."""
+    path = approved.site.root / "approvals" / f"{approved.bundle.sha256}.json"
+    record = json.loads(path.read_text())
+    del record["format"]
+    record["signature"] = approved.site.key.sign(canonical_bytes(record["approval"]))
+    path.write_text(json.dumps(record))
+    _refused(approved.refuse(approved.task()), Reason.NOT_APPROVED)
+    with pytest.raises(RefusedError, match=r"not of the format dura.approval/2"):
         PlanStore(approved.site).approval(approved.bundle.sha256)
 
 
