@@ -17,6 +17,8 @@ over all time is infinite from then on. A receipt that this site did not sign st
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,13 @@ def take_witness(site: Site, text: str, *, told_by: str) -> None:
     known = behind(site)
     if known is None or known.receipt.time < receipt.time:  # settling one settles those before it
         write_json(site.root / BEHIND_FILE, {"receipt": text, "told_by": told_by})
+
+
+def take_own_records(site: Site, receipts: Iterable[str]) -> None:
+    """Look at the receipts that this site's own records hold; one of an earlier format is none."""
+    for text in receipts:
+        with suppress(DatasitesError):
+            take_witness(site, text, told_by=OWN_RECORDS)
 
 
 def behind(site: Site) -> Behind | None:

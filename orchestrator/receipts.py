@@ -8,7 +8,7 @@ the researcher's own runs compose to. What only the ledger can tell is left to `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from datasites import Bundle, PlanError, Task, TrainTask, task_event
 from orchestrator.errors import VerificationError
@@ -21,6 +21,7 @@ from privacy import (
     event_from_json,
     event_to_json,
     parse_json,
+    per_unit,
     signed_receipt_from_json,
     verify_receipt,
 )
@@ -93,6 +94,7 @@ def check_beside(receipt: Receipt, kept: Iterable[Receipt]) -> None:
     earlier = list(kept)
     at = receipt.checkpoint
     lost = DisclosureKind.LEDGER_LOST.value
+    whose = per_unit(receipt.unit.words)
     for other in earlier:
         if receipt.disclosed.get(lost, 0) > other.disclosed.get(lost, 0):
             continue  # it says itself that entries were lost, and that epsilon is infinite
@@ -103,15 +105,33 @@ def check_beside(receipt: Receipt, kept: Iterable[Receipt]) -> None:
             )
         if other.delta == receipt.delta and other.epsilon_total > receipt.epsilon_total:
             raise VerificationError(
-                f"its receipt says epsilon {receipt.epsilon_total:.6g} in all; it said "
-                f"{other.epsilon_total:.6g} before, at the same delta and unit"
+                f"its receipt says epsilon {receipt.epsilon_total:.6g} {whose} in all; it said "
+                f"{other.epsilon_total:.6g} before, at the same delta"
             )
     own = composed([*earlier, receipt], delta=receipt.delta)
     if receipt.epsilon_total < own * (1 - _TOLERANCE):
         raise VerificationError(
-            f"its receipt says epsilon {receipt.epsilon_total:.6g} in all; the runs of this study "
-            f"alone compose to {own:.6g} at the same delta and unit"
+            f"its receipt says epsilon {receipt.epsilon_total:.6g} {whose} in all; the runs of "
+            f"this study alone compose to {own:.6g} at the same delta"
         )
+
+
+def check_kept(text: str, kept: Mapping[str, str]) -> None:
+    """`check_beside` for a verified receipt's text, against the texts kept of this hospital.
+
+    Args:
+        text: of the receipt that came.
+        kept: request to text; one that was kept before was checked then.
+
+    Raises:
+        VerificationError: they do not tell one story, or there are two receipts for one run.
+    """
+    receipt = read_receipt(text).receipt
+    before = kept.get(receipt.request)
+    if before is None:
+        check_beside(receipt, [read_receipt(other).receipt for other in kept.values()])
+    elif before != text:
+        raise VerificationError(f"two receipts for {receipt.request}")
 
 
 def is_newer(text: str, before: str) -> bool:

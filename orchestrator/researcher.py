@@ -8,7 +8,7 @@ plan, and against the weights that came with it, before anything is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +38,13 @@ from datasites import (
     write_file,
 )
 from orchestrator.errors import HospitalRefusedError, VerificationError
-from orchestrator.receipts import check_implied, check_receipt, is_newer, read_receipt
+from orchestrator.receipts import (
+    check_implied,
+    check_kept,
+    check_receipt,
+    is_newer,
+    read_receipt,
+)
 from orchestrator.study import Study
 from privacy import (
     Receipt,
@@ -157,9 +163,11 @@ class Researcher:
     def countersign(self, site: str, request: str, signed_receipt: str) -> bytes:
         """Sign what a verified receipt says of a hospital's ledger, and send both there.
 
-        Sending the same again is harmless. Returns the countersignature, JSON.
+        It is kept as the newest one, if it is. Sending the same again is harmless. Returns the
+        countersignature, JSON.
         """
         receipt = read_receipt(signed_receipt).receipt
+        self.keep_newest(site, signed_receipt)
         signed = countersign(
             site=site,
             request=request,
@@ -177,11 +185,26 @@ class Researcher:
         """Whether an answer to the request lies here already."""
         return ANSWER_FILE in self.link.received(site, request)
 
-    def reply(self, site: str, request: str, *, bundle: Bundle) -> Reply | None:
+    def reply(
+        self,
+        site: str,
+        request: str,
+        *,
+        bundle: Bundle,
+        kept: Callable[[str], Mapping[str, str]] | None = None,
+    ) -> Reply | None:
         """A hospital's answer to a request, None while there is none.
 
+        Args:
+            site: the hospital.
+            request: what was asked.
+            bundle: the plan it was asked under.
+            kept: gives the receipts kept of a hospital, by request; the new one is held against
+                them.
+
         Raises:
-            VerificationError: its receipt or its files are not what was signed.
+            VerificationError: its receipt or its files are not what was signed, or the receipt is
+                not for what was asked, or contradicts an earlier one.
         """
         files = self.link.received(site, request)
         data = files.pop(ANSWER_FILE, None)
@@ -194,6 +217,8 @@ class Researcher:
             return Reply(answer, None, "", {})
         task = self._sent(site, request)
         receipt = self._receipt(site, task, answer.receipt, bundle)
+        if kept is not None:
+            _check_kept(site, answer.receipt, kept(site))
         for name in set(files) & set(receipt.outputs):
             if sha256_hex(files[name]) != receipt.outputs[name]:
                 raise VerificationError(
@@ -275,6 +300,13 @@ class Researcher:
         except VerificationError as error:
             raise VerificationError(f"{site}: {error}") from error
         return receipt
+
+
+def _check_kept(site: str, text: str, kept: Mapping[str, str]) -> None:
+    try:
+        check_kept(text, kept)
+    except VerificationError as error:
+        raise VerificationError(f"{site}: {error}") from error
 
 
 def _check_times(site: str, *times: str) -> None:

@@ -40,7 +40,6 @@ from orchestrator.curves import RoundScore
 from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
-from orchestrator.receipts import check_beside, read_receipt
 from orchestrator.researcher import Reply, Researcher
 from orchestrator.runstate import RoundTiming, RunFolder, RunState, covered_s
 from orchestrator.told import Told
@@ -320,8 +319,7 @@ class StudyRun:
         """
         self._watcher.begin(what, len(tasks))
         started, begun = time.time(), time.monotonic()
-        unasked = dict(tasks)
-        waiting = dict(tasks)
+        unasked, waiting = dict(tasks), dict(tasks)
         replies: dict[str, Reply] = {}
         waited: dict[str, float] = {}
         spans: list[Timing] = []
@@ -329,8 +327,9 @@ class StudyRun:
             self._talk(unasked, brought)
             for site, task in list(waiting.items()):
                 try:
-                    reply = self._researcher.reply(site, task.request, bundle=self._bundle)
-                    self._check_beside(site, reply)
+                    reply = self._researcher.reply(
+                        site, task.request, bundle=self._bundle, kept=self._folder.receipts
+                    )
                 except (VerificationError, PlanError) as error:
                     log.error("%s", error)
                     del waiting[site]
@@ -378,32 +377,12 @@ class StudyRun:
         except RelayError as error:
             log.warning("%s", error)
 
-    def _check_beside(self, site: str, reply: Reply | None) -> None:
-        """Hold a receipt against those that this hospital gave before.
-
-        Raises:
-            VerificationError: they do not tell one story.
-        """
-        if reply is None or reply.receipt is None:
-            return
-        kept = self._folder.receipts(site)
-        before = kept.get(reply.answer.request)
-        if before == reply.signed_receipt:
-            return  # checked when it came, before the run was interrupted
-        if before is not None:
-            raise VerificationError(f"{site}: two receipts for {reply.answer.request}")
-        try:
-            check_beside(reply.receipt, [read_receipt(text).receipt for text in kept.values()])
-        except VerificationError as error:
-            raise VerificationError(f"{site}: {error}") from error
-
     def _usable(self, site: str, reply: Reply) -> bool:
         if reply.answer.status in (Status.REFUSED, Status.FAILED):
             self._give_up(site, str(reply.answer.reason), request=reply.answer.request)
             return False
         if reply.receipt is not None:
             self._folder.save_receipt(site, reply.answer.request, reply.signed_receipt)
-            self._researcher.keep_newest(site, reply.signed_receipt)
         if not reply.answer.sandboxed:
             # Shown as a problem (red on a terminal); the answer itself is used.
             self._watcher.answered(site, UNSANDBOXED)

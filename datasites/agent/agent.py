@@ -19,7 +19,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from datasites.agent.endings import Endings
@@ -31,8 +30,8 @@ from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
-from datasites.answers import COUNTERSIGNATURE_FILE, Answer
-from datasites.behind import OWN_RECORDS, must_not_be_behind, take_witness
+from datasites.answers import COUNTERSIGNATURE_FILE
+from datasites.behind import must_not_be_behind, take_own_records
 from datasites.desk import Desk, RuleBook
 from datasites.errors import (
     DatasitesError,
@@ -114,7 +113,7 @@ class Agent:
         self._last_event = time.monotonic()
         self._book.clean()
         self._unsettled = True
-        self._look_back()
+        take_own_records(site, self._book.receipts())
         self._recover()
 
     def serve(self, *, stopped: Callable[[], bool]) -> None:
@@ -186,16 +185,6 @@ class Agent:
                 )
             if refusal is not None or COUNTERSIGNATURE_FILE in inbound.files:
                 self._link.discard_inputs(sender=inbound.sender, job=inbound.name)
-
-    def _look_back(self) -> None:
-        """Compare the ledger with the receipts that this site's own records hold."""
-        for request in self._book.all():
-            if not request.answer:
-                continue
-            with suppress(DatasitesError, ValueError):  # of an earlier format, or torn
-                receipt = Answer.model_validate_json(request.answer).receipt
-                if receipt is not None:
-                    take_witness(self._site, receipt, told_by=OWN_RECORDS)
 
     def _behind(self) -> str:
         """Why nothing may run, empty while all is well; said in the log once."""

@@ -99,6 +99,11 @@ class RequestBook:
         for kind in ("files", "results"):
             shutil.rmtree(self._folder / f"{request.id}.{kind}", ignore_errors=True)
 
+    def receipts(self) -> list[str]:
+        """The signed receipt of every answer that holds one."""
+        answers = [json.loads(request.answer) for request in self.all() if request.answer]
+        return [answer["receipt"] for answer in answers if answer.get("receipt")]
+
     def clean(self) -> None:
         """Remove what an agent that was killed left half-written, or did not come to remove."""
         remove_leftovers(self._folder)

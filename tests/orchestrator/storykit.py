@@ -9,6 +9,7 @@ story is never a signature.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -218,3 +219,30 @@ def publish(story: Story, folder: Path, *, texts: dict[str, str] | None = None) 
 def changed(entry: Entry, **detail: object) -> Entry:
     """The entry with other details."""
     return replace(entry, detail={**entry.detail, **detail})
+
+
+RESERVED, COMMITTED = EntryKind.SPEND_RESERVED, EntryKind.SPEND_COMMITTED
+RELEASED, SHOWN = EntryKind.OUTPUT_RELEASED, EntryKind.DISCLOSURE
+BUDGET, APPROVED = 1, 4
+"""Numbers of these entries in an honest story."""
+RUNS = 3
+TINY = poisson_gaussian(sampling_rate=0.001, noise_multiplier=50.0, steps=1)
+FALSE: dict[str, Callable[[Story, int], str]] = {}
+"""Every kind of false story: changes an honest one, and returns what the audit must answer."""
+
+
+def false(change: Callable[[Story, int], str]) -> Callable[[Story, int], str]:
+    """Add a kind of false story."""
+    FALSE[change.__name__] = change
+    return change
+
+
+def raw_reservation(name: str, **changes: object) -> Entry:
+    """A reservation's entry without any check."""
+    made = note(EntryKind.SPEND_RESERVED, VERSION, **wanted(name, "train/1").to_json())
+    return changed(made, **changes)
+
+
+def end(story: Story, *entries: Entry) -> None:
+    """Add entries that no receipt has seen."""
+    story.entries += entries
