@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from orchestrator.audit_ledger import SiteAccount
 from orchestrator.audit_report import DISJOINT, AuditReport
 from orchestrator.html_report import environment
+from privacy import UNITS_AT_ONCE
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 720, 190, 46, 26, 14
 _TEMPLATE = "audit.html.j2"
@@ -60,6 +61,7 @@ def render_audit(report: AuditReport) -> str:
             charts=charts,
             disjoint=DISJOINT,
             limits=NOT_PROMISED,
+            words=UNITS_AT_ONCE,
             frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "bottom": BOTTOM, "top": TOP},
         )
     )

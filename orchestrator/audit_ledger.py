@@ -1,8 +1,8 @@
 """One hospital's ledger as an auditor shows it: spends, refusals, budgets, disclosures. Pure.
 
 The ledger is read by the hospital's own fold (`privacy.story`), which refuses a story that cannot
-have happened; there is no second reader. What is computed anew here are the figures: epsilon of the
-spends by the accountant of record, and by two others.
+have happened; there is no second reader. What is computed anew here are the figures: epsilon by the
+filter, which is the claim, and as if all plans had been fixed beforehand by three accountants.
 
 Counted is every committed spend with the event of its commit, and every reservation that was
 neither committed nor provably destroyed, in full. A disclosure makes epsilon infinite for the
@@ -23,13 +23,21 @@ from privacy import (
     DpEvent,
     Entry,
     EntryKind,
+    FilterTerms,
     PlacedSpend,
     Replay,
+    Reservation,
     Scope,
     SpendState,
     agreed_opinions,
+    charges_of,
+    costs_of,
     epsilon,
+    epsilon_by_units,
+    evaluated_delta,
     event_to_json,
+    filter_epsilon,
+    filter_terms,
     interval_for,
     naive_sum,
 )
@@ -60,7 +68,8 @@ class SpendLine:
         dataset_version, code_sha256: what it touched and executed.
         unit: the unit of privacy of that data; empty where no ingest of it is recorded.
         event: what counts now, in dp-accounting's form. alone: its epsilon by itself.
-        running: epsilon of everything up to it; None where it was not computed.
+        running: the filter's epsilon of everything up to it; None where it was not computed.
+        block: the fixed sequence that its sampled steps are of; empty where it has none.
     """
 
     reservation: str
@@ -74,6 +83,7 @@ class SpendLine:
     alone: float = 0.0
     running: float | None = None
     unit: str = ""
+    block: str = ""
 
     @property
     def counts(self) -> bool:
@@ -103,12 +113,15 @@ class SiteAccount:
     """What a ledger adds up to.
 
     Attributes:
-        epsilon: of everything that counts, for a unit that no disclosure names, at
+        epsilon: the filter's, of everything that counts, for a unit that no disclosure names, at
         delta, per
         unit; where the kind of unit changed, every kind in order (the sum bounds only somebody
         who is one unit of each).
         budget: the epsilon that the owner allows; None if none was set.
-        interval: grid of the accountant of record.
+        at_once: the filter's for more units at once: how many -> epsilon.
+        if_fixed: epsilon if all plans had been fixed beforehand; no claim.
+        interval, delta_evaluated: grid of that figure, and the delta dp-accounting is asked for.
+        terms: what computing the filter's figure again takes.
         second_opinions: accountant to epsilon. alarms: where they disagree.
         naive: single epsilons added up, for contrast.
         spends, refusals, budgets, disclosures, unsafe: the entries behind it.
@@ -119,7 +132,11 @@ class SiteAccount:
     delta: float
     unit: str
     budget: float | None
+    at_once: Mapping[int, float]
+    if_fixed: float
     interval: float
+    delta_evaluated: float
+    terms: FilterTerms
     second_opinions: Mapping[str, float]
     alarms: tuple[str, ...]
     naive: float
@@ -145,7 +162,11 @@ def read_account(replay: Replay, *, unit: str = "") -> SiteAccount:
     delta = _UNSET_DELTA if replay.delta is None else replay.delta
     units = _units(replay)
     spends = _lines(replay.spends, delta=delta, units=units)
-    events = [placed.spend.event for placed in replay.spends if _counts(placed)]
+    counting = [(p.spend.reserved, p.spend.event) for p in replay.spends if _counts(p)]
+    events = [event for _, event in counting]
+    by_units = epsilon_by_units(charges_of(counting), delta=delta)
+    if account.everything_disclosed:
+        by_units = dict.fromkeys(by_units, math.inf)
     alarms: tuple[str, ...] = ()
     try:
         agreed = agreed_opinions(events, delta=delta)
@@ -153,11 +174,15 @@ def read_account(replay: Replay, *, unit: str = "") -> SiteAccount:
     except AccountantError as error:
         total, opinions, alarms = error.record, error.opinions, error.disagreements
     return SiteAccount(
-        epsilon=math.inf if account.everything_disclosed else total,
+        epsilon=by_units[1],
+        at_once={units: figure for units, figure in by_units.items() if units > 1},
+        if_fixed=math.inf if account.everything_disclosed else total,
         delta=delta,
         unit=account.unit or unit or "unit of privacy",
         budget=None if account.budget is None else account.budget.epsilon,
         interval=interval_for(events),
+        delta_evaluated=evaluated_delta(events, delta=delta),
+        terms=filter_terms(costs_of(counting), delta=delta),
         second_opinions=dict(opinions),
         alarms=alarms,
         naive=naive_sum(events, delta=delta),
@@ -183,12 +208,12 @@ def _lines(
 ) -> tuple[SpendLine, ...]:
     """Epsilon by itself for every spend, and the running total at up to sixty of them."""
     every = max(1, math.ceil(len(spends) / RUNNING_POINTS))
-    events: list[DpEvent] = []
+    counting: list[tuple[Reservation, DpEvent]] = []
     done = []
     for index, placed in enumerate(spends):
         spend, reserved = placed.spend, placed.spend.reserved
         if _counts(placed):
-            events.append(spend.event)
+            counting.append((reserved, spend.event))
         shown = index % every == 0 or index == len(spends) - 1
         done.append(
             SpendLine(
@@ -201,8 +226,9 @@ def _lines(
                 code_sha256=reserved.code_sha256,
                 event=event_to_json(spend.event),
                 alone=epsilon(spend.event, delta=delta),
-                running=epsilon(events, delta=delta) if shown else None,
+                running=filter_epsilon(charges_of(counting), delta=delta) if shown else None,
                 unit=units.get(reserved.dataset_version, ""),
+                block=reserved.block_id if costs_of([(reserved, spend.event)]) else "",
             )
         )
     return tuple(done)

@@ -34,7 +34,7 @@ from orchestrator.audit_ledger import SiteAccount, read_account
 from orchestrator.empirical_result import EMPIRICAL_FILE, EmpiricalAudit
 from orchestrator.errors import VerificationError
 from orchestrator.receipts import read_receipt
-from privacy import ACCOUNTANT, RELATION
+from privacy import ACCOUNTANT, RELATION, event_to_json
 
 DISJOINT = (
     "Each hospital's epsilon is for its own units. They are not added up, which is right only if "
@@ -216,7 +216,22 @@ def _site_json(site: SiteReport) -> dict[str, Any]:
         "unit": account.unit,
         "relation": f"{RELATION} unit",
         "budget": account.budget,
+        "epsilon_at_once": {str(k): _number(v) for k, v in account.at_once.items()},
+        "epsilon_if_fixed": _number(account.if_fixed),
         "interval": account.interval,
+        "delta_evaluated": account.delta_evaluated,
+        "filter": {
+            "delta": account.terms.delta,
+            "share": account.terms.share,
+            "blocks": {
+                name: {
+                    "event": _plain(event_to_json(event)),
+                    "interval": account.terms.intervals[name],
+                    "lost": account.terms.lost[name],
+                }
+                for name, event in account.terms.events.items()
+            },
+        },
         "second_opinions": {n: _number(v) for n, v in account.second_opinions.items()},
         "alarms": list(account.alarms),
         "naive_sum": _number(account.naive),

@@ -33,7 +33,7 @@ from privacy import (
     Receipt,
     Replay,
     SpendState,
-    check_fits,
+    check_reservation,
     event_to_json,
     weakest,
 )
@@ -172,13 +172,7 @@ def _disagreements(replay: Replay, receipt: Receipt) -> Iterator[str]:
 def _unfitting(replay: Replay, placed: PlacedSpend) -> Iterator[str]:
     reserved = placed.spend.reserved
     try:
-        check_fits(
-            replay.before[reserved.reservation],
-            events=[reserved.event],
-            researcher=reserved.researcher,
-            study=reserved.study,
-            time=placed.spend.time,
-        )
+        check_reservation(replay.before[reserved.reservation], reserved, time=placed.spend.time)
     except PrivacyError as error:
         yield f"ledger entry {placed.reserved_at}: reserved although it did not fit ({error})"
 

@@ -1,8 +1,9 @@
 """The privacy a hospital promises: events, epsilon, budget, ledger, receipts, DP-SGD.
 
 What a privacy officer should read first: `privacy.accounting` (how epsilon is computed),
-`privacy.spend` (when a run is refused), `privacy.ledger` and `privacy.chain` (why the record can be
-trusted), `privacy.dpsgd` (where the noise comes in). Imports nothing of ours.
+`privacy.filter` (why plans may be chosen late), `privacy.spend` (when a run is refused),
+`privacy.ledger` and `privacy.chain` (why the record can be trusted), `privacy.dpsgd` (where the
+noise comes in). Imports nothing of ours.
 
 Names load when they are first used: importing this package takes milliseconds; the ledger needs
 dp-accounting, and only DP-SGD needs PyTorch and Opacus.
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from privacy.accounting import Opinions as Opinions
     from privacy.accounting import agreed_opinions as agreed_opinions
     from privacy.accounting import epsilon as epsilon
+    from privacy.accounting import evaluated_delta as evaluated_delta
     from privacy.accounting import guarantee as guarantee
     from privacy.accounting import interval_for as interval_for
     from privacy.accounting import naive_sum as naive_sum
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from privacy.accounts import Disclosed as Disclosed
     from privacy.accounts import Spend as Spend
     from privacy.accounts import SpendState as SpendState
+    from privacy.blocks import charges_of as charges_of
+    from privacy.blocks import costs_of as costs_of
     from privacy.budget import Budget as Budget
     from privacy.budget import Limit as Limit
     from privacy.budget import Scope as Scope
@@ -95,6 +99,13 @@ if TYPE_CHECKING:
     from privacy.events import laplace as laplace
     from privacy.events import non_private as non_private
     from privacy.events import poisson_gaussian as poisson_gaussian
+    from privacy.filter import UNITS_AT_ONCE as UNITS_AT_ONCE
+    from privacy.filter import Charges as Charges
+    from privacy.filter import FilterTerms as FilterTerms
+    from privacy.filter import epsilon_by_units as epsilon_by_units
+    from privacy.filter import filter_epsilon as filter_epsilon
+    from privacy.filter import filter_terms as filter_terms
+    from privacy.filter import plan_charges as plan_charges
     from privacy.fold import AccountFold as AccountFold
     from privacy.fold import account_from as account_from
     from privacy.grad_sample import check_model as check_model
@@ -139,6 +150,7 @@ if TYPE_CHECKING:
     from privacy.signing import SigningKey as SigningKey
     from privacy.signing import fingerprint as fingerprint
     from privacy.spend import check_fits as check_fits
+    from privacy.spend import check_reservation as check_reservation
     from privacy.spend import commit as commit
     from privacy.spend import destroy as destroy
     from privacy.spend import disclose as disclose
@@ -158,12 +170,14 @@ _NAMES = {
         "Opinions",
         "agreed_opinions",
         "epsilon",
+        "evaluated_delta",
         "guarantee",
         "interval_for",
         "naive_sum",
         "second_opinions",
     ),
     "accounts": ("Account", "Disclosed", "Spend", "SpendState"),
+    "blocks": ("charges_of", "costs_of"),
     "budget": ("Budget", "Limit", "Scope", "SpendDecision", "check_spend"),
     "calibration": ("calibrate_noise",),
     "canaries": ("CanaryRun", "Subject", "train_with_canaries"),
@@ -219,6 +233,15 @@ _NAMES = {
         "non_private",
         "poisson_gaussian",
     ),
+    "filter": (
+        "UNITS_AT_ONCE",
+        "Charges",
+        "FilterTerms",
+        "epsilon_by_units",
+        "filter_epsilon",
+        "filter_terms",
+        "plan_charges",
+    ),
     "fold": ("AccountFold", "account_from"),
     "grad_sample": ("check_model", "per_sample"),
     "gradient_check": ("check_gradients",),
@@ -241,7 +264,15 @@ _NAMES = {
     ),
     "sgd": ("Sgd",),
     "signing": ("SigningKey", "fingerprint"),
-    "spend": ("check_fits", "commit", "destroy", "disclose", "reserve", "set_budget"),
+    "spend": (
+        "check_fits",
+        "check_reservation",
+        "commit",
+        "destroy",
+        "disclose",
+        "reserve",
+        "set_budget",
+    ),
     "story": ("PlacedSpend", "Replay", "replay"),
     "verification": ("verify_file",),
     "witness": ("is_lost", "loss_entry", "own_receipt"),

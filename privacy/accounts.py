@@ -7,23 +7,32 @@ Two sums are kept apart, and shown side by side:
 - **over all time**: everything that ever counted, whatever the dataset version, the researcher, the
   study or the budget in force. This is the guarantee (`Account.epsilon`);
 - **against a budget**: since the owner's last reset, within the budget's refresh window, and for a
-  cap of its researcher or study only (`Account.counting`). This decides what is refused.
+  cap of its researcher or study only (`Account.charged`). This decides what is refused.
+
+Both are figures of the filter, which is valid for plans chosen after outputs were seen
+(`privacy.filter`). A plan's sampled steps are one block: it counts whole as soon as, and as long
+as, one of its runs counts, so a plan that spans two windows counts whole in both.
+`Account.epsilon_if_fixed` stands beside: what would hold if all plans had been fixed beforehand.
 
 Disclosures (un-noised releases) make epsilon infinite for the units that they show: for those they
 name, or for every unit (`Account.epsilon` is infinite then).
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dp_accounting.dp_event import DpEvent
 
 from privacy.accounting import epsilon
+from privacy.blocks import block_cost
 from privacy.budget import Budget, Limit, Scope
 from privacy.details import Disclosure, Reservation
 from privacy.errors import LedgerError
+from privacy.filter import Charges, charges, filter_epsilon
+from privacy.merging import Leaf, Merged, leaves
 from privacy.tally import Leaves, Line, day_of, events_of
 
 
@@ -97,6 +106,7 @@ class Account:
         states: reservation id -> state, of every reservation ever made. A live view, as is `runs`:
             it may know of later ones.
         lines: what was committed, summed up.
+        blocks: fixed sequence -> what the filter charges for it; a live view, as `states`.
         disclosures: every un-noised release, in order.
         runs: code hash -> request -> reservations ever made for it, destroyed ones included.
         era: number of budget resets so far.
@@ -115,6 +125,7 @@ class Account:
     era: int
     last_time: str
     units: tuple[str, ...] = ()
+    blocks: Mapping[str, Merged] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -158,13 +169,30 @@ class Account:
         Returns:
             Committed events, summed up, then open ones.
         """
-        wanted = {"researcher": researcher, "study": study, "dataset_version": dataset_version}
-        chosen = {name: value for name, value in wanted.items() if value is not None}
-
-        def where(line: Line | Reservation) -> bool:
-            return all(getattr(line, name) == value for name, value in chosen.items())
-
+        where = _matching(researcher=researcher, study=study, dataset_version=dataset_version)
         return self._events(where, where)
+
+    def charges(self, *, dataset_version: str | None = None) -> Charges:
+        """What the filter has charged over all time.
+
+        Args:
+            dataset_version: only for runs on this version, for display.
+        """
+        where = _matching(dataset_version=dataset_version)
+        return self._charges(where, where, None)
+
+    def charged(self, limit: Limit, *, time: str, asked: Reservation | None = None) -> Charges:
+        """What the filter has charged against a budget or cap at a time.
+
+        Args:
+            limit: the budget or cap.
+            time: now, UTC.
+            asked: a reservation that is to be counted as well.
+
+        Returns:
+            As `counting` counts; each block whole, once.
+        """
+        return self._charges(*self._against(limit, time), asked)
 
     def counting(self, limit: Limit, *, time: str) -> tuple[DpEvent, ...]:
         """Events that count against a budget or cap at a time.
@@ -180,6 +208,11 @@ class Account:
             Committed events since the last reset and within the window, then open reservations,
             which always count.
         """
+        return self._events(*self._against(limit, time))
+
+    def _against(
+        self, limit: Limit, time: str
+    ) -> tuple[Callable[[Line], bool], Callable[[Reservation], bool]]:
         first = 0
         if limit.budget.window_days is not None:
             first = day_of(max(time, self.last_time)) - limit.budget.window_days
@@ -187,9 +220,7 @@ class Account:
         def ours(line: Line | Reservation) -> bool:
             return limit.scope is Scope.HOSPITAL or getattr(line, limit.scope) == limit.name
 
-        return self._events(
-            lambda line: ours(line) and line.era == self.era and line.day >= first, ours
-        )
+        return lambda line: ours(line) and line.era == self.era and line.day >= first, ours
 
     def limits(self, *, researcher: str, study: str) -> tuple[Limit, ...]:
         """Every budget and cap that a spend must fit, the hospital's first.
@@ -213,12 +244,23 @@ class Account:
             delta: failure probability; the budget's if None.
 
         Returns:
-            An upper bound, >= 0; infinite if a disclosure may concern every unit.
+            The filter's figure, >= 0; infinite if a disclosure may concern every unit.
 
         Raises:
             LedgerError: no delta given and no budget set.
             BudgetAmountError: delta is out of range.
         """
+        return self.epsilon_of_units(1, delta=delta)
+
+    def epsilon_of_units(self, units: int, *, delta: float | None = None) -> float:
+        """`epsilon` for so many units at once, whether added, removed or replaced."""
+        if delta is None:
+            delta = self.required_budget().delta
+        total = filter_epsilon(self.charges(), delta=delta, units=units)
+        return math.inf if self.everything_disclosed else total
+
+    def epsilon_if_fixed(self, *, delta: float | None = None) -> float:
+        """Epsilon over all time if every plan had been fixed before anything left; no claim."""
         if delta is None:
             delta = self.required_budget().delta
         total = epsilon(self.spent_events(), delta=delta)
@@ -231,7 +273,7 @@ class Account:
         versions = {line.dataset_version for line in self.lines}
         versions |= {spend.reserved.dataset_version for spend in self.open_spends.values()}
         return {
-            version: epsilon(self.spent_events(dataset_version=version), delta=delta)
+            version: filter_epsilon(self.charges(dataset_version=version), delta=delta)
             for version in sorted(versions)
         }
 
@@ -258,6 +300,42 @@ class Account:
     ) -> tuple[DpEvent, ...]:
         waiting = [s.event for s in self.open_spends.values() if ours(s.reserved)]
         return (*events_of(self.lines, where), *waiting)
+
+    def _charges(
+        self,
+        where: Callable[[Line], bool],
+        ours: Callable[[Reservation], bool],
+        asked: Reservation | None,
+    ) -> Charges:
+        gaussians: Counter[float] = Counter()
+        costs: dict[str, Merged] = {}
+        private = True
+        counted: list[tuple[str, Merged | None, Iterable[tuple[Leaf | None, int]]]] = [
+            (line.block, self.blocks.get(line.block), counts.items())
+            for line, counts in self.lines.items()
+            if where(line)
+        ]
+        waiting = [(s.reserved, s.event) for s in self.open_spends.values() if ours(s.reserved)]
+        waiting += [(asked, asked.event)] if asked is not None else []
+        counted += [(r.block_id, self._cost(r), leaves(e)) for r, e in waiting]
+        for block, cost, found in counted:
+            for leaf, count in found:
+                if leaf is None or (not leaf.full_batch and cost is None):
+                    private = False
+                elif leaf.full_batch:
+                    gaussians[leaf.noise_multiplier] += count
+                elif cost is not None:
+                    costs[block] = cost
+        return charges(gaussians, Counter(costs.values()), private=private)
+
+    def _cost(self, reserved: Reservation) -> Merged:
+        known = self.blocks.get(reserved.block_id)
+        return known if known is not None else block_cost(reserved)
+
+
+def _matching(**wanted: str | None) -> Callable[[Line | Reservation], bool]:
+    chosen = {name: value for name, value in wanted.items() if value is not None}
+    return lambda line: all(getattr(line, name) == value for name, value in chosen.items())
 
 
 def open_spend(

@@ -7,8 +7,13 @@ import math
 
 from privacy.errors import BudgetAmountError
 
-SMALLEST_DELTA = 1e-12
-"""Below this the discretised accountant's rounding (1e-15 a composition) is no longer small."""
+SMALLEST_DELTA = 1e-10
+"""Below this the rounding of discretised accountants (`privacy.accounting`) is no longer small."""
+SAMPLER_SHARE = 2.0**-30
+"""The share of every delta that is kept for samplers: a figure at delta is computed at
+``delta * (1 - SAMPLER_SHARE)``. Noise that is drawn from a distribution at a total variation
+distance eta (over everything that one account holds) of the ideal one costs
+``(1 + exp(epsilon)) * eta`` of delta; that must be below this share of it."""
 
 LARGEST_DELTA = 1e-3
 """A budget's delta may not be larger: what holds but for one chance in a thousand is no promise."""
@@ -36,7 +41,7 @@ def check_delta(delta: object) -> float:
     """Return `delta` as a float if it is a usable failure probability.
 
     Args:
-        delta: must be within [1e-12, 1).
+        delta: must be within [1e-10, 1).
 
     Returns:
         The same number as a float.
@@ -57,7 +62,7 @@ def check_promised_delta(delta: object) -> float:
     """Return `delta` as a float if a budget may promise it.
 
     Args:
-        delta: must be within [1e-12, 0.001].
+        delta: must be within [1e-10, 0.001].
 
     Returns:
         The same number as a float.
@@ -86,3 +91,8 @@ def _real(value: object, name: str) -> float:
     if not math.isfinite(number):
         raise BudgetAmountError(f"{name} must be finite, got {number}")
     return number
+
+
+def paid_delta(delta: float) -> float:
+    """What is left of `delta` for the mechanisms themselves, once samplers have had their share."""
+    return delta * (1 - SAMPLER_SHARE)

@@ -1,8 +1,9 @@
 """A privacy budget, and whether a spend fits into it. Pure: no file, no clock, no state.
 
-Order: compose everything already spent or reserved with everything asked for, compute epsilon at
-the budget's delta, and refuse if it is larger than the budget's epsilon. Adding up epsilons would
-refuse too early; comparing only the new part would never refuse.
+Order: add what is asked for to everything charged so far, compute the filter's epsilon at the
+budget's delta (`privacy.filter`: valid for plans chosen after outputs were seen), and refuse if it
+is larger than the budget's epsilon. Adding up epsilons would refuse too early; comparing only the
+new part would never refuse; composing loss distributions of plans chosen late is no theorem.
 
 A budget belongs to the whole hospital, or caps one researcher or one study within it; a spend must
 fit all that apply. With a refresh window of D days only what was spent within the last D days
@@ -11,15 +12,12 @@ left, and epsilon over all time composes every spend there ever was (`Account.ep
 windows filled to the brim the guarantee is the composition of k budgets, not one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dp_accounting.dp_event import DpEvent
-
-from privacy.accounting import epsilon
 from privacy.amounts import check_epsilon, check_promised_delta
 from privacy.errors import BudgetAmountError, BudgetExceededError
+from privacy.filter import Charges, filter_epsilon
 
 MAX_WINDOW_DAYS = 36_500
 
@@ -38,7 +36,7 @@ class Budget:
 
     Attributes:
         epsilon: finite, > 0.
-        delta: within [1e-12, 0.001].
+        delta: within [1e-10, 0.001].
         window_days: None: over all time. Else only spends of the last so many days count.
 
     Raises:
@@ -87,7 +85,7 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class SpendDecision:
-    """A spend that fits, in figures.
+    """A spend that fits, in the filter's figures.
 
     Attributes:
         epsilon_before: epsilon of everything spent or reserved so far.
@@ -103,15 +101,15 @@ class SpendDecision:
 
 
 def check_spend(
-    *, budget: Budget, spent: Sequence[DpEvent], asked: Sequence[DpEvent], whose: str = "hospital"
+    *, budget: Budget, spent: Charges, after: Charges, whose: str = "hospital"
 ) -> SpendDecision:
     """Decide whether a spend fits.
 
     Args:
         budget: the owner's budget.
         whose: what the budget bounds, for the message.
-        spent: events already spent or reserved.
-        asked: events asked for.
+        spent: what is charged already, reservations included.
+        after: what would be charged with the spend asked for.
 
     Returns:
         The figures of a spend that fits.
@@ -119,19 +117,19 @@ def check_spend(
     Raises:
         BudgetExceededError: epsilon of all of it together would exceed the budget.
     """
-    before = epsilon(spent, delta=budget.delta)
-    after = epsilon([*spent, *asked], delta=budget.delta)
-    if not after <= budget.epsilon:
+    before = filter_epsilon(spent, delta=budget.delta)
+    then = filter_epsilon(after, delta=budget.delta)
+    if not then <= budget.epsilon:
         raise BudgetExceededError(
             epsilon_before=before,
-            epsilon_after=after,
+            epsilon_after=then,
             epsilon_budget=budget.epsilon,
             delta=budget.delta,
             whose=whose,
         )
     return SpendDecision(
         epsilon_before=before,
-        epsilon_after=after,
-        epsilon_left=budget.epsilon - after,
+        epsilon_after=then,
+        epsilon_left=budget.epsilon - then,
         delta=budget.delta,
     )

@@ -1,17 +1,18 @@
 """The noise that a target epsilon needs.
 
-Guarantees: the multiplier returned keeps epsilon at or below the target by the accountant of
-record, and on the grid of 0.001 the next smaller one does not; so rounding is toward privacy.
-Refuses targets that no multiplier up to 1000 reaches.
+Guarantees: the multiplier returned keeps epsilon at or below the target by the filter, whose figure
+refuses (`privacy.filter`; the plan is one block), and on the grid of 0.001 the next smaller one
+does not; so rounding is toward privacy. Refuses targets that no multiplier up to 1000 reaches.
 """
 
 from collections.abc import Callable
 
 from dp_accounting.dp_event import DpEvent
 
-from privacy.accounting import coarse_epsilon, epsilon
+from privacy.accounting import POINTS
 from privacy.amounts import check_delta, check_epsilon
 from privacy.errors import CalibrationError
+from privacy.filter import filter_epsilon, plan_charges
 
 GRID = 1e-3
 """Distance of neighbouring candidates for the noise multiplier."""
@@ -23,16 +24,16 @@ def calibrate_noise(
 ) -> float:
     """Find the smallest noise multiplier that keeps a plan within a target.
 
-    A search on a coarse grid of losses finds the neighbourhood in milliseconds; the accountant of
-    record decides.
+    A search on a coarse grid of losses finds the neighbourhood in milliseconds; the full grid
+    decides.
 
     Args:
         target_epsilon: epsilon that the whole plan may cost, finite and > 0.
-        delta: failure probability, in [1e-12, 1).
+        delta: failure probability, in [1e-10, 1).
         event_for: the plan's event for a noise multiplier; more noise must not cost more.
 
     Returns:
-        A multiple of 0.001 with ``epsilon(event_for(z)) <= target_epsilon``.
+        A multiple of 0.001 with ``filter_epsilon(plan_charges(event_for(z))) <= target_epsilon``.
 
     Raises:
         BudgetAmountError: the target or delta is not a usable amount.
@@ -43,10 +44,11 @@ def calibrate_noise(
     check_delta(delta)
 
     def suffices_coarsely(index: int) -> bool:
-        return coarse_epsilon(event_for(_noise(index)), delta=delta) <= target_epsilon
+        plan = plan_charges(event_for(_noise(index)))
+        return filter_epsilon(plan, delta=delta, points=POINTS // 50) <= target_epsilon
 
     def suffices(index: int) -> bool:
-        return epsilon(event_for(_noise(index)), delta=delta) <= target_epsilon
+        return filter_epsilon(plan_charges(event_for(_noise(index))), delta=delta) <= target_epsilon
 
     start = _climb(1000, suffices_coarsely) or _MAX_INDEX
     start = _descend(start, suffices_coarsely, start // 2)

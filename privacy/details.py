@@ -50,6 +50,9 @@ class Reservation:
         dataset_version: hash of the data it touches.
         code_sha256: hash over everything executed, as approved.
         request: id of the approved request.
+        block: everything that was fixed together with this run under `code_sha256` before its
+            first run, this run included; the filter charges its sampled part whole, once. None:
+            nothing else was, the run's own event is the block.
 
     Raises:
         LedgerError: an id is malformed, or the mechanisms are not those of the event.
@@ -63,6 +66,7 @@ class Reservation:
     dataset_version: str
     code_sha256: str
     request: str
+    block: DpEvent | None = None
 
     def __post_init__(self) -> None:
         check_identifier(self.reservation, "a reservation id")
@@ -71,6 +75,13 @@ class Reservation:
         check_identifier(self.dataset_version, "a dataset version")
         check_identifier(self.code_sha256, "a code hash")
         check_identifier(self.request, "a request id")
+
+    @property
+    def block_id(self) -> str:
+        """Name of the fixed sequence that this run is of."""
+        if self.block is None:
+            return f"run:{self.reservation}"
+        return f"plan:{self.code_sha256}"
 
     def to_json(self) -> dict[str, JsonValue]:
         """The detail of a ``spend_reserved`` entry.
@@ -87,6 +98,7 @@ class Reservation:
             "dataset_version": self.dataset_version,
             "code_sha256": self.code_sha256,
             "request": self.request,
+            "block": None if self.block is None else event_to_json(self.block),
         }
 
     @classmethod
@@ -96,9 +108,13 @@ class Reservation:
         Raises:
             LedgerError: the detail is malformed.
         """
-        detail = cast("dict[str, str]", dict(_exactly(entry, tuple(cls.__dataclass_fields__))))
+        # Entries of before there were blocks lack the field: each run is then a block of its own.
+        names = tuple(n for n in cls.__dataclass_fields__ if n != "block" or n in entry.detail)
+        detail = cast("dict[str, str]", dict(_exactly(entry, names)))
         event, mechanisms = _spent(entry, detail.pop("event"), detail.pop("mechanisms"))
-        return cls(event=event, mechanisms=mechanisms, **detail)
+        told = cast("JsonValue", detail.pop("block", None))
+        block = None if told is None else _block(entry, told)
+        return cls(event=event, mechanisms=mechanisms, block=block, **detail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +336,18 @@ def _event(entry: Entry, value: JsonValue) -> DpEvent:
         return event_from_json(cast("Mapping[str, JsonValue]", value))
     except EventError as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _parsed_event(text: bytes) -> DpEvent:
+    return event_from_json(cast("Mapping[str, JsonValue]", parse_json(text)))
+
+
+def _block(entry: Entry, value: JsonValue) -> DpEvent:
+    try:
+        return _parsed_event(plain_bytes(value))
+    except (EventError, CanonicalError) as error:
+        raise LedgerError(f"{entry.kind}: block: {error}") from error
 
 
 @lru_cache(maxsize=1024)

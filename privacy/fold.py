@@ -3,20 +3,22 @@
 A story that cannot have happened is a `LedgerError`, never a smaller epsilon. Refused are: a first
 entry that does not open the ledger, a second opening, a reservation before any budget or under an
 id that was used before, a commit or a destruction without an open reservation, a commit on other
-data, by other code or of an event that costs more than its reservation, and any malformed detail of
-these kinds. A new budget replaces the old one and forgives nothing; a reset starts a new era, in
-which older spends no longer count against budgets but still count over all time.
+data, by other code or of an event that costs more than its reservation, a run that is not of the
+fixed sequence it names (`privacy.blocks`), and any malformed detail of these kinds. A new budget
+replaces the old one and forgives nothing; a reset starts a new era, in which older spends no longer
+count against budgets but still count over all time.
 """
 
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from privacy.accounts import Account, Disclosed, Spend, SpendState, open_spend
+from privacy.blocks import Blocks
 from privacy.budget import Budget, Scope
 from privacy.details import BudgetChange, Commit, Destruction, Disclosure, Reservation
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
-from privacy.merging import merge
+from privacy.merging import merge, sampled_only
 from privacy.tally import Line, Tally, day_of
 
 TRAINING_DATA = "train"
@@ -38,6 +40,7 @@ class AccountFold:
         self._states: dict[str, SpendState] = {}
         self._runs: dict[str, dict[str, int]] = {}
         self._tally = Tally()
+        self._blocks = Blocks()
         self._disclosures: list[Disclosed] = []
         self._units: tuple[str, ...] = ()
         self._checks: dict[EntryKind, Callable[[Entry], _Change]] = {
@@ -92,6 +95,7 @@ class AccountFold:
             open_spends=MappingProxyType(dict(self._open)),
             states=MappingProxyType(self._states),
             lines=MappingProxyType(self._tally.snapshot()),
+            blocks=MappingProxyType(self._blocks.costs),
             disclosures=tuple(self._disclosures),
             runs=MappingProxyType(self._runs),
             era=self._era,
@@ -120,8 +124,10 @@ class AccountFold:
         if name in self._states:
             raise LedgerError(f"reservation {name} exists already; use a new id")
         spend = _new_spend(reserved, entry)
+        self._blocks.check(reserved)
 
         def apply() -> None:
+            self._blocks.reserved(reserved)
             self._open[name] = spend
             self._states[name] = SpendState.RESERVED
             runs = self._runs.setdefault(reserved.code_sha256, {})
@@ -140,9 +146,11 @@ class AccountFold:
             study=spend.reserved.study,
             dataset_version=spend.reserved.dataset_version,
             era=self._era,
+            block=spend.reserved.block_id if sampled_only(commit.event) else "",
         )
 
         def apply() -> None:
+            self._blocks.settled(spend.reserved, commit.event)
             self._tally.add(line, commit.event)
             self._settle(commit.reservation, SpendState.COMMITTED)
 
@@ -150,8 +158,13 @@ class AccountFold:
 
     def _destroyed(self, entry: Entry) -> _Change:
         name = Destruction.from_entry(entry).reservation
-        open_spend(self._open, self._states, name)
-        return lambda: self._settle(name, SpendState.DESTROYED)
+        spend = open_spend(self._open, self._states, name)
+
+        def apply() -> None:
+            self._blocks.settled(spend.reserved, None)
+            self._settle(name, SpendState.DESTROYED)
+
+        return apply
 
     def _disclosed(self, entry: Entry) -> _Change:
         shown = Disclosed(

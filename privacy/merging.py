@@ -42,6 +42,11 @@ class Leaf:
     noise_multiplier: float
     sampled: bool
 
+    @property
+    def full_batch(self) -> bool:
+        """Whether it is a Gaussian over every unit, which is charged by itself."""
+        return _is_full_batch(self.mechanism, self.sampling_rate)
+
 
 @dataclass(frozen=True, order=True)
 class Part:
@@ -98,6 +103,44 @@ def merge(events: Iterable[DpEvent]) -> Merged:
     Returns:
         Their merged form.
     """
+    counts, private = _counted(events)
+    return Merged(parts=_parts(counts), private=private)
+
+
+def full_batch(events: Iterable[DpEvent]) -> tuple[Counter[float], Merged, bool]:
+    """Full-batch Gaussians apart from everything else.
+
+    Args:
+        events: event trees on the same units; unknown ones count as non-private.
+
+    Returns:
+        Noise multiplier of full-batch Gaussians -> how often; the rest, merged; whether nothing
+        non-private or unknown is among them.
+    """
+    counts, private = _counted(events)
+    gaussians: Counter[float] = Counter()
+    for key in [key for key in counts if _is_full_batch(*key[:2])]:
+        gaussians[key[2]] += counts.pop(key)
+    return gaussians, Merged(parts=_parts(counts), private=private), private
+
+
+def sampled_only(event: DpEvent) -> Counter[tuple[Mechanism, float, float]]:
+    """(kind, sampling rate, noise) -> runs, of all in a valid tree but full-batch Gaussians."""
+    found: Counter[tuple[Mechanism, float, float]] = Counter()
+    for leaf, count in leaves(event):
+        if leaf is not None and not leaf.full_batch:
+            found[leaf.mechanism, leaf.sampling_rate, leaf.noise_multiplier] += count
+    return found
+
+
+def leaves(event: DpEvent) -> Iterator[tuple[Leaf | None, int]]:
+    """The mechanisms of a valid event tree and how often each ran; None is a non-private one."""
+    return _leaves(event, 1)
+
+
+def _counted(
+    events: Iterable[DpEvent],
+) -> tuple[Counter[tuple[Mechanism, float, float]], bool]:
     counts: Counter[tuple[Mechanism, float, float]] = Counter()
     private = True
     for event in events:
@@ -111,12 +154,7 @@ def merge(events: Iterable[DpEvent]) -> Merged:
                 private = False
             else:
                 counts[leaf.mechanism, leaf.sampling_rate, leaf.noise_multiplier] += count
-    return Merged(parts=_parts(counts), private=private)
-
-
-def leaves(event: DpEvent) -> Iterator[tuple[Leaf | None, int]]:
-    """The mechanisms of a valid event tree and how often each ran; None is a non-private one."""
-    return _leaves(event, 1)
+    return counts, private
 
 
 def _leaves(event: Any, count: int) -> Iterator[tuple[Leaf | None, int]]:
@@ -136,17 +174,17 @@ def _leaves(event: Any, count: int) -> Iterator[tuple[Leaf | None, int]]:
 
 
 def _parts(counts: Counter[tuple[Mechanism, float, float]]) -> tuple[Part, ...]:
-    parts, full_batch = [], []
+    parts, everyone = [], []
     for (kind, rate, noise), count in sorted(counts.items()):
-        if kind == "gaussian" and rate == 1.0:
-            full_batch.append((noise, count))
+        if _is_full_batch(kind, rate):
+            everyone.append((noise, count))
         else:
             parts.append(Part(kind, rate, noise, count))
-    if len(full_batch) == 1 and full_batch[0][1] == 1:
-        parts.append(Part("gaussian", 1.0, full_batch[0][0], 1))
-    elif full_batch:
-        smallest = min(noise for noise, _ in full_batch)
-        relative = math.fsum(count * (smallest / noise) ** 2 for noise, count in full_batch)
+    if len(everyone) == 1 and everyone[0][1] == 1:
+        parts.append(Part("gaussian", 1.0, everyone[0][0], 1))
+    elif everyone:
+        smallest = min(noise for noise, _ in everyone)
+        relative = math.fsum(count * (smallest / noise) ** 2 for noise, count in everyone)
         merged = smallest / math.sqrt(relative) * _PRECISION_SLACK
         parts.append(Part("gaussian", 1.0, merged, 1))
     return tuple(sorted(parts))
@@ -157,7 +195,11 @@ def _key(part: Part) -> tuple[str, float, float]:
 
 
 def _full_batch(part: Part) -> bool:
-    return part.mechanism == "gaussian" and part.sampling_rate == 1.0
+    return _is_full_batch(part.mechanism, part.sampling_rate)
+
+
+def _is_full_batch(mechanism: Mechanism, sampling_rate: float) -> bool:
+    return mechanism == "gaussian" and sampling_rate == 1.0
 
 
 def _costs_no_more(part: Part, than: Part) -> bool:

@@ -19,6 +19,7 @@ from privacy.details import BudgetChange, Commit, Destruction, Disclosure, Reser
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
 from privacy.events import check_event
+from privacy.filter import plan_charges
 from privacy.fold import check_commit
 from privacy.mechanisms import Mechanism
 from privacy.merging import leaves
@@ -67,11 +68,11 @@ def set_budget(
 def check_fits(
     account: Account, *, events: Sequence[DpEvent], researcher: str, study: str, time: str
 ) -> SpendDecision:
-    """Whether a spend fits the hospital's budget and every cap that applies.
+    """Whether a whole plan fits the hospital's budget and every cap that applies.
 
     Args:
         account: fresh state of the ledger.
-        events: what it may cost at most.
+        events: what it may cost at most, fixed beforehand: its sampled steps are one block.
         researcher: who asks.
         study: for which study.
         time: now, UTC.
@@ -84,16 +85,35 @@ def check_fits(
             names which.
         LedgerError: no budget is set.
     """
-    decisions = [
+    plan = plan_charges(events)
+    decisions = []
+    for limit in account.limits(researcher=researcher, study=study):
+        spent = account.charged(limit, time=time)
+        decisions.append(
+            check_spend(budget=limit.budget, spent=spent, after=spent + plan, whose=str(limit))
+        )
+    return decisions[0]
+
+
+def check_reservation(account: Account, reservation: Reservation, *, time: str) -> None:
+    """Whether one run fits the hospital's budget and every cap that applies.
+
+    Args:
+        account: the state of the ledger before it.
+        reservation: what is to be set aside; its block is charged whole if no run of it counts yet.
+        time: now, UTC.
+
+    Raises:
+        BudgetExceededError: a budget or cap would be exceeded; names which.
+        LedgerError: no budget is set.
+    """
+    for limit in account.limits(researcher=reservation.researcher, study=reservation.study):
         check_spend(
             budget=limit.budget,
-            spent=account.counting(limit, time=time),
-            asked=events,
+            spent=account.charged(limit, time=time),
+            after=account.charged(limit, time=time, asked=reservation),
             whose=str(limit),
         )
-        for limit in account.limits(researcher=researcher, study=study)
-    ]
-    return decisions[0]
 
 
 def reserve(account: Account, reservation: Reservation, *, time: str, actor: str) -> Entry:
@@ -109,20 +129,15 @@ def reserve(account: Account, reservation: Reservation, *, time: str, actor: str
         The entry to append.
 
     Raises:
-        BudgetExceededError: everything that counts plus this exceeds a budget or a cap.
+        BudgetExceededError: everything that counts plus this exceeds a budget or a cap. The first
+            run of a plan needs room for all of the plan's sampled steps.
         LedgerError: no budget is set, or the id was used before.
         EventError: the event cannot be accounted for, or the mechanisms are not its own.
     """
     detail = reservation.to_json()
     if reservation.reservation in account.states:
         raise LedgerError(f"reservation {reservation.reservation} exists already; use a new id")
-    check_fits(
-        account,
-        events=[reservation.event],
-        researcher=reservation.researcher,
-        study=reservation.study,
-        time=time,
-    )
+    check_reservation(account, reservation, time=time)
     return Entry(
         kind=EntryKind.SPEND_RESERVED,
         actor=actor,

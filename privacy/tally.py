@@ -33,6 +33,8 @@ class Line:
         study: under which study.
         dataset_version: from which data.
         era: number of budget resets before them.
+        block: the fixed sequence that their sampled steps are of (`Reservation.block_id`); empty
+            where there are only full-batch Gaussians.
     """
 
     day: int
@@ -40,6 +42,7 @@ class Line:
     study: str
     dataset_version: str
     era: int
+    block: str = ""
 
 
 def day_of(time: str) -> int:

@@ -28,7 +28,7 @@ from datasites.plans.store import PlanStore, Submission
 from datasites.released import sign_released
 from datasites.site import Site, write_file
 from datasites.syftnet import OwnerLink
-from privacy import epsilon
+from privacy import filter_epsilon, plan_charges
 
 log = logging.getLogger("dura.agent")
 
@@ -178,7 +178,9 @@ class Outbox:
                 max_rounds=approval.max_rounds,
                 expires=approval.expires,
                 standing_release=approval.standing_release,
-                epsilon_plan=epsilon(plan_events(submission.bundle.plan), delta=delta),
+                epsilon_plan=filter_epsilon(
+                    plan_charges(plan_events(submission.bundle.plan)), delta=delta
+                ),
                 delta=delta,
                 unit=self._site.unit(account),
             )

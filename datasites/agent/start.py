@@ -30,6 +30,7 @@ from datasites.plans import (
     authorise,
     files_of,
     parse_task,
+    plan_events,
     task_event,
     task_mechanisms,
 )
@@ -39,7 +40,7 @@ from datasites.sandbox import INSIDE
 from datasites.site import TRAIN, Site, now_utc, stamp
 from datasites.synthetic import Synthetic, state_of
 from datasites.worker.protocol import JOB_FILE, POOLED_IMAGES, Claim, Job, Profile
-from privacy import BudgetExceededError, Reservation, reserve, sha256_hex, weakest
+from privacy import BudgetExceededError, Reservation, compose, reserve, sha256_hex, weakest
 
 TRAIN_REQUEST = "train/"
 
@@ -200,6 +201,7 @@ class Starter:
             dataset_version=job.approval.dataset_version,
             code_sha256=bundle.sha256,
             request=f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind,
+            block=compose(plan_events(bundle.plan)),
         )
         try:
             self._site.ledger.transact(

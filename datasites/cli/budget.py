@@ -80,15 +80,24 @@ def settle_loss(site: SiteArg, who: Who, reason: Why) -> None:
 
 def privacy_lines(site: Site) -> list[str]:
     """What a site has spent: over all time, against its budget and caps, and without noise."""
-    from privacy import per_unit
+    from privacy import UNITS_AT_ONCE, per_unit
 
     account = site.ledger.account()
     current = account.required_budget()
-    whose = per_unit(site.unit(account))
+    unit = site.unit(account)
+    whose = per_unit(unit)
     lines = [
         f"privacy: epsilon {amount(account.epsilon())} over all time at delta {current.delta:g} "
-        f"{whose} (every study, researcher and version of the data composed)"
+        f"{whose} (every study, researcher and version of the data composed, plans chosen late)",
+        f"if all plans had been fixed beforehand: epsilon {amount(account.epsilon_if_fixed())} "
+        f"{whose}",
     ]
+    if unit != "patient":
+        lines += [
+            f"{words} units at once ({unit}; added, removed or replaced): epsilon "
+            f"{amount(account.epsilon_of_units(k))} at delta {current.delta:g}"
+            for k, words in UNITS_AT_ONCE.items()
+        ]
     if len(account.units) > 1:
         lines.append(
             "the unit changed over time: the sum bounds only somebody who is one unit of each kind"
@@ -100,15 +109,15 @@ def privacy_lines(site: Site) -> list[str]:
 
 def _limit_lines(account: Account, whose: str) -> list[str]:
     from datasites.site import now_utc, stamp
-    from privacy import Limit, Scope, epsilon
+    from privacy import Limit, Scope, filter_epsilon
 
     whole = Limit(scope=Scope.HOSPITAL, name="", budget=account.required_budget())
     caps = [Limit(scope=s, name=n, budget=b) for (s, n), b in sorted(account.caps.items())]
     moment = stamp(now_utc())
     return [
         f"budget of the {limit}: epsilon "
-        f"{amount(epsilon(account.counting(limit, time=moment), delta=limit.budget.delta))} spent "
-        f"or reserved of {limit.budget} {whose}"
+        f"{amount(filter_epsilon(account.charged(limit, time=moment), delta=limit.budget.delta))} "
+        f"spent or reserved of {limit.budget} {whose}"
         for limit in (whole, *caps)
     ]
 

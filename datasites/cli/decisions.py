@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, table
+from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, several, table
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
 
@@ -66,9 +66,14 @@ def show(site: SiteArg, plan: PlanArg) -> None:
         say(line)
     say("\n--- privacy, computed here")
     whose = per_unit(opened.unit(account))
+    cost, unit = seen.cost, opened.unit(account)
     say(f"every epsilon at delta {budget.delta:g} {whose}")
-    say(f"this plan alone: epsilon {amount(seen.cost.epsilon_alone)}")
-    say(f"with everything that ever left: epsilon {amount(seen.cost.epsilon_ever)}")
+    say(f"this plan alone: epsilon {amount(cost.epsilon_alone)}{several(cost.alone, unit)}")
+    say(
+        f"with everything that ever left: epsilon {amount(cost.epsilon_ever)}"
+        f"{several(cost.ever, unit)}"
+    )
+    say(f"the same if all plans had been fixed beforehand: epsilon {amount(cost.ever_if_fixed)}")
     if seen.cost.decision is None:
         say(f"DOES NOT FIT: {seen.cost.refusal}")
     else:

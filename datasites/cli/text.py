@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -48,6 +48,21 @@ def alarm_if_behind(site: Site) -> None:
 def amount(epsilon: float) -> str:
     """An epsilon for people; infinity by its word."""
     return "infinite" if math.isinf(epsilon) else f"{epsilon:.3f}"
+
+
+def several(by_units: Mapping[int, float], unit: str) -> str:
+    """What follows an epsilon where one person may change more than one unit.
+
+    Args:
+        by_units: number of units changed at once -> epsilon.
+        unit: in words; of patients nothing more is said, who are one unit each.
+    """
+    from privacy import UNITS_AT_ONCE
+
+    if unit == "patient":
+        return ""
+    more = [f"{words} at once {amount(by_units[k])}" for k, words in UNITS_AT_ONCE.items()]
+    return f" ({', '.join(more)})"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,17 +21,29 @@ class Cost:
     """What the whole plan would cost at this hospital.
 
     Attributes:
-        epsilon_alone: of the plan by itself.
-        epsilon_ever: of everything ever spent here and the plan together, whatever the budget's
-            window or resets; infinite if everything was disclosed without noise before.
+        alone: epsilon of the plan by itself, by how many units are changed at once (1, 2, 3).
+        ever: epsilon of everything ever spent here and the plan together, whatever the budget's
+            window or resets, likewise; infinite if everything was disclosed without noise before.
+        ever_if_fixed: `ever` for one unit if all plans had been fixed beforehand.
         decision: against the hospital's budget, or None when it or a cap would be exceeded.
         refusal: which would be exceeded and by how much, else the empty string.
     """
 
-    epsilon_alone: float
-    epsilon_ever: float
+    alone: Mapping[int, float]
+    ever: Mapping[int, float]
+    ever_if_fixed: float
     decision: SpendDecision | None
     refusal: str
+
+    @property
+    def epsilon_alone(self) -> float:
+        """Of the plan by itself, for one unit."""
+        return self.alone[1]
+
+    @property
+    def epsilon_ever(self) -> float:
+        """Of everything ever spent here and the plan together, for one unit."""
+        return self.ever[1]
 
 
 def plan_cost(plan: Plan, *, account: Account, time: str) -> Cost:
@@ -41,21 +54,29 @@ def plan_cost(plan: Plan, *, account: Account, time: str) -> Cost:
         account: fresh state of the ledger, with a budget.
         time: now, UTC.
     """
-    from privacy import BudgetExceededError, check_fits, epsilon
+    from privacy import (
+        BudgetExceededError,
+        check_fits,
+        epsilon,
+        epsilon_by_units,
+        plan_charges,
+    )
 
     asked = plan_events(plan)
     delta = account.required_budget().delta
-    alone = epsilon(asked, delta=delta)
-    ever = epsilon([*account.spent_events(), *asked], delta=delta)
+    mine = plan_charges(asked)
+    alone = epsilon_by_units(mine, delta=delta)
+    ever = epsilon_by_units(account.charges() + mine, delta=delta)
+    fixed = epsilon([*account.spent_events(), *asked], delta=delta)
     if account.everything_disclosed:
-        ever = math.inf
+        ever, fixed = dict.fromkeys(ever, math.inf), math.inf
     try:
         fits = check_fits(
             account, events=asked, researcher=plan.researcher, study=plan.study, time=time
         )
     except BudgetExceededError as error:
-        return Cost(alone, ever, None, str(error))
-    return Cost(alone, ever, fits, "")
+        return Cost(alone, ever, fixed, None, str(error))
+    return Cost(alone, ever, fixed, fits, "")
 
 
 def difference(new: Bundle, last_approved: Bundle | None) -> str:

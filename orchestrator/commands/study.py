@@ -118,17 +118,20 @@ def check(study: StudyArg) -> None:
     from orchestrator.model_spec import look_at_encoder, plan_encoder
     from orchestrator.office import draft_bundle
     from orchestrator.study import read_study
-    from privacy import epsilon, per_unit
+    from privacy import epsilon, filter_epsilon, per_unit, plan_charges
 
     spec = read_study(study)
     bundle = draft_bundle(study, spec)
     plan = bundle.plan
-    cost = epsilon(plan_events(plan), delta=spec.privacy.delta)
+    delta = spec.privacy.delta
+    cost = filter_epsilon(plan_charges(plan_events(plan)), delta=delta)
+    fixed = epsilon(plan_events(plan), delta=delta)
     typer.echo(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
     typer.echo(f"noise multiplier {plan.train.noise_multiplier} (training)")
     typer.echo(
-        f"costs epsilon {cost:.3f} at delta {spec.privacy.delta} {per_unit('privacy unit')} "
-        "(patient, near-duplicate group or image: each hospital's approval says which)"
+        f"costs epsilon {cost:.3f} at delta {delta:g} {per_unit('privacy unit')} "
+        "(patient, near-duplicate group or image: each hospital's approval says which); by itself, "
+        f"without plans chosen later beside it, {fixed:.3f}"
     )
     # Hospitals publish their own counts; here the smallest one that is no warning is assumed.
     findings = check_assumptions(

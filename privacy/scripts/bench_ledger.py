@@ -25,16 +25,17 @@ from privacy.budget import Budget
 from privacy.canonical import sha256_hex
 from privacy.details import Commit, Reservation
 from privacy.entries import Entry, EntryKind
-from privacy.events import poisson_gaussian
+from privacy.events import gaussian
 from privacy.ledger import Ledger
 from privacy.mechanisms import describe
 from privacy.signing import SigningKey
 from privacy.spend import set_budget
 from privacy.verification import verify_file
 
-_EVENT = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=20)
-_MECHANISMS = describe(_EVENT, clip_norm=1.0, published_units=500.0)
 _ROUNDS = 60
+_EVENT = gaussian(noise_multiplier=4.0)
+_BLOCK = gaussian(noise_multiplier=4.0, count=_ROUNDS)
+_MECHANISMS = describe(_EVENT, clip_norm=1.0)
 MAX_TOTAL_S = 60.0
 MAX_GROWTH_MIB = 64.0
 _LOOKS = 10
@@ -54,6 +55,7 @@ def runs(count: int) -> Iterator[Entry]:
             dataset_version="d" * 64,
             code_sha256=plan,
             request=f"train/{number % _ROUNDS}",
+            block=_BLOCK,
         )
         done = Commit(
             reservation=name,

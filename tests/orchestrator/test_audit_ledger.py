@@ -28,7 +28,9 @@ from privacy import (
     destroy,
     disclose,
     epsilon,
+    filter_epsilon,
     gaussian,
+    plan_charges,
     replay,
     reserve,
     set_budget,
@@ -100,8 +102,10 @@ def test_what_counts(paper):
     paper.destroy("c")
     account = paper.read()
     events = [gaussian(noise_multiplier=2.0), gaussian(noise_multiplier=3.0)]
-    assert account.epsilon == pytest.approx(epsilon(events, delta=1e-6))
+    assert account.if_fixed == pytest.approx(epsilon(events, delta=1e-6))
+    assert account.epsilon == filter_epsilon(plan_charges(events), delta=1e-6)
     assert account.epsilon == paper.account().epsilon()
+    assert account.at_once == {k: paper.account().epsilon_of_units(k) for k in (2, 3)}
     assert account.naive == pytest.approx(sum(epsilon(e, delta=1e-6) for e in events))
     assert account.naive > account.epsilon
     assert (account.delta, account.unit, account.budget) == (1e-6, "patient", 1e6)
@@ -161,7 +165,7 @@ def test_accountants_that_disagree_raise_an_alarm(paper, monkeypatch):
     monkeypatch.setattr(audit_ledger, "agreed_opinions", disagree)
     paper.reserve("a", 1.0)
     account = paper.read()
-    assert (account.epsilon, account.second_opinions) == (2.0, {"prv": 3.0})
+    assert (account.if_fixed, account.second_opinions) == (2.0, {"prv": 3.0})
     assert account.alarms == ("prv says 3",)
 
 
@@ -197,4 +201,5 @@ def test_hospital_auditor_and_an_independent_reader_agree(tmp_path_factory, move
     told = paper.read()
     ledger = publish(paper, tmp_path_factory.mktemp("oracle"))
     assert told.epsilon == paper.account().epsilon(delta=1e-5)
-    assert told.epsilon == pytest.approx(oracle_epsilon(ledger, interval=told.interval), rel=1e-6)
+    assert told.if_fixed == paper.account().epsilon_if_fixed(delta=1e-5)
+    assert told.if_fixed == pytest.approx(oracle_epsilon(ledger, interval=told.interval), rel=1e-6)

@@ -7,7 +7,7 @@ from privacy.canonical import sha256_hex
 from privacy.chain import entry_line, seal_line
 from privacy.details import Reservation
 from privacy.entries import Entry
-from privacy.events import poisson_gaussian
+from privacy.events import gaussian
 from privacy.ledger import Ledger
 from privacy.ledgerreading import read_file
 from privacy.mechanisms import describe
@@ -18,7 +18,7 @@ Note = Callable[..., Entry]
 
 NOON = "2026-11-23T12:00:00Z"
 
-ROUND = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.0, steps=20)
+ROUND = gaussian(noise_multiplier=1.5)
 
 
 def batch(

@@ -14,12 +14,15 @@ from privacy.accounting import (
     agreed_opinions,
     coarse_epsilon,
     epsilon,
+    evaluated_delta,
     interval_for,
     naive_sum,
     second_opinions,
 )
+from privacy.amounts import SAMPLER_SHARE, paid_delta
 from privacy.errors import AccountantError, BudgetAmountError
 from privacy.events import compose, gaussian, laplace, non_private, poisson_gaussian
+from privacy.gdp import gaussian_epsilon
 
 DELTA = 1e-5
 
@@ -39,11 +42,47 @@ def analytic_gaussian(*, noise: float, delta: float) -> float:
 
 
 @pytest.mark.parametrize("noise", [0.3, 0.7, 1.0, 3.730632, 20.0])
-@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8, 1e-10, 1e-12])
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8, 1e-10])
 def test_one_gaussian_is_exact_and_never_below(noise: float, delta: float) -> None:
     exact = analytic_gaussian(noise=noise, delta=delta)
     ours = epsilon(gaussian(noise_multiplier=noise), delta=delta)
     assert exact <= ours <= exact * 1.0005 + 1e-6
+
+
+@pytest.mark.parametrize("runs", [100, 1_000, 10_000, 100_000])
+@pytest.mark.parametrize("mu", [0.3, 3.0, 10.0])
+def test_many_compositions_are_never_below_near_the_smallest_delta(runs: int, mu: float) -> None:
+    """Sampling at a rate of 1 to 14 digits is a full batch, but is composed by Fourier transform.
+
+    Asked at 1e-12 itself dp-accounting 0.6.0 is too low, by up to half of delta.
+    """
+    noise = math.sqrt(runs) / mu
+    event = sgd(q=1 - 1e-14, z=noise, steps=runs)
+    for delta in (1e-10, 3e-10, 1e-9, 1e-8, 1e-5):
+        assert epsilon(event, delta=delta) >= analytic_gaussian(noise=1 / mu, delta=delta)
+
+
+def test_the_library_itself_is_too_low_at_1e_12() -> None:
+    """Why the smallest delta is not 1e-12: if this fails, the library is right, and it may be."""
+    event = sgd(q=1 - 1e-14, z=math.sqrt(100_000) / 10, steps=100_000)
+    library = PLDAccountant(value_discretization_interval=interval_for(event))
+    library.compose(event)
+    assert library.get_epsilon(1e-12) < analytic_gaussian(noise=0.1, delta=1e-12) - 0.3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-1.5, 2.5), st.floats(-10.0, -0.5))
+def test_any_gaussian_at_any_delta_is_never_below(log_noise: float, log_delta: float) -> None:
+    noise, delta = 10**log_noise, 10**log_delta
+    ours = epsilon(gaussian(noise_multiplier=noise), delta=delta)
+    assert ours >= gaussian_epsilon(mu=1 / noise, delta=delta) - 1e-9
+    assert evaluated_delta(gaussian(noise_multiplier=noise), delta=delta) < delta
+
+
+def test_samplers_are_paid_for() -> None:
+    """Whoever draws from a distribution nearby has a share of delta for it."""
+    assert evaluated_delta([], delta=1e-5) < 1e-5 * (1 - SAMPLER_SHARE / 2)
+    assert paid_delta(1e-5) == 1e-5 * (1 - 2.0**-30)
 
 
 def test_published_analytic_gaussian() -> None:

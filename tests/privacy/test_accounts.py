@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounting import epsilon
 from privacy.accounts import SpendState
 from privacy.budget import Budget, Limit, Scope
 from privacy.details import (
@@ -19,6 +18,7 @@ from privacy.details import (
 from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
 from privacy.events import DpEvent, compose, gaussian, laplace, poisson_gaussian
+from privacy.filter import filter_epsilon, plan_charges
 from privacy.fold import AccountFold, account_from
 from privacy.mechanisms import Mechanism, describe
 from privacy.merging import merge
@@ -40,6 +40,10 @@ def entry(kind: EntryKind, detail: object = None) -> Entry:
 
 def steps(count: int, noise: float = 1.0) -> DpEvent:
     return poisson_gaussian(sampling_rate=0.1, noise_multiplier=noise, steps=count)
+
+
+def epsilon(event: DpEvent, *, delta: float) -> float:
+    return filter_epsilon(plan_charges(event), delta=delta)
 
 
 def described(event: DpEvent) -> tuple[Mechanism, ...]:

@@ -57,7 +57,7 @@ def fold() -> AccountFold:
     made = AccountFold()
     opening = {"action": "open", "resource": "key", "reason": ""}
     made.add(Entry(kind=EntryKind.LEDGER_OPENED, **opening, **WHEN))
-    made.add(set_budget(Budget(epsilon=5.0, delta=1e-5), reason="board", **WHEN))
+    made.add(set_budget(Budget(epsilon=6.5, delta=1e-5), reason="board", **WHEN))
     return made
 
 
@@ -73,6 +73,7 @@ def test_reserve_commit(fold: AccountFold) -> None:
         "dataset_version": "data",
         "code_sha256": "code",
         "request": "train/1",
+        "block": None,
     }
     fold.add(entry)
     done = commit(fold.snapshot(), reservation="r-1", event=steps(18), **WHEN)
@@ -92,7 +93,7 @@ def test_reservations_fill_the_budget_and_then_refuse(fold: AccountFold) -> None
     fold.add(ask(fold.snapshot(), "r-1"))
     with pytest.raises(BudgetExceededError) as caught:
         ask(fold.snapshot(), "r-2")
-    assert fold.snapshot().epsilon() <= 5.0 < caught.value.epsilon_after
+    assert fold.snapshot().epsilon() <= 6.5 < caught.value.epsilon_after
     fold.add(destroy(fold.snapshot(), reservation="r-0", reason="killed before start", **WHEN))
     fold.add(ask(fold.snapshot(), "r-again"))
 

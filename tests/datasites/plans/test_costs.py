@@ -102,7 +102,9 @@ def test_what_was_spent_before_counts(plan):
     alone = cost(plan, 100.0)
     assert alone.decision.epsilon_after == pytest.approx(alone.epsilon_alone)
     assert alone.epsilon_ever == alone.epsilon_alone
-    exact = alone.epsilon_alone * 1.01
+    assert alone.ever_if_fixed == epsilon(plan_events(plan), delta=1e-5) < alone.epsilon_ever
+    assert alone.ever[3] > alone.ever[2] > 2 * alone.ever[1]
+    exact = alone.epsilon_alone * 1.05
     assert cost(plan, exact).refusal == ""
     late = cost(plan, exact, spent=plan_events(plan))
     assert late.decision is None
