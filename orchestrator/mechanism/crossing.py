@@ -16,6 +16,7 @@ from datasites import ANSWER_FILE
 from privacy import JsonValue
 
 _CODES = ("status", "reason", "sandboxed")
+_SERVED = ("done", "held")
 _LENGTH_TOLD = ".safetensors"
 
 
@@ -30,6 +31,11 @@ class Crossed:
 
     files: Mapping[str, bytes]
     waited_s: float = 0.0
+
+    @property
+    def served(self) -> bool:
+        """Whether the hospital did what was asked; if not, an attack by it proves nothing."""
+        return self._answer().get("status") in _SERVED
 
     @property
     def ending(self) -> str:

@@ -14,7 +14,8 @@ crosses (`Crossed`), and the rules are fixed beforehand:
   card is ever the one of the right label.
 
 The first, second and last are facts, not statistics: what differs is no function of the request and
-of noise alone.
+of noise alone. A job that the hospital without the image does not serve makes no attack: that is an
+error, not green.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
+from orchestrator.errors import StudyError
 from orchestrator.mechanism.adversary import CLASSES, Neighbours, phantoms
 from orchestrator.mechanism.crossing import Crossed
-from orchestrator.mechanism.jobs import PER_CLASS, Jobs, Kind, hospital
+from orchestrator.mechanism.jobs import PER_CLASS, Jobs, Kind, Pair, hospital
 from orchestrator.mechanism.result import MechanismAttack
 from privacy import rank_chance
 
@@ -72,7 +74,7 @@ def attack_time(jobs: Jobs, *, repeats: int, level: float, arrival: bool) -> Mec
         level: of each test, fixed beforehand.
         arrival: whether the researcher's own clock is used too.
     """
-    pairs = [jobs.ask(Kind.BRAKE) for _ in range(repeats)]
+    pairs = [_asked(jobs, Kind.BRAKE) for _ in range(repeats)]
     seen = {False: [pair.without for pair in pairs], True: [pair.with_image for pair in pairs]}
     clocks: dict[str, Callable[[Crossed], float]] = {"by the answer": lambda c: c.stated_s}
     if arrival:
@@ -147,7 +149,7 @@ def _told_apart(
     found: str,
 ) -> MechanismAttack:
     """Whether what is looked at is always one thing with the image, and another without it."""
-    pairs = [jobs.ask(kind) for _ in range(repeats)]
+    pairs = [_asked(jobs, kind) for _ in range(repeats)]
     without = {look(pair.without) for pair in pairs}
     with_image = {look(pair.with_image) for pair in pairs}
     broken = len(without) == len(with_image) == 1 and without != with_image
@@ -160,6 +162,17 @@ def _told_apart(
         broken=broken,
         proves=found if broken else "nothing differs at every repetition",
     )
+
+
+def _asked(jobs: Jobs, kind: Kind) -> Pair:
+    pair = jobs.ask(kind)
+    if not pair.without.served:
+        raise StudyError(
+            f"the hospital without the image did not serve the {kind.value} job "
+            f"({pair.without.ending}): the attack was not made and proves nothing; "
+            "`dura site doctor` says what is missing"
+        )
+    return pair
 
 
 def _labelled(images: Neighbours, label: int) -> Neighbours:

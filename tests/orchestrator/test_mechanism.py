@@ -139,9 +139,20 @@ def test_a_failure_that_does_not_cross_is_green():
     failed = {"status": lambda present, _: "failed" if present else "done"}
     assert attack_failure(Answers(**failed), kind=Kind.TRIPWIRE, repeats=2).broken
     assert not attack_failure(Answers(), kind=Kind.TRIPWIRE, repeats=2).broken
-    # A job that fails now and then, whatever the image, tells nothing of it.
-    loose = {"status": lambda _, count: "failed" if count % 2 else "done"}
+    # A job that fails now and then tells nothing of the image.
+    loose = {"status": lambda present, count: "failed" if present and count % 2 else "done"}
     assert not attack_failure(Answers(**loose), kind=Kind.TRIPWIRE, repeats=2).broken
+
+
+def test_a_hospital_that_serves_nothing_is_an_error_and_not_green():
+    refusing = Answers(status=lambda _present, _count: "refused")
+    for attack in (
+        lambda: attack_failure(refusing, kind=Kind.TRIPWIRE, repeats=1),
+        lambda: attack_counts(refusing, repeats=1),
+        lambda: attack_time(refusing, repeats=4, level=0.02, arrival=True),
+    ):
+        with pytest.raises(StudyError, match="proves nothing"):
+            attack()
 
 
 def test_the_tripwire_watches_for_one_image_alone():
