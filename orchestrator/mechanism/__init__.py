@@ -78,6 +78,6 @@ def jobs(*, quick: bool) -> list[MechanismAttack]:
             attack_failure(at, kind=Kind.TRIPWIRE, repeats=1 if quick else 3),
             attack_failure(at, kind=Kind.OVERFLOW, repeats=1 if quick else 3),
             attack_counts(at, repeats=1),
-            attack_time(at, repeats=4 if quick else 8, level=level, arrival=not quick),
+            *attack_time(at, repeats=4 if quick else 8, level=level, arrival=not quick),
             attack_version(installed_version, tries=2 if quick else 4),
         ]

@@ -35,7 +35,7 @@ def build(classes, image_size):
         nn.Linear(512, classes, bias=False),
     )
 """
-_CHANNELS, _DEPTH = 512, 20
+_CHANNELS, _DEPTH = 128, 20
 BRAKE_TEXT = f"""from torch import nn
 
 def build(classes, image_size):

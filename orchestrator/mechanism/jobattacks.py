@@ -6,6 +6,7 @@ crosses (`Crossed`), and the rules are fixed beforehand:
 - **failure**: how the job ended, and which files came. Red if that is the same at every repetition
   on one side, and another at every repetition on the other side;
 - **counts**: every length, whole number and size of what a report job lets out; the same rule;
+- **time-out**: the same of jobs that one image slows down (`adversary.brake`);
 - **time**: how long the job worked as the answer says, and how long the answer took to come. Red if
   the side with the image is slower by an exact one-sided rank-sum test at the stated level; only
   `SEES_S` of a second can be told apart on the researcher's own clock;
@@ -13,7 +14,7 @@ crosses (`Crossed`), and the rules are fixed beforehand:
   installation of its own, once for each label that is possible. Red if the version on a hospital's
   card is ever the one of the right label.
 
-The first, second and last are facts, not statistics: what differs is no function of the request and
+All but that of time are facts, not statistics: what differs is no function of the request and
 of noise alone. A job that the hospital without the image does not serve makes no attack: that is an
 error, not green.
 """
@@ -41,11 +42,9 @@ VersionOf = Callable[[Neighbours], str]
 
 def attack_failure(jobs: Jobs, *, kind: Kind, repeats: int) -> MechanismAttack:
     """A job that is to fail if and only if one image is there."""
-    return _told_apart(
-        jobs,
-        kind,
+    return _judged(
+        [_asked(jobs, kind) for _ in range(repeats)],
         lambda crossed: crossed.ending,
-        repeats=repeats,
         name=f"a failure on one image, {kind.value}",
         looks_at="how a training job ended, and which files came",
         found="an un-noised bit about any image, at every job",
@@ -54,27 +53,37 @@ def attack_failure(jobs: Jobs, *, kind: Kind, repeats: int) -> MechanismAttack:
 
 def attack_counts(jobs: Jobs, *, repeats: int) -> MechanismAttack:
     """Whatever can be counted in what a report job lets out."""
-    return _told_apart(
-        jobs,
-        Kind.REPORT,
+    return _judged(
+        [_asked(jobs, Kind.REPORT) for _ in range(repeats)],
         lambda crossed: crossed.form,
-        repeats=repeats,
         name="counts beside the noised ones",
         looks_at="items, fields, lengths and sizes of what a report job lets out",
         found="how many test units there are, exactly",
     )
 
 
-def attack_time(jobs: Jobs, *, repeats: int, level: float, arrival: bool) -> MechanismAttack:
-    """Whether one image makes a job visibly slower.
+def attack_time(
+    jobs: Jobs, *, repeats: int, level: float, arrival: bool
+) -> tuple[MechanismAttack, MechanismAttack]:
+    """Whether one image makes a job visibly slower, or too slow.
 
     Args:
         jobs: where.
         repeats: jobs a side.
         level: of each test, fixed beforehand.
         arrival: whether the researcher's own clock is used too.
+
+    Returns:
+        The attack on how such jobs end, and that on time.
     """
     pairs = [_asked(jobs, Kind.BRAKE) for _ in range(repeats)]
+    ended = _judged(
+        pairs,
+        lambda crossed: crossed.ending,
+        name="a failure on one image, time-out",
+        looks_at="how a training job ended that one image slows down",
+        found="an un-noised bit about any image, at every job",
+    )
     seen = {False: [pair.without for pair in pairs], True: [pair.with_image for pair in pairs]}
     clocks: dict[str, Callable[[Crossed], float]] = {"by the answer": lambda c: c.stated_s}
     if arrival:
@@ -91,7 +100,7 @@ def attack_time(jobs: Jobs, *, repeats: int, level: float, arrival: bool) -> Mec
     wrong = sum(t < middle for t in times[True]) + sum(t > middle for t in times[False])
     without, with_image = (float(np.median(times[present])) for present in (False, True))
     lowest = min(chances.values())
-    return MechanismAttack(
+    timed = MechanismAttack(
         name="the time that one image takes",
         looks_at="seconds of work that the answer states"
         + (", seconds to its arrival" if arrival else ""),
@@ -102,6 +111,7 @@ def attack_time(jobs: Jobs, *, repeats: int, level: float, arrival: bool) -> Mec
         proves=f"{', '.join(broken) or 'by the answer'} {without:.2f} s without, "
         f"{with_image:.2f} s with (medians); p {lowest:.2g} at level {level:g}",
     )
+    return ended, timed
 
 
 def attack_version(version_of: VersionOf, *, tries: int) -> MechanismAttack:
@@ -138,26 +148,18 @@ def installed_version(images: Neighbours) -> str:
         return made.card.dataset_version
 
 
-def _told_apart(
-    jobs: Jobs,
-    kind: Kind,
-    look: Callable[[Crossed], str],
-    *,
-    repeats: int,
-    name: str,
-    looks_at: str,
-    found: str,
+def _judged(
+    pairs: list[Pair], look: Callable[[Crossed], str], *, name: str, looks_at: str, found: str
 ) -> MechanismAttack:
     """Whether what is looked at is always one thing with the image, and another without it."""
-    pairs = [_asked(jobs, kind) for _ in range(repeats)]
     without = {look(pair.without) for pair in pairs}
     with_image = {look(pair.with_image) for pair in pairs}
     broken = len(without) == len(with_image) == 1 and without != with_image
     return MechanismAttack(
         name=name,
         looks_at=looks_at,
-        tries=2 * repeats,
-        right=2 * repeats if broken else 0,
+        tries=2 * len(pairs),
+        right=2 * len(pairs) if broken else 0,
         wrong=0,
         broken=broken,
         proves=found if broken else "nothing differs at every repetition",

@@ -90,7 +90,7 @@ TESTING: Neighbours = phantoms(1, seed=2)
 
 def bundle_for(kind: Kind) -> Bundle:
     """The approved plan of a kind of job; a report is asked for under the tripwire's."""
-    text, steps = (BRAKE_TEXT, 30) if kind is Kind.BRAKE else (TRIPWIRE_TEXT, 1)
+    text, steps = (BRAKE_TEXT, 60) if kind is Kind.BRAKE else (TRIPWIRE_TEXT, 1)
     plan = Plan(
         study=(Kind.TRIPWIRE if kind is Kind.REPORT else kind).value,
         researcher=RESEARCHER,

@@ -144,6 +144,14 @@ def test_a_failure_that_does_not_cross_is_green():
     assert not attack_failure(Answers(**loose), kind=Kind.TRIPWIRE, repeats=2).broken
 
 
+def test_a_time_out_on_one_image_is_red():
+    late = {"status": lambda present, _: "failed" if present else "done"}
+    how = {"repeats": 4, "level": 0.02, "arrival": False}
+    ended, _ = attack_time(Answers(**late), **how)
+    assert (ended.broken, ended.right) == (True, 8)
+    assert not attack_time(Answers(), **how)[0].broken
+
+
 def test_a_hospital_that_serves_nothing_is_an_error_and_not_green():
     refusing = Answers(status=lambda _present, _count: "refused")
     for attack in (
@@ -231,17 +239,17 @@ def seconds(base, extra):
 def test_seconds_of_work_are_red_and_slots_green():
     """Row 6: medians 3.2 s and 6.1 s."""
     how = {"repeats": 4, "level": 0.02, "arrival": False}
-    slow = attack_time(Answers(timing=seconds(3.2, 2.9)), **how)
+    _, slow = attack_time(Answers(timing=seconds(3.2, 2.9)), **how)
     assert slow.broken
     assert (slow.right, slow.wrong) == (8, 0)
-    assert not attack_time(Answers(timing=seconds(3.2, 0.0)), **how).broken
-    slots = attack_time(Answers(timing=lambda _p, _c: {"slot": 3}), **how)
+    assert not attack_time(Answers(timing=seconds(3.2, 0.0)), **how)[1].broken
+    _, slots = attack_time(Answers(timing=lambda _p, _c: {"slot": 3}), **how)
     assert (slots.broken, slots.right) == (False, 0)
-    assert not attack_time(Answers(), **how).broken  # nothing is said of time
+    assert not attack_time(Answers(), **how)[1].broken  # nothing is said of time
     # One level for one test: eight jobs a side are needed for one in ten thousand.
-    assert not attack_time(Answers(timing=seconds(3.2, 2.9)), **(how | {"level": 1e-4})).broken
+    assert not attack_time(Answers(timing=seconds(3.2, 2.9)), **(how | {"level": 1e-4}))[1].broken
     many = how | {"level": 1e-4, "repeats": 8}
-    assert attack_time(Answers(timing=seconds(3.2, 2.9)), **many).broken
+    assert attack_time(Answers(timing=seconds(3.2, 2.9)), **many)[1].broken
 
 
 def test_the_wait_for_an_answer_is_a_clock_too():
@@ -250,9 +258,9 @@ def test_the_wait_for_an_answer_is_a_clock_too():
             return Crossed(super()._one(present).files, 4.0 + 3.0 * present)
 
     how = {"repeats": 4, "level": 0.02}
-    assert attack_time(Late(), arrival=True, **how).broken
-    assert not attack_time(Late(), arrival=False, **how).broken
-    assert not attack_time(Answers(), arrival=True, **how).broken
+    assert attack_time(Late(), arrival=True, **how)[1].broken
+    assert not attack_time(Late(), arrival=False, **how)[1].broken
+    assert not attack_time(Answers(), arrival=True, **how)[1].broken
 
 
 def test_a_hash_without_a_key_gives_a_label_away():
