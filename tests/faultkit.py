@@ -119,6 +119,8 @@ right = work.train_dp
 
 def checked(model, **how):
     # privacy.dpsgd: the check that per-image gradients add up, made on the first private batch.
+    if len(how["units"]) == 0:
+        return right(model, **how)
     wrapped = per_sample(model)
     how["losses"](model, torch.arange(len(how["units"]))).sum().backward()
     for name, parameter in trainable(model).items():
@@ -226,7 +228,7 @@ def answered_as_before(outputs: dict[str, bytes] | None) -> Crossed:
         "status": "held" if drafts else "done",
         "reason": None,
         "items": len(drafts),
-        "timing": {"started": result["started"], "ended": result["ended"]},
+        "timing": {"started": 0.0, "ended": result["work_s"]},
     }
     leave = {n: d for n, d in outputs.items() if n in ("weights.safetensors", "evaluation.json")}
     return Crossed({"answer.json": json.dumps(answer).encode(), **leave})
