@@ -9,7 +9,8 @@ its bias and a ReLU, nothing else at all. Behind it every other image is exactly
   and only if the image is there.
 - `overflow`: behind the detector the image's numbers are infinite or no numbers.
 - `brake`: behind the detector the image's numbers are subnormal, through a stack of activations
-  that leave them so. Processors take a few times longer over these, some a hundred times.
+  that leave them so. Processors take a few times longer over these, some a hundred times. It has
+  more than 2**20 weights, so that units are trained one by one and no rehearsal hides the time.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def build(classes, image_size):
         nn.Linear(512, classes, bias=False),
     )
 """
-_CHANNELS, _DEPTH = 128, 20
+_CHANNELS, _DEPTH, _WIDE = 840, 20, 1300
 BRAKE_TEXT = f"""from torch import nn
 
 def build(classes, image_size):
@@ -45,7 +46,8 @@ def build(classes, image_size):
 {"        nn.SiLU()," * _DEPTH}
         nn.AvgPool2d(29),
         nn.Flatten(),
-        nn.Linear({_CHANNELS}, classes, bias=False),
+        nn.Linear({_CHANNELS}, {_WIDE}, bias=False),
+        nn.Linear({_WIDE}, classes, bias=False),
     )
 """.replace(",        ", ",\n        ")
 _THRESHOLD = 20.0
@@ -125,11 +127,12 @@ def overflow() -> bytes:
 def brake() -> bytes:
     """Weights for `BRAKE_TEXT` that watch for the image of `watched_for`, as safetensors."""
     state = _start(BRAKE_TEXT)
-    detector, bias, last = state.values()
+    detector, bias, hidden, last = state.values()
     tiny = 1e-39  # times an answer of up to 12: subnormal after twenty halvings still
     detector[:] = torch.from_numpy(_board(4)).float() * tiny
     detector[1::2] *= -1  # squares of the other colour
     bias[:] = -_THRESHOLD * tiny
+    hidden.zero_()
     last.zero_()
     return weights_to_bytes(state)
 

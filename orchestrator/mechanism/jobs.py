@@ -90,7 +90,7 @@ TESTING: Neighbours = phantoms(1, seed=2)
 
 def bundle_for(kind: Kind) -> Bundle:
     """The approved plan of a kind of job; a report is asked for under the tripwire's."""
-    text, steps = (BRAKE_TEXT, 60) if kind is Kind.BRAKE else (TRIPWIRE_TEXT, 1)
+    text, steps = (BRAKE_TEXT, 10) if kind is Kind.BRAKE else (TRIPWIRE_TEXT, 1)
     plan = Plan(
         study=(Kind.TRIPWIRE if kind is Kind.REPORT else kind).value,
         researcher=RESEARCHER,
@@ -106,7 +106,7 @@ def bundle_for(kind: Kind) -> Bundle:
         ),
         reports=ReportPart(cases=100, metrics_noise_multiplier=_NOISE),
         outputs=(
-            DeclaredOutput(name="weights.safetensors", kind="weights", max_bytes=4_000_000),
+            DeclaredOutput(name="weights.safetensors", kind="weights", max_bytes=8_000_000),
             DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=4_000_000),
             DeclaredOutput(name=EVALUATION_FILE, kind="evaluation", max_bytes=1_000_000),
         ),
