@@ -71,9 +71,11 @@ if TYPE_CHECKING:
     from datasites.released import Check, check_released, verify_released
     from datasites.reportfile import render_released
     from datasites.reportformat import Format
+    from datasites.runtime import runtime_sha256
     from datasites.syftnet import ResearcherLink
     from datasites.syftnet.client import Participant
     from datasites.syftnet.words import fingerprint_words
+    from datasites.throwaway import RESEARCHER, ThrowawayHospital, write_images
     from datasites.worker.generators import adapt_generator, draw_images, open_generator
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
     from datasites.worker.train import (
@@ -146,9 +148,11 @@ _HOMES = {
     "datasites.reportfile": ("render_released",),
     "datasites.reportformat": ("Format",),
     "datasites.released": ("Check", "check_released", "verify_released"),
+    "datasites.runtime": ("runtime_sha256",),
     "datasites.syftnet": ("ResearcherLink",),
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
+    "datasites.throwaway": ("RESEARCHER", "ThrowawayHospital", "write_images"),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
     "datasites.worker.train": (
@@ -173,6 +177,7 @@ __all__ = [
     "NOISE_MULTIPLIER",
     "RECEIPT_FILE",
     "REPORTS_FILE",
+    "RESEARCHER",
     "SYNTHETIC_BATCH",
     "TASK_FILE",
     "WEIGHTS_FILE",
@@ -211,6 +216,7 @@ __all__ = [
     "StableDiffusionPart",
     "Status",
     "Task",
+    "ThrowawayHospital",
     "Timing",
     "TrainPart",
     "TrainTask",
@@ -241,10 +247,12 @@ __all__ = [
     "read_shard",
     "rehearse",
     "render_released",
+    "runtime_sha256",
     "task_bytes",
     "task_event",
     "verify_released",
     "write_file",
+    "write_images",
 ]
 
 

@@ -61,6 +61,9 @@ if TYPE_CHECKING:
     from privacy.details import Disclosure as Disclosure
     from privacy.details import DisclosureKind as DisclosureKind
     from privacy.details import Reservation as Reservation
+    from privacy.distinguishing import Guessed as Guessed
+    from privacy.distinguishing import least_mu as least_mu
+    from privacy.distinguishing import rank_chance as rank_chance
     from privacy.dpsgd import DpSgdResult as DpSgdResult
     from privacy.dpsgd import DpSgdSettings as DpSgdSettings
     from privacy.dpsgd import train_dp as train_dp
@@ -126,6 +129,8 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger as Ledger
     from privacy.ledgerreading import entries_of_kind as entries_of_kind
     from privacy.ledgerreading import read_file as read_file
+    from privacy.lowbits import lattice_steps as lattice_steps
+    from privacy.lowbits import learn as learn
     from privacy.mechanisms import Mechanism as Mechanism
     from privacy.mechanisms import Sampler as Sampler
     from privacy.mechanisms import describe as describe
@@ -194,6 +199,7 @@ _NAMES = {
     ),
     "counts": ("counts_event", "noised_counts", "shown_counts", "unit_weights"),
     "details": ("BudgetChange", "Disclosure", "DisclosureKind", "Reservation"),
+    "distinguishing": ("Guessed", "least_mu", "rank_chance"),
     "dpsgd": ("DpSgdResult", "DpSgdSettings", "train_dp"),
     "entries": ("Entry", "EntryKind"),
     "envelope": ("Purpose", "sign_document", "verify_document"),
@@ -250,6 +256,7 @@ _NAMES = {
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger",),
     "ledgerreading": ("entries_of_kind", "read_file"),
+    "lowbits": ("lattice_steps", "learn"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "noise": ("Noise", "UnsafeNoNoise", "UnsafeSeededNoise", "os_noise"),

@@ -71,6 +71,16 @@ def report(
 
 @app.command()
 def empirical(
+    mechanism: Annotated[
+        bool,
+        typer.Option("--mechanism", help="Attack the installed release itself, on phantoms."),
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="With --mechanism: fewer tries, under a minute.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --mechanism: print the JSON document.")
+    ] = False,
     target: Annotated[str, typer.Option(help="classifier or generator.")] = "classifier",
     model: Annotated[
         str, typer.Option(help="Registered classifier, or a released model.safetensors to attack.")
@@ -111,6 +121,9 @@ def empirical(
     reason: Annotated[str, typer.Option(help="Why; goes into the ledger.")] = "",
 ) -> None:
     """Attack the claim: train with canaries through the hospitals' trainer, and bound epsilon."""
+    if mechanism:
+        _attack_mechanism(quick=quick, as_json=as_json, out=out)
+        return
     from orchestrator.empirical import audit_consented, run_audit
     from orchestrator.empirical_run import EmpiricalSettings, mock_records
     from orchestrator.errors import StudyError, VerificationError
@@ -118,6 +131,8 @@ def empirical(
     from orchestrator.model_spec import given_encoder
     from orchestrator.scoring import open_model
 
+    if quick or as_json:
+        raise StudyError("--quick and --json go with --mechanism")
     if target not in ("classifier", "generator"):
         raise StudyError(f"--target is classifier or generator, not {target!r}")
     released = None
@@ -158,3 +173,17 @@ def empirical(
         out.write_text(found.model_dump_json(indent=1) + "\n")
     if found.red:
         raise VerificationError("the lower bound exceeds the claim: do not trust this epsilon")
+
+
+def _attack_mechanism(*, quick: bool, as_json: bool, out: Path | None) -> None:
+    from orchestrator.errors import VerificationError
+    from orchestrator.mechanism import attack_mechanism
+
+    found = attack_mechanism(quick=quick)
+    typer.echo(found.model_dump_json(indent=1) if as_json else found.to_text())
+    if out is not None:
+        out.write_text(found.model_dump_json(indent=1) + "\n")
+    if found.red:
+        raise VerificationError(
+            "an attack on the mechanism succeeds: do not trust any epsilon of it"
+        )
