@@ -76,7 +76,7 @@ def empirical(
         typer.Option("--mechanism", help="Attack the installed release itself, on phantoms."),
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="With --mechanism: fewer tries, under a minute.")
+        bool, typer.Option("--quick", help="With --mechanism: fewer tries, about a minute.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --mechanism: print the JSON document.")
