@@ -37,6 +37,8 @@ class Recipe:
         averaged: share of the rounds, the last ones, whose weights are averaged.
         strategy: how updates become a model.
         server_learning_rate: of a strategy that has one.
+        first_train_s, train_s, generate_s, pool_s, report_s: the slots of the plan; with room for
+            five hospitals on two cores, each with some three hundred images.
     """
 
     words: str
@@ -55,6 +57,11 @@ class Recipe:
     image_size: int = _IMAGE_SIZE
     strategy: str = "fedavg"
     server_learning_rate: float | None = None
+    first_train_s: float = 40.0
+    train_s: float = 12.0
+    generate_s: float = 60.0
+    pool_s: float = 60.0
+    report_s: float = 60.0
 
 
 # DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data

@@ -30,7 +30,6 @@ from datasites import (
     ReportTask,
     Status,
     Task,
-    Timing,
     TrainTask,
 )
 from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
@@ -41,7 +40,7 @@ from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, V
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
-from orchestrator.runstate import RoundTiming, RunFolder, RunState, covered_s
+from orchestrator.runstate import RoundTiming, RunFolder, RunState
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
@@ -318,12 +317,11 @@ class StudyRun:
         running time: a clock that is set neither ends a round early nor keeps it open.
         """
         self._watcher.begin(what, len(tasks))
-        started, begun = time.time(), time.monotonic()
+        begun = time.monotonic()
         unasked = dict(tasks)
         waiting = dict(tasks)
         replies: dict[str, Reply] = {}
         waited: dict[str, float] = {}
-        spans: list[Timing] = []
         while waiting and time.monotonic() - begun < self._study.round_timeout_s:
             self._talk(unasked, brought)
             for site, task in list(waiting.items()):
@@ -338,8 +336,6 @@ class StudyRun:
                     continue
                 del waiting[site]
                 waited[site] = time.monotonic() - begun
-                if reply.answer.timing is not None:
-                    spans.append(reply.answer.timing)
                 if self._usable(site, reply):
                     replies[site] = reply
             if waiting:
@@ -348,8 +344,28 @@ class StudyRun:
             self._give_up(site, "timed_out")
         self._countersign()
         wall_s = time.monotonic() - begun
-        work_s = covered_s(spans, started=started, ended=started + wall_s)
-        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
+        slot_s = self._slot_s(next(iter(tasks.values())), waited)
+        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, slot_s=slot_s))
+
+    def _slot_s(self, task: Task, waited: Mapping[str, float]) -> float:
+        """The slot that hospitals' jobs of a step had; 0 where no answer came after one.
+
+        A hospital's first round under the plan has a longer one. A run that is not the plan's first
+        shows by answers that come sooner than it.
+        """
+        slots = self._bundle.plan.slots
+        known: tuple[float, ...]
+        match task:
+            case TrainTask():
+                known = (slots.train_s, slots.first_train_s)
+            case GenerateTask():
+                known = (slots.generate_s,)
+            case ReportTask():
+                known = (slots.report_s,)
+            case _:
+                known = (slots.pool_s,)
+        longest_s = max(waited.values(), default=0.0)
+        return max((slot_s for slot_s in known if slot_s <= longest_s), default=0.0)
 
     def _talk(self, unasked: dict[str, Task], brought: Mapping[str, Mapping[str, bytes]]) -> None:
         """Ask those who were not asked yet, and take what arrived, if the relay is there.

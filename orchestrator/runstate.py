@@ -30,7 +30,7 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites import Timing, make_folder, write_file
+from datasites import make_folder, write_file
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -43,30 +43,19 @@ class RoundTiming(BaseModel):
     """One round on the clock.
 
     Attributes:
-        round: 0 for generators and their pools. wall_s: from the first request to the aggregate.
-        work_s: seconds of it in which at least one hospital was training.
+        round: 0 for generators and their pools. wall_s: from the first request to the last answer.
+        slot_s: seconds of it that are the plan's slot, in which hospitals' jobs work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     round: int
     wall_s: float
-    work_s: float
+    slot_s: float
 
     @property
     def overhead_s(self) -> float:
-        """Everything but training: orchestration, transport, sandbox, start-up."""
-        return max(0.0, self.wall_s - self.work_s)
-
-
-def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:
-    """Seconds between `started` and `ended` that at least one span covers."""
-    total, reach = 0.0, started
-    for span in sorted(spans, key=lambda span: span.started):
-        low, high = max(span.started, reach), min(span.ended, ended)
-        if high > low:
-            total += high - low
-            reach = high
-    return total
+        """Everything but the slot: orchestration, transport, checks, a sandbox's start-up."""
+        return max(0.0, self.wall_s - self.slot_s)
 
 
 class RunState(BaseModel):
