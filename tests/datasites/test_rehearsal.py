@@ -5,6 +5,8 @@ Nothing of a hospital is needed: no site, no ledger, no relay.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datasites.errors import SandboxError
