@@ -40,7 +40,7 @@ from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, V
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
-from orchestrator.runstate import RoundTiming, RunFolder, RunState
+from orchestrator.runstate import RoundTiming, RunFolder, RunState, step_slot_s
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
@@ -344,28 +344,8 @@ class StudyRun:
             self._give_up(site, "timed_out")
         self._countersign()
         wall_s = time.monotonic() - begun
-        slot_s = self._slot_s(next(iter(tasks.values())), waited)
+        slot_s = step_slot_s(next(iter(tasks.values())), self._bundle.plan, waited)
         return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, slot_s=slot_s))
-
-    def _slot_s(self, task: Task, waited: Mapping[str, float]) -> float:
-        """The slot that hospitals' jobs of a step had; 0 where no answer came after one.
-
-        A hospital's first round under the plan has a longer one. A run that is not the plan's first
-        shows by answers that come sooner than it.
-        """
-        slots = self._bundle.plan.slots
-        known: tuple[float, ...]
-        match task:
-            case TrainTask():
-                known = (slots.train_s, slots.first_train_s)
-            case GenerateTask():
-                known = (slots.generate_s,)
-            case ReportTask():
-                known = (slots.report_s,)
-            case _:
-                known = (slots.pool_s,)
-        longest_s = max(waited.values(), default=0.0)
-        return max((slot_s for slot_s in known if slot_s <= longest_s), default=0.0)
 
     def _talk(self, unasked: dict[str, Task], brought: Mapping[str, Mapping[str, bytes]]) -> None:
         """Ask those who were not asked yet, and take what arrived, if the relay is there.

@@ -24,8 +24,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 from datasites.agent.endings import Endings
 from datasites.agent.finish import Finisher
@@ -34,6 +34,7 @@ from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
 from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
+from datasites.agent.slots import Running, left_after_restart_s
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
 from datasites.answers import COUNTERSIGNATURE_FILE
@@ -65,22 +66,6 @@ _PASSING = (RelayError, OSError, LedgerWriteError, LedgerBusyError)
 _LONGEST_PAUSE_S = 30.0
 _QUIET_AFTER_S = 15.0
 _QUIET_POLL_S = 1.0
-
-
-@dataclass(frozen=True)
-class _Running:
-    """A request in its slot.
-
-    Attributes:
-        request: it. job: None where its outputs were collected by an agent that ended since.
-        sandbox: None once its outputs are collected.
-        due: when the slot is over, on the monotonic clock.
-    """
-
-    request: Request
-    job: ReadyJob | None
-    sandbox: SandboxProcess | None
-    due: float
 
 
 def participant(site: Site) -> Participant:
@@ -122,7 +107,7 @@ class Agent:
         self._finisher = Finisher(site, self._desk, self._book)
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
         self._warm = WarmSandboxes(site, unsafe)
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._served: dict[str, int] = {}
         self._complaints: set[str] = set()
         self._last_event = time.monotonic()
@@ -158,10 +143,7 @@ class Agent:
 
     def _left_s(self) -> float:
         """Seconds to the end of the slot, if something waits for nothing else."""
-        running = self._running
-        if running is None or running.sandbox is not None:
-            return _LONGEST_PAUSE_S
-        return max(0.0, running.due - time.monotonic())
+        return _LONGEST_PAUSE_S if self._running is None else self._running.left_s()
 
     def step(self) -> None:
         """Look at everything once.
@@ -228,7 +210,7 @@ class Agent:
                 return
         self._warm.await_none()
 
-    def _end_if_unpaired(self, running: _Running, paired: dict[str, str]) -> None:
+    def _end_if_unpaired(self, running: Running, paired: dict[str, str]) -> None:
         """A job whose researcher was unpaired ends; what was reserved for it stays spent."""
         if running.request.sender in paired:
             return
@@ -236,7 +218,7 @@ class Agent:
         _drop(running.sandbox)
         self._running = None
 
-    def _look_after(self, running: _Running) -> None:
+    def _look_after(self, running: Running) -> None:
         """Collect what an ended job left; settle it once its slot is over, and not before."""
         if running.sandbox is not None and running.job is not None:
             ending = running.sandbox.poll()
@@ -291,7 +273,7 @@ class Agent:
             self._endings.refuse(request, Reason.MALFORMED_REQUEST, str(error))
         else:
             log.info("running %s for %s", request.id, request.sender)
-            self._running = _Running(request, replace(job, request=request), sandbox, ends)
+            self._running = Running(request, replace(job, request=request), sandbox, ends)
             self._served[request.sender] = 1 + max(self._served.values(), default=0)
             self._link.set_status(sender=request.sender, job=request.job, status="running")
             return True
@@ -337,7 +319,11 @@ class Agent:
             elif name == ours:
                 continue  # its sandbox is here, and says how it ends
             elif way is Course.FINISH:
-                self._finish_in_time(request)
+                left_s = left_after_restart_s(request, now=now_utc())
+                if left_s > 0 and self._running is None:
+                    self._running = Running(request, None, None, time.monotonic() + left_s)
+                else:
+                    self._settle(request)
             elif way is Course.FAIL:
                 message = "the agent ended while the job ran; its reservation stays spent"
                 self._endings.fail(request, Reason.JOB_INTERRUPTED, message)
@@ -345,17 +331,6 @@ class Agent:
             _drop(self._running.sandbox if self._running else None)
             self._running = None
         self._unsettled = False
-
-    def _finish_in_time(self, request: Request) -> None:
-        """Settle what another agent collected: once its slot is over, or at once."""
-        left_s = 0.0
-        if request.due:
-            left_s = (datetime.fromisoformat(request.due) - now_utc()).total_seconds()
-        left_s = min(left_s, request.slot_s)  # whatever became of the clock
-        if left_s <= 0 or self._running is not None:
-            self._settle(request)
-        else:
-            self._running = _Running(request, None, None, time.monotonic() + left_s)
 
     # --- warm sandboxes --------------------------------------------------------------------
 

@@ -23,30 +23,24 @@ file stays in `private/openings`, and whoever is shown it can compute its hash.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pydantic
-
+from datasites.agent.outputs import OPENING, event_of, taken
 from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
-from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status
+from datasites.answers import EVALUATION_FILE, Answer, Status
 from datasites.causes import Cause, keep_cause
 from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
 from datasites.errors import DatasitesError, OutputError, ReleaseRefusedError
-from datasites.features import keep_features, read_array
+from datasites.features import keep_features
 from datasites.plans import (
     GenerateTask,
     PoolTask,
     ReportTask,
     TrainTask,
-    task_event,
-    train_event,
 )
-from datasites.sandbox import Ending, JobFolder, take_output
+from datasites.sandbox import Ending, JobFolder
 from datasites.site import Site, now_utc, stamp, write_file, write_json
 from datasites.synthetic import accept_beforehand, keep
 from datasites.unsafe import UNSAFE_NOTE, ran_unsafe
@@ -65,7 +59,7 @@ from datasites.worker.protocol import (
     DraftReports,
     Result,
 )
-from models import ModelsError, check_plain_weights, check_weights
+from models import ModelsError
 from privacy import (
     DpEvent,
     EntryKind,
@@ -82,13 +76,9 @@ from privacy import (
 
 log = logging.getLogger("dura.agent")
 
-_RESULT_BYTES = 65_536
-_IMAGES_BYTES = 64 * 1024 * 1024
 _STAYING = frozenset(
     {SYNTHETIC_IMAGES, SYNTHETIC_LABELS, POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES}
 )
-_Arrays = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
-_OPENING = f"{REPORTS_FILE}.opening"
 _DISCLOSED_ONLY = frozenset({REPORTS_FILE})
 """Outputs that no noise protects: of them only a commitment is told."""
 STANDING = "standing leave for DP outputs"
@@ -117,17 +107,17 @@ class Finisher:
         if isinstance(job.task, PoolTask):  # it sees no shard
             if ending is not Ending.DONE:
                 raise OutputError(_badly(ending, folder))
-            self._book.keep_results(job.request.id, self._taken(job, folder.outputs, ""))
+            self._book.keep_results(job.request.id, taken(job, folder.outputs, ""))
             return True
         try:
-            kept = self._taken(job, folder.outputs, NOISE_ONLY)
+            kept = taken(job, folder.outputs, NOISE_ONLY)
         except OutputError as error:
             what = "" if ending is Ending.DONE else f"; {_badly(ending, folder)}"
             raise OutputError(f"without data: {error}{what}") from error
         problem = _badly(ending, folder) if ending is not Ending.DONE else ""
         if not problem:
             try:
-                kept = self._taken(job, folder.outputs, "")
+                kept = taken(job, folder.outputs, "")
             # Whatever is wrong with them may be so because of an image.
             except (DatasitesError, ModelsError, ValueError, KeyError, TypeError) as error:
                 problem = str(error)
@@ -146,22 +136,6 @@ class Finisher:
         self._keep_features(job, folder)
         self._book.keep_results(job.request.id, kept)
         return not problem
-
-    def _taken(self, job: ReadyJob, outputs: Path, prefix: str) -> dict[str, bytes]:
-        """The result and the declared outputs under names that begin with `prefix`, checked."""
-        result = _result(outputs, prefix)
-        self._event(job, result)
-        match job.task:
-            case GenerateTask():
-                files = _synthetic(outputs, job, prefix) | _generator(outputs, job, prefix)
-            case PoolTask():
-                files = _pooled(outputs, job, job.task)
-            case TrainTask():
-                files = _weights(outputs, job, prefix)
-            case ReportTask():
-                files = _reports(outputs, job, prefix)
-                files[_OPENING] = secrets.token_bytes(32) + files[REPORTS_FILE]
-        return {**files, RESULT_FILE: result.model_dump_json().encode()}
 
     def _keep_features(self, job: ReadyJob, folder: JobFolder) -> None:
         """Keep what spares the next round work; without them it only works longer."""
@@ -186,7 +160,7 @@ class Finisher:
         """
         files = dict(kept)
         result = Result.model_validate_json(files.pop(RESULT_FILE))
-        event = self._event(job, result)
+        event = event_of(job, result)
         self._commit(job, event)
         items = self._place(job, files)
         left = {name: data for name, data in files.items() if name not in _STAYING}
@@ -199,16 +173,6 @@ class Finisher:
             receipt=receipt,
             sandboxed=not ran_unsafe(self._site, job.request.id),
         )
-
-    def _event(self, job: ReadyJob, result: Result) -> DpEvent:
-        plan = job.bundle.plan
-        if not isinstance(job.task, TrainTask):
-            return task_event(plan, job.task)
-        if not 0 < result.steps_taken <= job.task.steps:
-            raise OutputError(
-                f"the job claims {result.steps_taken} steps of {job.task.steps} reserved"
-            )
-        return train_event(plan, steps=result.steps_taken)
 
     def _commit(self, job: ReadyJob, event: DpEvent) -> None:
         if self._site.ledger.account().states.get(job.request.id) is SpendState.COMMITTED:
@@ -237,7 +201,7 @@ class Finisher:
                 return [self._place_noised(job, ItemKind.WEIGHTS, files)]
             case ReportTask():
                 drafts = DraftReports.model_validate_json(files[REPORTS_FILE])
-                write_file(self._opening(job), files[_OPENING])
+                write_file(self._opening(job), files[OPENING])
                 placed = [self._place_report(job, draft) for draft in drafts.reports]
                 if EVALUATION_FILE in files:
                     counts = {EVALUATION_FILE: files[EVALUATION_FILE]}
@@ -292,7 +256,7 @@ class Finisher:
         return item
 
     def _opening(self, job: ReadyJob) -> Path:
-        return self._site.openings / f"{job.request.id}.{_OPENING}"
+        return self._site.openings / f"{job.request.id}.{OPENING}"
 
     def _place_report(self, job: ReadyJob, draft: DraftReport) -> Item:
         name = f"{draft.kind}.json"
@@ -368,116 +332,3 @@ def _badly(ending: Ending, folder: JobFolder) -> str:
 
 def _tail(folder: JobFolder) -> str:
     return folder.log.read_bytes()[-2000:].decode(errors="replace") if folder.log.exists() else ""
-
-
-def _result(folder: Path, prefix: str) -> Result:
-    data = take_output(folder, f"{prefix}{RESULT_FILE}", max_bytes=_RESULT_BYTES)
-    try:
-        return Result.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise OutputError(f"the job's result is malformed: {error}") from error
-
-
-def _weights(folder: Path, job: ReadyJob, prefix: str) -> dict[str, bytes]:
-    declared = job.bundle.plan.weights_output
-    data = take_output(folder, f"{prefix}{declared.name}", max_bytes=declared.max_bytes)
-    check_weights(data, like=job.inputs["weights.safetensors"], max_bytes=declared.max_bytes)
-    return {declared.name: data}
-
-
-def _declared(
-    folder: Path,
-    job: ReadyJob,
-    prefix: str,
-    *,
-    kind: str,
-    name: str,
-    form: type[pydantic.BaseModel],
-) -> dict[str, bytes]:
-    """The document `name` of a `form`, where the plan declares that one such output leaves."""
-    declared = [output for output in job.bundle.plan.outputs if output.kind == kind]
-    if not declared:
-        return {}
-    if [output.name for output in declared] != [name]:
-        raise OutputError(f"the plan does not declare {name!r} as its {kind}")
-    data = take_output(folder, f"{prefix}{name}", max_bytes=declared[0].max_bytes)
-    try:
-        form.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise OutputError(f"the job's {kind} is malformed: {error}") from error
-    return {name: data}
-
-
-def _reports(folder: Path, job: ReadyJob, prefix: str) -> dict[str, bytes]:
-    """The drafts, and the noised counts where they were declared."""
-    drafts = _declared(folder, job, prefix, kind="report", name=REPORTS_FILE, form=DraftReports)
-    if not drafts:
-        raise OutputError(f"the plan does not declare {REPORTS_FILE!r} as its report")
-    _check_names(job, DraftReports.model_validate_json(drafts[REPORTS_FILE]))
-    return drafts | _declared(
-        folder, job, prefix, kind="evaluation", name=EVALUATION_FILE, form=HospitalEvaluation
-    )
-
-
-def _check_names(job: ReadyJob, drafts: DraftReports) -> None:
-    """Each draft is the cohort's, the study's or in one of the plan's slots, and once."""
-    part = job.bundle.plan.reports
-    slots = {f"case-{slot}" for slot in range(1, (part.cases if part else 0) + 1)}
-    names = [draft.name for draft in drafts.reports]
-    right = all(
-        draft.name in slots if draft.kind == "case" else draft.name == draft.kind
-        for draft in drafts.reports
-    )
-    if not right or len(set(names)) != len(names) or "hospital" not in names:
-        raise OutputError("the drafts are not the cohort's report and one a slot")
-
-
-def _synthetic(folder: Path, job: ReadyJob, prefix: str) -> dict[str, bytes]:
-    count, size = _drawn(job)
-    wanted: _Arrays = {
-        SYNTHETIC_IMAGES: (np.dtype(np.uint8), (count, size, size)),
-        SYNTHETIC_LABELS: (np.dtype(np.int64), (count,)),
-    }
-    return _arrays(folder, wanted, prefix)
-
-
-def _pooled(folder: Path, job: ReadyJob, task: PoolTask) -> dict[str, bytes]:
-    count, size = _drawn(job)
-    count *= len(task.sources)
-    wanted: _Arrays = {
-        POOLED_IMAGES: (np.dtype(np.uint8), (count, size, size)),
-        POOLED_LABELS: (np.dtype(np.int64), (count,)),
-        POOLED_SOURCES: (np.dtype(np.int64), (count,)),
-    }
-    return _arrays(folder, wanted, "")
-
-
-def _generator(folder: Path, job: ReadyJob, prefix: str) -> dict[str, bytes]:
-    """What training changed, where the plan declares that it may leave."""
-    declared = [output for output in job.bundle.plan.outputs if output.kind == "generator"]
-    if not declared:
-        return {}
-    if [output.name for output in declared] != [GENERATOR_FILE]:
-        raise OutputError(f"the plan does not declare {GENERATOR_FILE!r} as its generator")
-    name = f"{prefix}{GENERATOR_FILE}"
-    data = take_output(folder, name, max_bytes=declared[0].max_bytes)
-    check_plain_weights(data, max_bytes=declared[0].max_bytes)
-    return {GENERATOR_FILE: data}
-
-
-def _drawn(job: ReadyJob) -> tuple[int, int]:
-    """How many images the plan's generator draws, and their side in pixels."""
-    part = job.bundle.plan.generator
-    if part is None:
-        raise OutputError("the plan has no generator")
-    return part.images_per_class * len(job.bundle.plan.classes), part.image_size
-
-
-def _arrays(folder: Path, wanted: _Arrays, prefix: str) -> dict[str, bytes]:
-    files = {}
-    for name, (dtype, shape) in wanted.items():
-        files[name] = take_output(folder, f"{prefix}{name}", max_bytes=_IMAGES_BYTES)
-        array = read_array(files[name], name, dtype=dtype)
-        if array.shape != shape:
-            raise OutputError(f"{name} has the shape {array.shape}; declared {shape}")
-    return files

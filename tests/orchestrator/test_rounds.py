@@ -16,7 +16,7 @@ from datasites.errors import Reason
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import plan_job
-from orchestrator.runstate import RunState
+from orchestrator.runstate import RunState, step_slot_s
 from privacy import Checkpoint, SigningKey, Unit, verify_countersignature
 from tests.orchestrator.conftest import weights_that
 
@@ -361,4 +361,4 @@ def test_what_is_no_overhead_is_the_slot_that_the_plan_fixes(world, waited, slot
         request="r", plan_sha256="0" * 64, round=1, weights_sha256="0" * 64, steps=1,
         learning_rate=0.1,
     )  # fmt: skip
-    assert world.run()._slot_s(task, waited) == slot
+    assert step_slot_s(task, world.bundle.plan, waited) == slot

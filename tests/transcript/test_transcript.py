@@ -30,7 +30,8 @@ from datasites.ingest import load_shard
 from datasites.sandbox import Ending
 from datasites.worker import train as train_worker
 from models import build_model
-from tests.transcript.transcriptkit import KINDS, MASKED, NOISED, SIZE, Cases, differences
+from tests.transcript.masks import MASKED, NOISED, differences
+from tests.transcript.transcriptkit import KINDS, SIZE, Cases
 
 Run = Callable[[str, Cases, Cases], list[str]]
 OFTEN = ("model.py", "overflow", "mixed", "model.py", "overflow", "mixed", "overflow", "head")

@@ -7,38 +7,27 @@ that all of it comes from. The product has no switch for that.
 
 What is returned is the whole transcript, one line a thing: files as the researcher has them, what
 was sent in which order, statuses, refusals, and every entry of the ledger as an auditor gets it.
-Exactly what is random by design is masked, each thing by its name (`MASKED`): tensors and counts to
-which noise was added, hashes of these, salted commitments, and the version of the data, which is a
-keyed hash. Everything else is compared byte for byte.
+Exactly what is random by design is masked, each thing by its name (`masks.MASKED`): tensors and
+counts to which noise was added, hashes of these, salted commitments, and the version of the data,
+which is a keyed hash. Everything else is compared byte for byte.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
-import random
-import re
 import shutil
-import sys
 import tomllib
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tomli_w
-import torch
 from numpy.typing import NDArray
 
-from datasites import site as site_module
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.features import features_folder
 from datasites.ingest import make_shard, save_shard
@@ -63,18 +52,16 @@ from datasites.plans import (
     task_bytes,
 )
 from datasites.review import Terms, approve
-from datasites.sandbox import Ending, JobFolder
-from datasites.sandbox.unsafe import unsafe_root
 from datasites.settings import make_settings
 from datasites.site import Site
 from datasites.worker import report
-from datasites.worker.__main__ import serve
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
-from datasites.worker.protocol import Profile
 from models import initial_weights, pack_generators, weights_to_bytes
 from privacy import Budget, sha256_hex
 from privacy.entries import entry_to_json
+from tests.transcript.fixed import Clock, InProcess, fixed_clock
+from tests.transcript.masks import masked, shown
 
 with warnings.catch_warnings():
     # syft 0.10 declares its models in a way that pydantic has deprecated.
@@ -87,28 +74,11 @@ with warnings.catch_warnings():
 CLASSES = ("glioma", "notumor")
 SIZE = 16
 HOSPITAL, RESEARCHER = "a@hospital.example", "r@university.example"
-START = datetime(2026, 6, 1, tzinfo=UTC)
 LINEAR = """from torch import nn
 
 def build(classes, image_size):
     return nn.Sequential(nn.Flatten(), nn.Linear(image_size * image_size, classes))
 """
-NOISED = frozenset(
-    {"weights.safetensors", "generator.safetensors", "evaluation.json", "reports.json.opening"}
-)
-"""Outputs whose hash may be told: noise protects them, or a salt does."""
-MASKED = {
-    "dataset_version": "a keyed hash",
-    "content_sha256": "a salted commitment",
-    "images_sha256": "of what a noised generator drew",
-    "signature": "over masked things",
-    "entry_hash": "over masked things",
-    "receipt_sha256": "over masked things",
-    "text": "a cohort report, from noised counts",
-    "text_sha256": "of that",
-    "facts": "of that",
-    "source": "whether the language model managed that",
-}
 
 
 @dataclass(frozen=True)
@@ -190,97 +160,6 @@ def plan_of(kind: Kind) -> Plan:
         slots=SlotPart(first_train_s=60, train_s=60, generate_s=60, pool_s=60, report_s=60),
         outputs=tuple(outputs),
     )
-
-
-# --- what is fixed ------------------------------------------------------------------------------
-
-
-class Fixed:
-    """A source of bytes in place of the operating system's, the same from the same seed."""
-
-    def __init__(self, seed: str) -> None:
-        self._seed, self._count = seed.encode(), 0
-
-    def __call__(self, size: int) -> bytes:
-        out = b""
-        while len(out) < size:
-            self._count += 1
-            out += hashlib.sha256(self._seed + self._count.to_bytes(8, "big")).digest()
-        return out[:size]
-
-
-@contextmanager
-def fixed_noise(seed: str) -> Iterator[None]:
-    """Let everything that draws from the operating system draw from `seed` instead."""
-    source = Fixed(seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "urandom", source)
-        patch.setattr(random, "_urandom", source)  # of `secrets`, too
-        torch.manual_seed(0)
-        yield
-
-
-class Clock:
-    """A clock that goes on by a millisecond each time it is looked at."""
-
-    def __init__(self) -> None:
-        self._now = START
-
-    def __call__(self) -> datetime:
-        self._now += timedelta(milliseconds=1)
-        return self._now
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """What a person does at the desk takes no time."""
-        before = self._now
-        yield
-        self._now = before
-
-
-@contextmanager
-def fixed_clock() -> Iterator[Clock]:
-    real, clock = site_module.now_utc, Clock()
-    with pytest.MonkeyPatch.context() as patch:
-        for module in list(sys.modules.values()):
-            if getattr(module, "__dict__", {}).get("now_utc") is real:
-                patch.setattr(module, "now_utc", clock)
-        yield clock
-
-
-class InProcess:
-    """A sandbox played by this process; a job that fails ends as one does in a real one."""
-
-    alive, ready = True, True
-
-    def __init__(self, profile: str, *, folder: JobFolder, data: dict[str, Path], **_: object):
-        self.profile, self.folder, self._ending = Profile(profile), folder, None
-        folder.create()
-        self._root = unsafe_root(folder.root, data)
-        folder.log.write_bytes(b"")
-
-    def dispatch(self, inputs: dict[str, bytes], *, within_s: float | None = None) -> None:
-        assert within_s
-        for name, data in inputs.items():
-            (self.folder.inputs / name).write_bytes(data)
-        before = torch.is_grad_enabled()
-        torch.set_grad_enabled(self.profile is not Profile.REPORT)
-        try:
-            request = json.loads(inputs["job.json"])["task"]["request"]
-            with fixed_noise(request):
-                serve(self.profile, JobFiles(self._root))
-            self._ending = Ending.DONE
-        except Exception:
-            self.folder.log.write_text(traceback.format_exc())
-            self._ending = Ending.FAILED
-        finally:
-            torch.set_grad_enabled(before)
-
-    def poll(self) -> Ending | None:
-        return self._ending
-
-    def end(self) -> None:
-        pass
 
 
 # --- the site -----------------------------------------------------------------------------------
@@ -407,7 +286,7 @@ class Play:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = path.relative_to(folder)
             if name.parts[0] == HOSPITAL and "inbox" not in name.parts:  # what was sent from there
-                found.append(f"{name}: {_shown(path.name, path.read_bytes())}")
+                found.append(f"{name}: {shown(path.name, path.read_bytes())}")
         for sealed in self.site.ledger.entries():
             found.append(f"ledger {sealed.sequence} {masked(dict(entry_to_json(sealed.entry)))}")
         version = self.site.card().dataset_version
@@ -502,51 +381,3 @@ class _Template:
 
 def _template(_files: JobFiles) -> Any:
     return _Template()
-
-
-# --- what is compared ---------------------------------------------------------------------------
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)?")
-
-
-def masked(value: Any) -> Any:
-    """A JSON value in which exactly what is random by design is replaced by its reason."""
-    if isinstance(value, dict):
-        return {name: _masked_field(name, each) for name, each in value.items()}
-    return [masked(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _masked_field(name: str, value: Any) -> Any:
-    if name in MASKED:
-        return f"<{MASKED[name]}>"
-    if name == "receipt" and isinstance(value, str):
-        return masked(json.loads(value))
-    if name == "outputs" and isinstance(value, dict):
-        return {key: "<noised>" if key in NOISED else each for key, each in value.items()}
-    if name == "sources":
-        return value
-    return masked(value)
-
-
-def _shown(name: str, data: bytes) -> str:
-    """A file that the researcher has, as it is compared."""
-    if name.endswith(".safetensors"):
-        start = 8 + int.from_bytes(data[:8], "little")
-        return f"{len(data)} bytes, {data[:start]!r}"
-    if name == "evaluation.json":
-        document = json.loads(data)
-        shapes = {key: np.shape(document.pop(key)) for key in ("confusion", "histograms")}
-        return f"{document} {shapes}"
-    if name.endswith(".json"):
-        return json.dumps(masked(json.loads(data)))
-    # syft's own state files say when something was sent: the time of the message itself.
-    return _TIME.sub("<when it was sent>", data.decode(errors="replace"))
-
-
-def differences(one: list[str], other: list[str]) -> list[str]:
-    """Where two transcripts differ, for people."""
-    pairs = [
-        f"- {left}\n+ {right}" for left, right in zip(one, other, strict=False) if left != right
-    ]
-    rest = one[len(other) :] + other[len(one) :]
-    return [*pairs, *(f"? {line}" for line in rest)]

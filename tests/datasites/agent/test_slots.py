@@ -20,8 +20,8 @@ from datetime import datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from datasites.agent.agent import _Running
 from datasites.agent.requests import RequestState
+from datasites.agent.slots import Running
 from datasites.answers import Status
 from datasites.causes import causes
 from datasites.cli.site import app
@@ -72,7 +72,7 @@ def run(by_hand, trained):
         request = agent._book.change(
             by_hand.request, state=RequestState.RUNNING, due=due, slot_s=slot
         )
-        agent._running = _Running(
+        agent._running = Running(
             request,
             replace(by_hand.job, request=request),
             Played(by_hand.folder, ending),
