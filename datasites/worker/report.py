@@ -79,7 +79,7 @@ def run(files: JobFiles) -> int:
     drafts = [_draft(writer, "hospital", _hospital(job, part, task, counts))]
     if task.scores is not None and part.write_global:
         drafts.append(files.once(_global_draft))
-    look = CaseLook.prepare(model, classes=shard.classes, size=job.plan.model.image_size)
+    look = files.once(_look)
     for slot, index in sorted(_slots(part.cases, shard, counts).items()):
         try:
             facts = _case(job, part, task, shard, probabilities, index, look=look, counts=counts)
@@ -97,6 +97,13 @@ def _global_draft(files: JobFiles) -> DraftReport:
         raise TypeError("no scores came along")
     facts = _global(job, job.task, job.task.scores)
     return _draft(files.once(_writer), "global", facts)
+
+
+def _look(files: JobFiles) -> CaseLook:
+    """How single images are judged: by the model and by public phantoms."""
+    plan = files.job.plan
+    model = files.once(load_classifier)
+    return CaseLook.prepare(model, classes=plan.classes, size=plan.model.image_size)
 
 
 def _writer(files: JobFiles) -> ReportWriter:

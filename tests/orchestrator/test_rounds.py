@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from datasites import ANSWER_FILE, Answer, MailboxError, RelayError, Status, TrainTask
+from datasites import ANSWER_FILE, Answer, MailboxError, RelayError, SlotPart, Status, TrainTask
 from datasites.errors import Reason
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
@@ -348,17 +348,17 @@ def test_the_receipt_of_an_unlimited_disclosure_is_usable(world):
 @pytest.mark.parametrize(
     ("waited", "slot"),
     [
-        ({"a": 41.0, "b": 43.5}, 40.0),  # a hospital's first round has the longer slot
-        ({"a": 13.0, "b": 15.0}, 12.0),  # answers came sooner than that: it was not the first
+        ({"a": 301.0, "b": 303.5}, 300.0),  # a hospital's first round has the longer slot
+        ({"a": 63.0, "b": 65.0}, 60.0),  # answers came sooner than that: it was not the first
         ({"a": 1.0}, 0.0),  # refused at once
         ({}, 0.0),
     ],
 )
 def test_what_is_no_overhead_is_the_slot_that_the_plan_fixes(world, waited, slot):
-    slots = world.bundle.plan.slots
-    assert (slots.first_train_s, slots.train_s) == (40.0, 12.0)
+    plan = world.bundle.plan.model_copy(update={"slots": SlotPart()})
+    assert (plan.slots.first_train_s, plan.slots.train_s) == (300.0, 60.0)
     task = TrainTask(
         request="r", plan_sha256="0" * 64, round=1, weights_sha256="0" * 64, steps=1,
         learning_rate=0.1,
     )  # fmt: skip
-    assert step_slot_s(task, world.bundle.plan, waited) == slot
+    assert step_slot_s(task, plan, waited) == slot
