@@ -23,7 +23,7 @@ from typing import Final
 from orchestrator.errors import StudyError
 
 DEFAULT: Final = "head"
-MIXING_S: Final = 6.0
+MIXING_S: Final = 4.0
 _IMAGE_SIZE: Final = 160
 """Side at which hospitals store images unless told otherwise."""
 
@@ -61,9 +61,9 @@ class Recipe:
     server_learning_rate: float | None = None
     first_train_s: float = 40.0
     train_s: float = 90.0
-    generate_s: float = 50.0
-    pool_s: float = 50.0
-    report_s: float = 50.0
+    generate_s: float = 45.0
+    pool_s: float = 45.0
+    report_s: float = 40.0
 
 
 # DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
