@@ -11,7 +11,7 @@ DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
 CRASH_TURN ?= 0
 
-.PHONY: demo test test-crash test-hostile test-sftp-round fuzz bench-step bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
+.PHONY: demo test test-crash test-transcript test-hostile test-sftp-round fuzz bench-step bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -38,6 +38,10 @@ test-sftp-round: setup sshd
 # Seconds for a 45 MB weight file, storage on the relay, what an idle site costs.
 bench-wire: setup
 	@.venv/bin/python tests/bench_wire.py
+
+# Whole studies on 200 pairs of neighbouring data sets: everything that leaves but noised values is equal.
+test-transcript: setup
+	.venv/bin/python -m pytest -n 2 --timeout=0 tests/transcript --transcript-pairs=$(or $(PAIRS),200)
 
 # Death at CRASH_POINTS step boundaries of a study over three hospitals; a few minutes.
 # CRASH_TURN=1, 2, ... takes other points and other faults.

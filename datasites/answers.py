@@ -1,6 +1,7 @@
 """What a hospital answers: documents whose every field may cross its boundary.
 
-Reasons are codes (`errors.Reason`), never text; there are no paths and no exact counts.
+Reasons are codes (`errors.Reason`), never text; there are no paths, no counts and no times of work:
+on neighbouring data every field but what was noised is the same.
 """
 
 from __future__ import annotations
@@ -66,17 +67,6 @@ class PlanDecision(_Document):
     unit: str = ""
 
 
-class Timing(_Document):
-    """When a job worked, for the overhead figure.
-
-    Attributes:
-        started, ended: POSIX seconds on the hospital's clock, start-up excluded.
-    """
-
-    started: float
-    ended: float
-
-
 class Answer(_Document):
     """The hospital's answer to one request.
 
@@ -85,8 +75,6 @@ class Answer(_Document):
         status: done, held, refused or failed.
         reason: the coded reason when refused or failed.
         receipt: the signed receipt, JSON, when something was spent.
-        timing: when the job worked.
-        items: number of outputs on the release desk.
         sandboxed: whether the job ran in a sandbox; no, where the hospital said
             `--unsafe-no-sandbox`.
     """
@@ -95,8 +83,6 @@ class Answer(_Document):
     status: Status
     reason: Reason | None = None
     receipt: str | None = None
-    timing: Timing | None = None
-    items: Annotated[int, Field(ge=0)] = 0
     sandboxed: bool = True
 
 
@@ -168,7 +154,10 @@ class HospitalEvaluation(_Document):
 
 
 class WithheldNotice(_Document):
-    """An output was withheld; the owner's words stay at the hospital, the code is told."""
+    """An output that is always there was withheld; the owner's words stay, the code is told.
+
+    There is none for a case report: whether its slot held one is nobody else's business.
+    """
 
     item: str
     kind: str

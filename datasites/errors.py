@@ -52,6 +52,7 @@ class Reason(StrEnum):
     APPROVAL_EXPIRED = "approval_expired"
     APPROVAL_REVOKED = "approval_revoked"
     ROUNDS_USED_UP = "rounds_used_up"
+    SLOT_TOO_LONG = "slot_too_long"
     ROUND_OUT_OF_ORDER = "round_out_of_order"
     PARAMETER_OUT_OF_RANGE = "parameter_out_of_range"
     PLAN_CHANGED = "plan_changed"

@@ -1,7 +1,8 @@
 """A rehearsal: a plan's jobs on mock data, in the same sandbox, before any hospital is asked.
 
 What works here works at a hospital with the same Dura, up to its data. Nothing private is read
-and no budget is touched.
+and no budget is touched. What a job took stands beside its slot in the plan: one that is not done
+in its slot at a hospital leaves noise alone, for the price of a round.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ import numpy as np
 
 from datasites.errors import SandboxError
 from datasites.ingest import make_shard, save_shard
-from datasites.plans import MODEL_FILE, WEIGHTS_FILE, Bundle, GenerateTask, Task, TrainTask
+from datasites.plans import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    Bundle,
+    GenerateTask,
+    Task,
+    TrainTask,
+    slot_s,
+    work_time_s,
+)
 from datasites.sandbox import (
     Ending,
     JobFolder,
@@ -37,6 +47,8 @@ from models import draw_phantoms, find_checkpoint
 from privacy import sha256_hex
 
 PER_CLASS = 24
+NEAR = 0.5
+"""Share of the time for work in a slot from which on a hospital may well not keep to it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +57,19 @@ class Rehearsal:
 
     Attributes:
         kind: the job's kind. steps_taken: noised steps. work_s: seconds of work in the sandbox.
+        slot_s: the plan's slot for it. images: how many it saw.
     """
 
     kind: str
     steps_taken: int
     work_s: float
+    slot_s: float
+    images: int
+
+    @property
+    def is_near(self) -> bool:
+        """Whether a hospital with more images, or a slower machine, may not keep to the slot."""
+        return self.work_s > NEAR * work_time_s(self.slot_s)
 
 
 def rehearse(
@@ -152,4 +172,10 @@ def _run(
         raise SandboxError(f"the {task.kind} job {ending} on mock data; it printed:\n{tail}")
     data = take_output(sandbox.folder.outputs, RESULT_FILE, max_bytes=65_536)
     result = Result.model_validate_json(data)
-    return Rehearsal(task.kind, result.steps_taken, result.work_s)
+    return Rehearsal(
+        task.kind,
+        result.steps_taken,
+        result.work_s,
+        slot_s(task, plan=bundle.plan, rounds_started=()),
+        PER_CLASS * len(bundle.plan.classes),
+    )

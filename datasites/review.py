@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from datasites.desk.lock import desk_lock
-from datasites.errors import PlanError
+from datasites.errors import PlanError, Reason, RefusedError
 from datasites.modelcheck import bundle_facts, encoder_facts, start_problem
 from datasites.plans import (
     APPROVED,
@@ -67,14 +67,13 @@ class Terms:
         max_rounds: training runs at most; None for the plan's own number.
         days: days until the approval expires; None for the site's setting.
         standing_release: whether DP weights may leave without a further decision.
-        suspects_at_most: share of suspected copies up to which synthetic images are accepted
-            without a further look; None: a person looks.
+        accept_synthetic: whether synthetic images are accepted beforehand, whatever they show.
     """
 
     max_rounds: int | None = None
     days: int | None = None
     standing_release: bool = False
-    suspects_at_most: float | None = None
+    accept_synthetic: bool = False
 
 
 def review(site: Site, plan: str) -> Review:
@@ -109,6 +108,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     Raises:
         PlanError: unknown plan, unknown or repeated reviewer, decided otherwise before, the plan
             voids epsilon, or it does not fit this site or its budget.
+        RefusedError: its slots are longer than a job may work here.
     """
     seen = review(site, plan)
     bundle = seen.submission.bundle
@@ -116,7 +116,6 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
     _must_hold(seen.findings)
     _must_be_another(reviewer, seen.submission.sender)
     _must_fit(site, bundle, seen.cost)
-    _must_be_share(terms.suspects_at_most)
     account = site.ledger.account()
     moment = now_utc()
     days = terms.days if terms.days is not None else site.settings.approval_days
@@ -132,7 +131,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
         max_rounds=terms.max_rounds if terms.max_rounds is not None else bundle.plan.rounds,
         expires=stamp(moment + timedelta(days=days)),
         standing_release=terms.standing_release,
-        suspects_at_most=terms.suspects_at_most,
+        accept_synthetic=terms.accept_synthetic,
         decided=stamp(moment),
     )
     decision = _with_vote(seen.approval, fresh, reviewer)
@@ -147,7 +146,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             "max_rounds": decision.max_rounds,
             "expires": decision.expires,
             "standing_release": decision.standing_release,
-            "suspects_at_most": decision.suspects_at_most,
+            "accept_synthetic": decision.accept_synthetic,
             "epsilon_plan": seen.cost.epsilon_alone,
             "delta": account.required_budget().delta,
             "unit": site.unit(account),
@@ -275,11 +274,6 @@ def _must_be_another(reviewer: str, submitter: str) -> None:
         raise PlanError(f"{reviewer!r} submitted this plan; somebody else must review it")
 
 
-def _must_be_share(share: float | None) -> None:
-    if share is not None and not 0 <= share <= 1:
-        raise PlanError(f"a share of suspected copies lies between 0 and 1, got {share}")
-
-
 def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:
     card = site.card()
     plan = bundle.plan
@@ -287,6 +281,13 @@ def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:
         raise PlanError(
             f"the plan wants classes {list(plan.classes)} at {plan.model.image_size} px; "
             f"the shard has {list(card.classes)} at {card.image_size} px"
+        )
+    limit_s = site.settings.job_timeout_s
+    if plan.slots.longest_s > limit_s:
+        raise RefusedError(
+            Reason.SLOT_TOO_LONG,
+            f"a slot of the plan is {plan.slots.longest_s:g} s; a job may work {limit_s} s here: "
+            "raise job_timeout_s in site.toml, or ask for shorter slots",
         )
     if cost.decision is None:
         raise PlanError(f"the plan does not fit the budget: {cost.refusal}")

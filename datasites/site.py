@@ -16,6 +16,8 @@
       jobs/REQUEST.json       what was asked, and how far it is; beside it its .files and .results
       scratch/                the sandboxes that run or wait now
       sent/                   what was sent to whom
+      causes/REQUEST.json     why a job's own outputs were not used; for the owner alone
+      private/openings/       what a receipt's commitments to unreleased outputs are hashes of
       agent.lock              held by the agent that serves the site
       desk/ITEM/              held outputs and the decisions on them
       syftbox/                what syft sees: job inbox, job states, mock data, nothing private
@@ -154,6 +156,11 @@ class Site:
         return self.root / "private" / "features"
 
     @property
+    def openings(self) -> Path:
+        """Where what opens commitments lies: each file's SHA-256 is a commitment."""
+        return self.root / "private" / "openings"
+
+    @property
     def has_data(self) -> bool:
         """Whether a shard was ingested and its card was written."""
         return (self.root / "card.json").exists()
@@ -226,8 +233,9 @@ class Site:
         resource: str,
         reason: str = "",
         detail: Mapping[str, JsonValue] | None = None,
+        time: str = "",
     ) -> None:
-        """Append one entry to the ledger, now."""
+        """Append one entry to the ledger, stamped with `time` (UTC; empty for now)."""
         self.ledger.append(
             Entry(
                 kind=kind,
@@ -235,7 +243,7 @@ class Site:
                 action=action,
                 resource=resource,
                 reason=reason,
-                time=stamp(now_utc()),
+                time=time or stamp(now_utc()),
                 detail=dict(detail or {}),
             )
         )

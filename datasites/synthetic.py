@@ -1,28 +1,26 @@
 """The owner's decision on a plan's synthetic images; nothing trains on them before it.
 
 A generator leaves its images in the hospital's private store, where they wait; so do those drawn
-there from other hospitals' generators (a pool). The owner looks
-(`datasites.copies`) and accepts or discards them, by name and with a reason; or said beforehand, as
-a term of the approval, up to what share of suspects they are accepted without a further look. The
-decision is written into the ledger, then kept, signed, for exactly these bytes: images that were
-made anew or altered wait again. Discarded images are removed.
+there from other hospitals' generators (a pool). The owner looks (`datasites.copies`) and accepts or
+discards them, by name and with a reason; or said beforehand, as a term of the approval, that they
+are accepted whatever they show. The decision is written into the ledger, then kept, signed, for
+exactly these bytes: images that were made anew or altered wait again. Discarded images are removed.
 
-A rule's yes, like a person's, is computed from private images without noise: whether a plan goes on
-is one bit that no epsilon covers. A rule never says no; what it does not accept waits for a person.
+A person who looked decides from private images without noise: whether a plan goes on is then one
+bit that no epsilon covers. Who accepts beforehand tells nothing: no rule compares with private
+images, or a checkpoint made for the purpose would turn it into a question about one patient.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
-from datasites.copies import check_copies
 from datasites.durable import write_file
 from datasites.errors import PlanError
 from datasites.plans.store import PlanStore
@@ -35,22 +33,13 @@ from datasites.worker.protocol import (
     SYNTHETIC_IMAGES,
     SYNTHETIC_LABELS,
 )
-from models import ModelsError
-from privacy import (
-    EntryKind,
-    JsonValue,
-    Purpose,
-    SignatureError,
-    sign_document,
-    verify_document,
-)
+from privacy import EntryKind, JsonValue, Purpose, SignatureError, sign_document, verify_document
 
-__all__ = ["Synthetic", "accept_by_rule", "decide", "keep", "state_of"]
+__all__ = ["Synthetic", "accept_beforehand", "decide", "keep", "state_of"]
 
 FORMAT = "dura.synthetic/2"
 _OWN = (SYNTHETIC_IMAGES, SYNTHETIC_LABELS)
 _POOLED = (POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES, POOLED_ABOUT)
-log = logging.getLogger("dura.agent")
 
 
 class Synthetic(StrEnum):
@@ -123,36 +112,32 @@ def decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> N
             (site.synthetic(sha) / name).unlink(missing_ok=True)
 
 
-def accept_by_rule(site: Site, plan_sha256: str) -> None:
-    """Accept waiting images if the rule of an approval that holds covers them; else they wait."""
+def accept_beforehand(site: Site, plan_sha256: str, *, time: str = "") -> None:
+    """Accept waiting images, at `time` (now), if an approval that holds says so; else they wait."""
     approval = PlanStore(site).approval(plan_sha256)
-    if approval is None or approval.revoked or approval.suspects_at_most is None:
+    if approval is None or approval.revoked or not approval.accept_synthetic:
         return
-    if state_of(site, plan_sha256) is not Synthetic.UNDECIDED:
-        return
-    limit = approval.suspects_at_most
-    try:
-        found = check_copies(site, plan_sha256)
-    except (ModelsError, PlanError) as error:
-        log.warning("the copy check says nothing, so the owner must look: %s", error)
-        return
-    if len(found.suspects) <= limit * len(found.nearest):
+    if state_of(site, plan_sha256) is Synthetic.UNDECIDED:
         _record(
             site,
             plan_sha256,
             Synthetic.ACCEPTED,
             actor=", ".join(approval.reviewers),
-            reason=f"by the approval's rule: at most {limit:g} of the images are suspects",
+            reason="accepted with the approval, whatever they show",
+            time=time,
         )
 
 
-def _record(site: Site, sha: str, state: Synthetic, *, actor: str, reason: str) -> None:
+def _record(
+    site: Site, sha: str, state: Synthetic, *, actor: str, reason: str, time: str = ""
+) -> None:
+    time = time or stamp(now_utc())
     made = Decision(
         plan_sha256=sha,
         images_sha256=_images_sha256(site, sha),
         state=state.value,
         actor=actor,
-        time=stamp(now_utc()),
+        time=time,
     )
     accepted = state is Synthetic.ACCEPTED
     site.log(
@@ -162,6 +147,7 @@ def _record(site: Site, sha: str, state: Synthetic, *, actor: str, reason: str) 
         resource=sha,
         reason=reason,
         detail={"images_sha256": made.images_sha256},
+        time=time,
     )
     signature = sign_document(_body(made), purpose=Purpose.IMAGE_DECISION, key=site.key)
     write_json(_path(site, sha), {"decision": asdict(made), "signature": signature})

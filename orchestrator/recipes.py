@@ -23,6 +23,7 @@ from typing import Final
 from orchestrator.errors import StudyError
 
 DEFAULT: Final = "head"
+MIXING_S: Final = 4.0
 _IMAGE_SIZE: Final = 160
 """Side at which hospitals store images unless told otherwise."""
 
@@ -37,6 +38,9 @@ class Recipe:
         averaged: share of the rounds, the last ones, whose weights are averaged.
         strategy: how updates become a model.
         server_learning_rate: of a strategy that has one.
+        first_train_s, train_s, generate_s, pool_s, report_s: the slots of the plan; with room for
+            five hospitals on two cores, each with some three hundred images. Mixing in a
+            generator's images takes `MIXING_S` more.
     """
 
     words: str
@@ -55,6 +59,11 @@ class Recipe:
     image_size: int = _IMAGE_SIZE
     strategy: str = "fedavg"
     server_learning_rate: float | None = None
+    first_train_s: float = 40.0
+    train_s: float = 90.0
+    generate_s: float = 45.0
+    pool_s: float = 45.0
+    report_s: float = 40.0
 
 
 # DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
@@ -68,6 +77,7 @@ _HEAD: Final = Recipe(
     learning_rate=120.0,
     highest=400.0,
     rounds=40,
+    train_s=6.0,
 )
 _LOCAL_STEPS: Final = replace(
     _HEAD,
@@ -95,12 +105,16 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         words="scales and shifts in the encoder's last stage and a head, DP-FedSGD",
         model="encoder_film",
         rounds=8,
+        first_train_s=90.0,
+        train_s=90.0,
     ),
     "lora": replace(
         _HEAD,
         words="low-rank additions in the encoder's last stage and a head, DP-FedSGD",
         model="encoder_lora",
         rounds=8,
+        first_train_s=90.0,
+        train_s=90.0,
     ),
     "finetune": Recipe(
         words="small CNN pretrained on phantoms, trained end to end, DP-FedSGD",
@@ -112,6 +126,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         augment=True,
         views=2,
         rounds=8,
+        first_train_s=90.0,
     ),
     "scratch": Recipe(
         words="small CNN from random weights, DP-FedSGD",
@@ -122,6 +137,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         highest=8.0,
         augment=True,
         rounds=12,
+        first_train_s=90.0,
     ),
 }
 _WHOLE_NETWORK: Final = Recipe(
@@ -138,6 +154,8 @@ _WHOLE_NETWORK: Final = Recipe(
     generator=True,
     rounds=4,
     averaged=0.0,
+    first_train_s=120.0,
+    train_s=120.0,
 )
 """For a `--model` of which no recipe tells: `model.py`, `resnet18`, and `small_cnn` by its name."""
 
@@ -187,10 +205,12 @@ def recipe_for(
         found = ((n, rate) for least, n, rate in _BY_EPSILON if epsilon >= least)
         count, rate = next(found, _BY_EPSILON[-1][1:])
         base = replace(base, rounds=count, learning_rate=rate)
+    mixes = base.generator if generator is None else generator
     return replace(
         base,
         rounds=base.rounds if rounds is None else rounds,
-        generator=base.generator if generator is None else generator,
+        generator=mixes,
+        train_s=base.train_s + (MIXING_S if mixes else 0.0),
     )
 
 

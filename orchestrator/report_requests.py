@@ -3,7 +3,9 @@
 A request is one more report task under the approved plan, so it costs each hospital what the plan's
 own report task costs, and a hospital whose budget does not allow it refuses. Ids are kept in
 `STUDY/asked_reports.json` before anything is sent. What owners released lies in
-`STUDY/reports/HOSPITAL/`; of everything else the researcher learns the decision and its code.
+`STUDY/reports/HOSPITAL/`; of a cohort report, which always exists, the researcher learns the
+decision and its code. Of cases they learn nothing but those that were released: not how many were
+drafted, nor whether one was withheld.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class InboxRow:
         item: its id; empty where only the request is known.
         kind: case, hospital or global; empty likewise.
         state: waiting, refused, held, released or withheld.
-        code: the coded reason of a no; the number of reports that are held.
+        code: the coded reason of a no.
         report: the report, when it was released.
     """
 
@@ -189,6 +191,19 @@ def _rows(researcher: Researcher, site: str, request: str, bundle: Bundle) -> It
         yield InboxRow(site, request, report.item, report.kind, "released", report=report)
     for notice in notices:
         yield InboxRow(site, request, notice.item, notice.kind, "withheld", notice.reason.value)
-    held = reply.answer.items - len(released) - len(notices)
-    if held > 0:
-        yield InboxRow(site, request, "", "", "held", str(held))
+    decided = {report.kind for report in released} | {notice.kind for notice in notices}
+    for kind in sorted(always_there(bundle, asked=False) - decided):
+        yield InboxRow(site, request, "", kind, "held")
+
+
+def always_there(bundle: Bundle, *, asked: bool) -> set[str]:
+    """The kinds of report of which a hospital has one whatever its cases are.
+
+    Args:
+        bundle: the plan.
+        asked: whether the researcher's scores went along, for the report on the global model.
+    """
+    part = bundle.plan.reports
+    if part is None:
+        return set()
+    return {"hospital", "global"} if asked and part.write_global else {"hospital"}

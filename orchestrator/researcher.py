@@ -249,11 +249,6 @@ class Researcher:
             found.append(report)
         return found
 
-    def withheld(self, site: str, request: str) -> int:
-        """How many reports of a request the owner withheld."""
-        names = [n for n in self.link.received(site, request) if n.endswith(".withheld.json")]
-        return sum(name != f"{request}-evaluation.withheld.json" for name in names)
-
     def evaluation(self, site: str, request: str, *, bundle: Bundle) -> HospitalEvaluation | None:
         """A hospital's noised evaluation, None while it has not left.
 

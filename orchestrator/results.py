@@ -30,6 +30,7 @@ from orchestrator.html_report import (
 )
 from orchestrator.pictures import study_pictures
 from orchestrator.receipts import composed, read_receipt
+from orchestrator.report_requests import always_there
 from orchestrator.researcher import Researcher
 from orchestrator.runstate import RunFolder, RunState
 from privacy import RELATION, Receipt
@@ -140,7 +141,7 @@ def _summary(
         "ledger_verified": {finding.hospital: finding.verified for finding in ledgers},
         "overhead_s_per_round": round(overhead, 3),
         "round_wall_s": [round(timing.wall_s, 3) for timing in rounds],
-        "round_work_s": [round(timing.work_s, 3) for timing in rounds],
+        "round_slot_s": [round(timing.slot_s, 3) for timing in rounds],
         "refusals": state.refusals,
         "unsandboxed": state.unsandboxed,
         "wall_s": round(sum(timing.wall_s for timing in state.timings), 3),
@@ -150,9 +151,13 @@ def _summary(
 def _reports(
     folder: RunFolder, state: RunState, bundle: Bundle, researcher: Researcher
 ) -> tuple[list[tuple[str, SignedReport]], int, int]:
-    """Released reports with their site, and the numbers of held and withheld ones."""
+    """Released reports with their site, and the numbers of held and withheld ones.
+
+    Of cases only released ones are known here; the others count as nothing.
+    """
     released: list[tuple[str, SignedReport]] = []
     held = withheld = 0
+    first = next(iter(state.report_requests), "")  # which was asked for the global report
     for site in researcher.study.hospitals:
         request = state.report_requests.get(site)
         if request is None:
@@ -160,15 +165,17 @@ def _reports(
         try:
             reply = researcher.reply(site, request, bundle=bundle)
             own = researcher.reports(site, request)
+            refused = researcher.withheld_notices(site, request)
         except (VerificationError, PlanError) as error:
             log.error("the reports of %s are left out: %s", site, error)
             continue
         if reply is None:
             continue
-        refused = researcher.withheld(site, request)
         released += [(site, signed) for signed in own]
-        withheld += refused
-        held += reply.answer.items - len(own) - refused
+        withheld += len(refused)
+        if reply.receipt is not None:
+            decided = {signed.kind for signed in own} | {notice.kind for notice in refused}
+            held += len(always_there(bundle, asked=site == first) - decided)
     return released, held, withheld
 
 

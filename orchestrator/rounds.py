@@ -30,7 +30,6 @@ from datasites import (
     ReportTask,
     Status,
     Task,
-    Timing,
     TrainTask,
 )
 from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
@@ -41,7 +40,7 @@ from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, V
 from orchestrator.pools import of_one_make, pool_task, released_generator
 from orchestrator.progress import UNSANDBOXED, Watcher
 from orchestrator.researcher import Reply, Researcher
-from orchestrator.runstate import RoundTiming, RunFolder, RunState, covered_s
+from orchestrator.runstate import RoundTiming, RunFolder, RunState, step_slot_s
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
@@ -318,11 +317,10 @@ class StudyRun:
         running time: a clock that is set neither ends a round early nor keeps it open.
         """
         self._watcher.begin(what, len(tasks))
-        started, begun = time.time(), time.monotonic()
+        begun = time.monotonic()
         unasked, waiting = dict(tasks), dict(tasks)
         replies: dict[str, Reply] = {}
         waited: dict[str, float] = {}
-        spans: list[Timing] = []
         while waiting and time.monotonic() - begun < self._study.round_timeout_s:
             self._talk(unasked, brought)
             for site, task in list(waiting.items()):
@@ -339,8 +337,6 @@ class StudyRun:
                     continue
                 del waiting[site]
                 waited[site] = time.monotonic() - begun
-                if reply.answer.timing is not None:
-                    spans.append(reply.answer.timing)
                 if self._usable(site, reply):
                     replies[site] = reply
             if waiting:
@@ -349,8 +345,8 @@ class StudyRun:
             self._give_up(site, "timed_out")
         self._countersign()
         wall_s = time.monotonic() - begun
-        work_s = covered_s(spans, started=started, ended=started + wall_s)
-        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, work_s=work_s))
+        slot_s = step_slot_s(next(iter(tasks.values())), self._bundle.plan, waited)
+        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, slot_s=slot_s))
 
     def _talk(self, unasked: dict[str, Task], brought: Mapping[str, Mapping[str, bytes]]) -> None:
         """Ask those who were not asked yet, and take what arrived, if the relay is there.

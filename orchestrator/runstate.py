@@ -30,7 +30,7 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites import Timing, make_folder, write_file
+from datasites import GenerateTask, Plan, ReportTask, Task, TrainTask, make_folder, write_file
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -43,30 +43,45 @@ class RoundTiming(BaseModel):
     """One round on the clock.
 
     Attributes:
-        round: 0 for generators and their pools. wall_s: from the first request to the aggregate.
-        work_s: seconds of it in which at least one hospital was training.
+        round: 0 for generators and their pools. wall_s: from the first request to the last answer.
+        slot_s: seconds of it that are the plan's slot, in which hospitals' jobs work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     round: int
     wall_s: float
-    work_s: float
+    slot_s: float
 
     @property
     def overhead_s(self) -> float:
-        """Everything but training: orchestration, transport, sandbox, start-up."""
-        return max(0.0, self.wall_s - self.work_s)
+        """Everything but the slot: orchestration, transport, checks, a sandbox's start-up."""
+        return max(0.0, self.wall_s - self.slot_s)
 
 
-def covered_s(spans: list[Timing], *, started: float, ended: float) -> float:
-    """Seconds between `started` and `ended` that at least one span covers."""
-    total, reach = 0.0, started
-    for span in sorted(spans, key=lambda span: span.started):
-        low, high = max(span.started, reach), min(span.ended, ended)
-        if high > low:
-            total += high - low
-            reach = high
-    return total
+def step_slot_s(task: Task, plan: Plan, waited: Mapping[str, float]) -> float:
+    """The slot that hospitals' jobs of a step had; 0 where no answer came after one.
+
+    A hospital's first round under the plan has a longer one. A run that is not the plan's first
+    shows by answers that come sooner than it.
+
+    Args:
+        task: one of the step's.
+        plan: its plan.
+        waited: hospital to seconds until its answer.
+    """
+    slots = plan.slots
+    known: tuple[float, ...]
+    match task:
+        case TrainTask():
+            known = (slots.train_s, slots.first_train_s)
+        case GenerateTask():
+            known = (slots.generate_s,)
+        case ReportTask():
+            known = (slots.report_s,)
+        case _:
+            known = (slots.pool_s,)
+    longest_s = max(waited.values(), default=0.0)
+    return max((slot_s for slot_s in known if slot_s <= longest_s), default=0.0)
 
 
 class RunState(BaseModel):

@@ -26,6 +26,7 @@ from datasites import (
     Plan,
     Range,
     ReportPart,
+    SlotPart,
     StableDiffusionPart,
     TrainPart,
     checked_relay_url,
@@ -197,6 +198,7 @@ class Study(_Part):
     privacy: PrivacySpec = PrivacySpec()
     generator: AnyGeneratorSpec | None = None
     reports: ReportSpec | None = None
+    slots: SlotPart = SlotPart()
     strategy: StrategySpec = StrategySpec()
 
     @property
@@ -297,6 +299,7 @@ def study_plan(study: Study) -> Plan:
             ),
             generator=generator,
             reports=reports,
+            slots=study.slots,
             outputs=_outputs(study, reports),
         )
 

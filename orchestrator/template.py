@@ -46,9 +46,17 @@ metrics_share = 0.2         # of epsilon, what the noised test figures alone may
 {generator}
 [reports]
 score_bins = 8              # steps of the noised score histograms, from which ROC and AUC come
-cases = 2                   # case reports each hospital drafts; its owner decides on each
+cases = 2                   # slots for case reports; chance fills them, the owner decides on each
 hospitals = []              # a name for each hospital: tells every hospital who takes part, and
                             # the report on the global model then gives each one's share
+
+[slots]                     # seconds from the start of a job to its answer, however long it works;
+                            # one that is not done by then leaves noise alone, at the same cost
+first_train_s = {first_train_s}         # a hospital's first round, which computes frozen features
+train_s = {train_s}               # every later round
+generate_s = {generate_s}
+pool_s = {pool_s}
+report_s = {report_s}
 
 [strategy]
 # fedavg, fedprox, scaffold, fedadam, fedmedian, fedtrimmedavg, krum, multikrum, bulyan

@@ -1,10 +1,16 @@
 """The agent's loop: one step looks at everything once and never waits for a job.
 
-A step, in order: take what arrived; finish the running job if it ended, else start the next queued
-request; send cards and decisions; release what the owner's rules cover; send released reports and
-answers that are due; keep a warm sandbox for what comes next. A relay that fails stops only what
-needs it, and is tried again at the next step. While the ledger is behind (`datasites.behind`)
-nothing runs and no rule releases: what is asked is refused.
+A step, in order: take what arrived; look after the running job, or start the next queued request;
+send cards and decisions; release what the owner's rules cover; send released reports and answers
+that are due; keep a warm sandbox for what comes next. A relay that fails stops only what needs it,
+and is tried again at the next step. While the ledger is behind (`datasites.behind`) nothing runs
+and no rule releases: what is asked is refused.
+
+**Slots.** A job's slot begins when it is handed to a sandbox that is ready, and its length is the
+plan's. When the job ends its outputs are checked and kept at once; one that does not end in time is
+ended. Nothing else happens before the slot is over: then the spend is committed and the answer
+leaves, and only then the next job starts. So neither the time of an answer nor that of the next job
+tells how long the images took.
 
 An agent may be killed at any point, and its disk may fill up at any write. It begins by settling
 what its predecessor left open (`datasites.agent.recovery`); a step that failed is treated as such
@@ -19,7 +25,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import timedelta
 
 from datasites.agent.endings import Endings
 from datasites.agent.finish import Finisher
@@ -28,6 +35,7 @@ from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
 from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
+from datasites.agent.slots import Running, left_after_restart_s
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
 from datasites.answers import COUNTERSIGNATURE_FILE
@@ -42,7 +50,7 @@ from datasites.errors import (
     SandboxError,
     SiteBusyError,
 )
-from datasites.plans import Approval
+from datasites.plans import Approval, work_time_s
 from datasites.plans.store import PlanStore
 from datasites.sandbox import Ending, SandboxProcess, UnsafeNoSandbox
 from datasites.site import Site, now_utc, stamp
@@ -60,12 +68,6 @@ _PASSING = (RelayError, OSError, LedgerWriteError, LedgerBusyError)
 _LONGEST_PAUSE_S = 30.0
 _QUIET_AFTER_S = 15.0
 _QUIET_POLL_S = 1.0
-
-
-@dataclass(frozen=True)
-class _Running:
-    job: ReadyJob
-    sandbox: SandboxProcess
 
 
 def participant(site: Site) -> Participant:
@@ -107,7 +109,7 @@ class Agent:
         self._finisher = Finisher(site, self._desk, self._book)
         self._outbox = Outbox(site, self._link, self._plans, self._desk)
         self._warm = WarmSandboxes(site, unsafe)
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._served: dict[str, int] = {}
         self._complaints: set[str] = set()
         self._last_event = time.monotonic()
@@ -130,7 +132,7 @@ class Agent:
                 except _PASSING as error:
                     log.error("nothing was lost, trying again: %s", error)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                time.sleep(pause_s)
+                time.sleep(min(pause_s, self._left_s()))
         finally:
             self.close()
 
@@ -141,6 +143,10 @@ class Agent:
             self._last_event = time.monotonic()
         quiet = time.monotonic() - self._last_event > _QUIET_AFTER_S
         return max(poll_s, _QUIET_POLL_S) if quiet else poll_s
+
+    def _left_s(self) -> float:
+        """Seconds to the end of the slot, if something waits for nothing else."""
+        return _LONGEST_PAUSE_S if self._running is None else self._running.left_s()
 
     def step(self) -> None:
         """Look at everything once.
@@ -199,7 +205,7 @@ class Agent:
 
     def close(self) -> None:
         """End every sandbox and give the site free."""
-        if self._running is not None:
+        if self._running is not None and self._running.sandbox is not None:
             self._running.sandbox.end()
         self._warm.end()
         os.close(self._lock)
@@ -208,39 +214,56 @@ class Agent:
 
     def _advance(self, paired: dict[str, str], *, stopped: str = "") -> None:
         if self._running is not None and stopped:
-            self._endings.fail(self._running.job.request, Reason.LEDGER_BEHIND, stopped)
+            self._endings.fail(self._running.request, Reason.LEDGER_BEHIND, stopped)
             _drop(self._running.sandbox)
             self._running = None
         if self._running is not None:
             self._end_if_unpaired(self._running, paired)
         if self._running is not None:
-            ending = self._running.sandbox.poll()
-            if ending is None:
-                return
-            self._finish(self._running, ending)
-            self._running = None
+            self._look_after(self._running)
+        if self._running is not None:
+            return
         for request in in_turn(self._book.all(), served=self._served):
             if request.sender not in paired:
                 message = "its sender is not paired any more"
                 self._endings.refuse(request, Reason.PEER_UNPAIRED, message)
-            else:
-                self._running = self._start(request, paired[request.sender])
-            if self._running is not None:
-                self._served[request.sender] = 1 + max(self._served.values(), default=0)
-                self._link.set_status(sender=request.sender, job=request.job, status="running")
+            elif self._start(request, paired[request.sender]):
                 return
+        self._warm.await_none()
 
-    def _end_if_unpaired(self, running: _Running, paired: dict[str, str]) -> None:
+    def _end_if_unpaired(self, running: Running, paired: dict[str, str]) -> None:
         """A job whose researcher was unpaired ends; what was reserved for it stays spent."""
-        request = running.job.request
-        if request.sender in paired:
+        if running.request.sender in paired:
             return
-        self._endings.fail(request, Reason.PEER_UNPAIRED, "its sender was unpaired")
+        self._endings.fail(running.request, Reason.PEER_UNPAIRED, "its sender was unpaired")
         _drop(running.sandbox)
         self._running = None
 
-    def _start(self, request: Request, sender_key: str) -> _Running | None:
-        """Check, have a sandbox, reserve, and only then hand over the job and the data.
+    def _look_after(self, running: Running) -> None:
+        """Collect what an ended job left; settle it once its slot is over, and not before."""
+        if running.sandbox is not None and running.job is not None:
+            ending = running.sandbox.poll()
+            if ending is None:
+                return
+            left_s, slot_s = running.due - time.monotonic(), running.request.slot_s
+            log.info("%s %s in %.1f s of %g", running.request.id, ending, slot_s - left_s, slot_s)
+            try:
+                self._finisher.collect(running.job, running.sandbox.folder, ending)
+            except (OutputError, WeightsError) as error:
+                code = Reason.OUTPUT_REFUSED if ending is Ending.DONE else Reason.JOB_FAILED
+                self._endings.fail(running.request, code, str(error))
+                self._running = None
+            else:
+                self._running = replace(running, sandbox=None)
+            shutil.rmtree(running.sandbox.folder.root, ignore_errors=True)
+        if self._running is not None and time.monotonic() >= running.due:
+            self._settle(running.request, running.job)
+            self._running = None
+
+    def _start(self, request: Request, sender_key: str) -> bool:
+        """Check, have a ready sandbox, reserve, and only then hand over the job and the data.
+
+        Returns whether the request has the agent now: it runs, or waits for its sandbox.
 
         Raises:
             OSError, LedgerWriteError, LedgerBusyError: see `step`; no sandbox is left behind.
@@ -249,41 +272,40 @@ class Agent:
         try:
             checked = self._starter.check(request, sender_key=sender_key)
             sandbox = self._warm.take(checked.bundle.sha256, checked.profile)
+            if sandbox is None:
+                return True
             job = self._starter.reserve(checked)
-            request = self._book.change(request, state=RequestState.RUNNING)
+            due = stamp(now_utc() + timedelta(seconds=job.slot_s))
+            request = self._book.change(
+                request, state=RequestState.RUNNING, slot_s=job.slot_s, due=due
+            )
             if self._unsafe is not None:
                 log_unsafe_run(self._site, request.id)
-            sandbox.dispatch(job.inputs)
+            ends = time.monotonic() + job.slot_s
+            sandbox.dispatch(job.inputs, within_s=work_time_s(job.slot_s))
         except _PASSING:
             _drop(sandbox)
             raise
         except RefusedError as error:
             self._endings.refuse(request, error.code, str(error))
         except SandboxError as error:
-            self._endings.fail(request, Reason.NO_SANDBOX, str(error))
+            self._no_sandbox(request, str(error))
         except (DatasitesError, PrivacyError) as error:
             self._endings.refuse(request, Reason.MALFORMED_REQUEST, str(error))
         else:
             log.info("running %s for %s", request.id, request.sender)
-            return _Running(job, sandbox)
+            self._running = Running(request, replace(job, request=request), sandbox, ends)
+            self._served[request.sender] = 1 + max(self._served.values(), default=0)
+            self._link.set_status(sender=request.sender, job=request.job, status="running")
+            return True
         _drop(sandbox)
-        return None
+        return False
 
-    def _finish(self, running: _Running, ending: Ending) -> None:
-        request = running.job.request
-        folder = running.sandbox.folder
-        if ending is not Ending.DONE:
-            tail = folder.log.read_bytes()[-2000:].decode(errors="replace")
-            message = f"the job {ending}; it printed: {tail}"
-            self._endings.fail(request, Reason.JOB_FAILED, message)
-        else:
-            try:
-                self._finisher.collect(running.job, folder)
-            except (OutputError, WeightsError) as error:
-                self._endings.fail(request, Reason.OUTPUT_REFUSED, str(error))
-            else:
-                self._settle(request, running.job)
-        shutil.rmtree(folder.root, ignore_errors=True)
+    def _no_sandbox(self, request: Request, message: str) -> None:
+        """Before anything was reserved it is a refusal; after that the spend stays spent."""
+        reserved = request.id in self._site.ledger.account().states
+        end = self._endings.fail if reserved else self._endings.refuse
+        end(request, Reason.NO_SANDBOX, message)
 
     def _settle(self, request: Request, job: ReadyJob | None = None) -> None:
         """From collected outputs to a closed record; again after a crash, if need be."""
@@ -307,7 +329,7 @@ class Agent:
     def _recover(self) -> None:
         """Settle what was left open by a death, or by a step that failed."""
         self._desk.reconcile()
-        ours = "" if self._running is None else self._running.job.request.id
+        ours = "" if self._running is None else self._running.request.id
         left = {one.id: one for one in self._book.all() if one.is_open}
         spends = self._site.ledger.account().states if left else {}
         endings = self._endings.recorded(set(left))
@@ -323,7 +345,11 @@ class Agent:
             elif name == ours:
                 continue  # its sandbox is here, and says how it ends
             elif way is Course.FINISH:
-                self._settle(request)
+                left_s = left_after_restart_s(request, now=now_utc())
+                if left_s > 0 and self._running is None:
+                    self._running = Running(request, None, None, time.monotonic() + left_s)
+                else:
+                    self._settle(request)
             elif way is Course.FAIL:
                 message = "the agent ended while the job ran; its reservation stays spent"
                 self._endings.fail(request, Reason.JOB_INTERRUPTED, message)
@@ -340,7 +366,8 @@ class Agent:
             profile = None
             if approval is not None and self._usable(approval):
                 at = self._starter.circumstances(submission.bundle, sender="", sender_key="")
-                busy = self._running.job.profile if self._running is not None else None
+                job = self._running.job if self._running is not None else None
+                busy = job.profile if job is not None else None
                 profile = next_profile(
                     submission.bundle.plan,
                     rounds_started=len(at.rounds_started),

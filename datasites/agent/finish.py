@@ -3,13 +3,21 @@
 Two halves, so that a crash in between loses nothing:
 
 - `collect` takes the result and every declared output from the sandbox, checks them, and keeps
-  them beside the request's record. A job that broke a rule leaves nothing, and what was reserved
-  for it stays spent;
-- `settle` goes on from what was kept: the spend is **committed** with the steps actually taken;
-  then outputs go to the desk (or, for the generator, into the hospital's private store, where its
-  images wait for the owner), and those with standing leave are released; then a receipt is signed.
-  Called again after a crash at any point, it finds done what is done: one commit, one release, and
-  one receipt that leaves, the one that the request's record holds in the end.
+  them beside the request's record. The noise-only outputs, which the job left before it opened the
+  shard, are checked first and in every case: where they break a rule the job failed, for a reason
+  that no image can be. Where the job's own outputs are missing or break one, or it did not end
+  well, the noise-only ones are kept in their place, and the owner is told why. Nothing outside can
+  tell the two apart but by the values that were noised;
+- `settle`, which the agent calls when the job's slot is over, goes on from what was kept: the
+  spend is **committed** with the steps actually taken; then outputs go to the desk (or, for the
+  generator, into the hospital's private store, where its images wait for the owner), and those with
+  standing leave are released; then a receipt is signed. All of it is stamped with the slot's end as
+  planned. Called again after a crash at any point, it finds done what is done: one commit, one
+  release, and one receipt that leaves, the one that the request's record holds in the end.
+
+A receipt names the hash of every output that noise protects. For drafts, which nothing protects, it
+names a commitment under `NAME.opening`: the SHA-256 of 32 random bytes followed by the drafts. That
+file stays in `private/openings`, and whoever is shown it can compute its hash.
 """
 
 from __future__ import annotations
@@ -17,31 +25,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pydantic
-
+from datasites.agent.outputs import OPENING, event_of, taken
 from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
-from datasites.answers import EVALUATION_FILE, Answer, HospitalEvaluation, Status, Timing
+from datasites.answers import EVALUATION_FILE, Answer, Status
+from datasites.causes import Cause, keep_cause
 from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
-from datasites.errors import OutputError, ReleaseRefusedError
-from datasites.features import keep_features, read_array
+from datasites.errors import DatasitesError, OutputError, ReleaseRefusedError
+from datasites.features import keep_features
 from datasites.plans import (
     GenerateTask,
     PoolTask,
     ReportTask,
     TrainTask,
-    task_event,
-    train_event,
 )
-from datasites.sandbox import JobFolder, take_output
+from datasites.sandbox import Ending, JobFolder
 from datasites.site import Site, now_utc, stamp, write_file, write_json
-from datasites.synthetic import accept_by_rule, keep
+from datasites.synthetic import accept_beforehand, keep
 from datasites.unsafe import UNSAFE_NOTE, ran_unsafe
 from datasites.worker.protocol import (
     GENERATOR_FILE,
+    NOISE_ONLY,
     POOLED_ABOUT,
     POOLED_IMAGES,
     POOLED_LABELS,
@@ -54,7 +59,7 @@ from datasites.worker.protocol import (
     DraftReports,
     Result,
 )
-from models import check_plain_weights, check_weights
+from models import ModelsError
 from privacy import (
     DpEvent,
     EntryKind,
@@ -71,12 +76,11 @@ from privacy import (
 
 log = logging.getLogger("dura.agent")
 
-_RESULT_BYTES = 65_536
-_IMAGES_BYTES = 64 * 1024 * 1024
 _STAYING = frozenset(
     {SYNTHETIC_IMAGES, SYNTHETIC_LABELS, POOLED_IMAGES, POOLED_LABELS, POOLED_SOURCES}
 )
-_Arrays = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+_DISCLOSED_ONLY = frozenset({REPORTS_FILE})
+"""Outputs that no noise protects: of them only a commitment is told."""
 STANDING = "standing leave for DP outputs"
 
 
@@ -88,31 +92,64 @@ class Finisher:
         self._desk = desk
         self._book = book
 
-    def collect(self, job: ReadyJob, folder: JobFolder) -> None:
-        """Take what the job left, check it, and keep it.
+    def collect(self, job: ReadyJob, folder: JobFolder, ending: Ending = Ending.DONE) -> bool:
+        """Take what the job left, check it, and keep it; returns whether it is the job's own.
+
+        Args:
+            job: the job.
+            folder: where it left it.
+            ending: how it ended.
 
         Raises:
-            OutputError: the job's outputs break a rule; nothing was kept.
+            OutputError, WeightsError: what it left without any data breaks a rule, or it ended
+                badly before that was complete; nothing was kept, and no shard was opened.
         """
-        result = _result(folder.outputs)
-        self._event(job, result)
-        match job.task:
-            case GenerateTask():
-                files = _synthetic(folder.outputs, job) | _generator(folder.outputs, job)
-            case PoolTask():
-                files = _pooled(folder.outputs, job, job.task)
-            case TrainTask():
-                keep_features(
-                    self._site,
-                    folder.outputs,
-                    dataset_version=job.approval.dataset_version,
-                    encoder_sha256=job.bundle.plan.model.encoder_sha256,
-                )
-                files = _weights(folder.outputs, job)
-            case ReportTask():
-                files = _reports(folder.outputs, job)
-        kept = {**files, RESULT_FILE: result.model_dump_json().encode()}
+        if isinstance(job.task, PoolTask):  # it sees no shard
+            if ending is not Ending.DONE:
+                raise OutputError(_badly(ending, folder))
+            self._book.keep_results(job.request.id, taken(job, folder.outputs, ""))
+            return True
+        try:
+            kept = taken(job, folder.outputs, NOISE_ONLY)
+        except OutputError as error:
+            what = "" if ending is Ending.DONE else f"; {_badly(ending, folder)}"
+            raise OutputError(f"without data: {error}{what}") from error
+        problem = _badly(ending, folder) if ending is not Ending.DONE else ""
+        if not problem:
+            try:
+                kept = taken(job, folder.outputs, "")
+            # Whatever is wrong with them may be so because of an image.
+            except (DatasitesError, ModelsError, ValueError, KeyError, TypeError) as error:
+                problem = str(error)
+        if problem:
+            log.error("of %s noise alone leaves: %s", job.request.id, problem)
+            keep_cause(
+                self._site,
+                Cause(
+                    request=job.request.id,
+                    plan_sha256=job.bundle.sha256,
+                    time=_moment(job),
+                    what=problem,
+                    log=_tail(folder),
+                ),
+            )
+        self._keep_features(job, folder)
         self._book.keep_results(job.request.id, kept)
+        return not problem
+
+    def _keep_features(self, job: ReadyJob, folder: JobFolder) -> None:
+        """Keep what spares the next round work; without them it only works longer."""
+        if not isinstance(job.task, TrainTask):
+            return
+        try:
+            keep_features(
+                self._site,
+                folder.outputs,
+                dataset_version=job.approval.dataset_version,
+                encoder_sha256=job.bundle.plan.model.encoder_sha256,
+            )
+        except OutputError as error:
+            log.warning("features of %s are not kept: %s", job.request.id, error)
 
     def settle(self, job: ReadyJob, kept: Mapping[str, bytes]) -> Answer:
         """Commit, hold or release, answer; goes on where a crash stopped it.
@@ -123,35 +160,24 @@ class Finisher:
         """
         files = dict(kept)
         result = Result.model_validate_json(files.pop(RESULT_FILE))
-        event = self._event(job, result)
+        event = event_of(job, result)
         self._commit(job, event)
         items = self._place(job, files)
         left = {name: data for name, data in files.items() if name not in _STAYING}
         receipt = self._receipt(job, event, left)
-        held = any(item.is_open for item in items)
+        # The hospital's own report is always held at first; cases must not decide what is said.
+        held = isinstance(job.task, ReportTask) or any(item.is_open for item in items)
         return Answer(
             request=job.request.id,
             status=Status.HELD if held else Status.DONE,
             receipt=receipt,
-            timing=Timing(started=result.started, ended=result.ended),
-            items=sum(item.kind is not ItemKind.EVALUATION for item in items),
             sandboxed=not ran_unsafe(self._site, job.request.id),
         )
-
-    def _event(self, job: ReadyJob, result: Result) -> DpEvent:
-        plan = job.bundle.plan
-        if not isinstance(job.task, TrainTask):
-            return task_event(plan, job.task)
-        if not 0 < result.steps_taken <= job.task.steps:
-            raise OutputError(
-                f"the job claims {result.steps_taken} steps of {job.task.steps} reserved"
-            )
-        return train_event(plan, steps=result.steps_taken)
 
     def _commit(self, job: ReadyJob, event: DpEvent) -> None:
         if self._site.ledger.account().states.get(job.request.id) is SpendState.COMMITTED:
             return  # before a crash
-        moment = stamp(now_utc())
+        moment = _moment(job)
         self._site.ledger.transact(
             lambda account: commit(
                 account, reservation=job.request.id, event=event, time=moment, actor="agent"
@@ -162,23 +188,21 @@ class Finisher:
         match job.task:
             case GenerateTask():
                 keep(self._site, job.bundle.sha256, files)
-                accept_by_rule(self._site, job.bundle.sha256)
+                accept_beforehand(self._site, job.bundle.sha256, time=_moment(job))
                 if GENERATOR_FILE not in files:
                     return []
                 adapted = {GENERATOR_FILE: files[GENERATOR_FILE]}
                 return [self._place_noised(job, ItemKind.GENERATOR, adapted)]
             case PoolTask():
                 self._place_pool(job, job.task, files)
-                accept_by_rule(self._site, job.bundle.sha256)
+                accept_beforehand(self._site, job.bundle.sha256, time=_moment(job))
                 return []
             case TrainTask():
                 return [self._place_noised(job, ItemKind.WEIGHTS, files)]
             case ReportTask():
                 drafts = DraftReports.model_validate_json(files[REPORTS_FILE])
-                placed = [
-                    self._place_report(job, draft, number)
-                    for number, draft in enumerate(drafts.reports, start=1)
-                ]
+                write_file(self._opening(job), files[OPENING])
+                placed = [self._place_report(job, draft) for draft in drafts.reports]
                 if EVALUATION_FILE in files:
                     counts = {EVALUATION_FILE: files[EVALUATION_FILE]}
                     placed.append(self._place_noised(job, ItemKind.EVALUATION, counts))
@@ -199,6 +223,7 @@ class Finisher:
                 reason="post-processing of generators that others adapted with DP and released; "
                 "no shard was read, so it costs no epsilon",
                 detail={"request": job.request.id, "sources": sources},
+                time=_moment(job),
             )
         about = {"version": 1, "synthetic": True, "sources": sources}
         write_json(target / POOLED_ABOUT, about)
@@ -216,30 +241,35 @@ class Finisher:
         """Hold what noise protects; it goes at once where the approval says so."""
         name = f"{job.request.id}-{kind.value}"
         item = _item(job, name, kind, tuple(files), note=self._note(job))
-        self._desk.hold(item, files)
+        self._desk.hold(item, files, time=_moment(job))
         item = self._desk.get(item.id)
         standing = job.approval.standing_release and kind not in NEEDS_A_PERSON
         if standing and item.state is ItemState.HELD:
             by = ", ".join(job.approval.reviewers)
             try:
-                return self._desk.release_standing(item.id, actor=by, reason=STANDING)
+                return self._desk.release_standing(
+                    item.id, actor=by, reason=STANDING, time=_moment(job)
+                )
             except ReleaseRefusedError as error:
                 # The approval was withdrawn while the job ran: the owner looks at it.
                 log.warning("%s", error)
         return item
 
-    def _place_report(self, job: ReadyJob, draft: DraftReport, number: int) -> Item:
+    def _opening(self, job: ReadyJob) -> Path:
+        return self._site.openings / f"{job.request.id}.{OPENING}"
+
+    def _place_report(self, job: ReadyJob, draft: DraftReport) -> Item:
         name = f"{draft.kind}.json"
         how = "the template" if draft.source == "template" else "the model"
         item = _item(
             job,
-            # A number, not the pseudonym: the id is told with a redacted or withheld report.
-            f"{job.request.id}-{draft.kind}-{number}",
+            # A slot, not the pseudonym and no rank: the id is told with the report.
+            f"{job.request.id}-{draft.name}",
             ItemKind(draft.kind),
             (name,),
             note=self._note(job, f"written by {how} in {draft.attempts} attempt(s)"),
         )
-        self._desk.hold(item, {name: draft.model_dump_json().encode()})
+        self._desk.hold(item, {name: draft.model_dump_json().encode()}, time=_moment(job))
         return self._desk.get(item.id)
 
     def _note(self, job: ReadyJob, text: str = "") -> str:
@@ -262,9 +292,13 @@ class Finisher:
             delta=account.required_budget().delta,
             unit=weakest(account.units or (card.unit,)),
             disclosed=account.disclosed_by_kind(),
-            outputs={name: sha256_hex(data) for name, data in files.items()},
+            outputs={
+                name: sha256_hex(data)
+                for name, data in files.items()
+                if name not in _DISCLOSED_ONLY
+            },
             checkpoint=head,
-            time=stamp(now_utc()),
+            time=_moment(job),
         )
         signed = sign_receipt(receipt, self._site.key)
         return canonical_bytes(signed_receipt_to_json(signed)).decode()
@@ -287,93 +321,14 @@ def _item(
     )
 
 
-def _result(folder: Path) -> Result:
-    data = take_output(folder, RESULT_FILE, max_bytes=_RESULT_BYTES)
-    try:
-        return Result.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise OutputError(f"the job's result is malformed: {error}") from error
+def _moment(job: ReadyJob) -> str:
+    """The end of the job's slot as it was planned: the time of all that follows from it."""
+    return job.request.due or stamp(now_utc())
 
 
-def _weights(folder: Path, job: ReadyJob) -> dict[str, bytes]:
-    declared = job.bundle.plan.weights_output
-    data = take_output(folder, declared.name, max_bytes=declared.max_bytes)
-    check_weights(data, like=job.inputs["weights.safetensors"], max_bytes=declared.max_bytes)
-    return {declared.name: data}
+def _badly(ending: Ending, folder: JobFolder) -> str:
+    return f"the job {ending}; it printed: {_tail(folder)}"
 
 
-def _declared(
-    folder: Path, job: ReadyJob, *, kind: str, name: str, form: type[pydantic.BaseModel]
-) -> dict[str, bytes]:
-    """The document `name` of a `form`, where the plan declares that one such output leaves."""
-    declared = [output for output in job.bundle.plan.outputs if output.kind == kind]
-    if not declared:
-        return {}
-    if [output.name for output in declared] != [name]:
-        raise OutputError(f"the plan does not declare {name!r} as its {kind}")
-    data = take_output(folder, name, max_bytes=declared[0].max_bytes)
-    try:
-        form.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise OutputError(f"the job's {kind} is malformed: {error}") from error
-    return {name: data}
-
-
-def _reports(folder: Path, job: ReadyJob) -> dict[str, bytes]:
-    """The drafts, and the noised counts where they were declared."""
-    drafts = _declared(folder, job, kind="report", name=REPORTS_FILE, form=DraftReports)
-    if not drafts:
-        raise OutputError(f"the plan does not declare {REPORTS_FILE!r} as its report")
-    return drafts | _declared(
-        folder, job, kind="evaluation", name=EVALUATION_FILE, form=HospitalEvaluation
-    )
-
-
-def _synthetic(folder: Path, job: ReadyJob) -> dict[str, bytes]:
-    count, size = _drawn(job)
-    wanted: _Arrays = {
-        SYNTHETIC_IMAGES: (np.dtype(np.uint8), (count, size, size)),
-        SYNTHETIC_LABELS: (np.dtype(np.int64), (count,)),
-    }
-    return _arrays(folder, wanted)
-
-
-def _pooled(folder: Path, job: ReadyJob, task: PoolTask) -> dict[str, bytes]:
-    count, size = _drawn(job)
-    count *= len(task.sources)
-    wanted: _Arrays = {
-        POOLED_IMAGES: (np.dtype(np.uint8), (count, size, size)),
-        POOLED_LABELS: (np.dtype(np.int64), (count,)),
-        POOLED_SOURCES: (np.dtype(np.int64), (count,)),
-    }
-    return _arrays(folder, wanted)
-
-
-def _generator(folder: Path, job: ReadyJob) -> dict[str, bytes]:
-    """What training changed, where the plan declares that it may leave."""
-    declared = [output for output in job.bundle.plan.outputs if output.kind == "generator"]
-    if not declared:
-        return {}
-    if [output.name for output in declared] != [GENERATOR_FILE]:
-        raise OutputError(f"the plan does not declare {GENERATOR_FILE!r} as its generator")
-    data = take_output(folder, GENERATOR_FILE, max_bytes=declared[0].max_bytes)
-    check_plain_weights(data, max_bytes=declared[0].max_bytes)
-    return {GENERATOR_FILE: data}
-
-
-def _drawn(job: ReadyJob) -> tuple[int, int]:
-    """How many images the plan's generator draws, and their side in pixels."""
-    part = job.bundle.plan.generator
-    if part is None:
-        raise OutputError("the plan has no generator")
-    return part.images_per_class * len(job.bundle.plan.classes), part.image_size
-
-
-def _arrays(folder: Path, wanted: _Arrays) -> dict[str, bytes]:
-    files = {}
-    for name, (dtype, shape) in wanted.items():
-        files[name] = take_output(folder, name, max_bytes=_IMAGES_BYTES)
-        array = read_array(files[name], name, dtype=dtype)
-        if array.shape != shape:
-            raise OutputError(f"{name} has the shape {array.shape}; declared {shape}")
-    return files
+def _tail(folder: JobFolder) -> str:
+    return folder.log.read_bytes()[-2000:].decode(errors="replace") if folder.log.exists() else ""

@@ -131,6 +131,8 @@ class Outbox:
         """Send a released report or evaluation, or a notice, once; one that was altered stays."""
         if item.kind in WITH_ANSWER or item.sent or item.is_open:
             return
+        if item.state is ItemState.WITHHELD and not item.is_always_there:
+            return  # nor is it told that there was one
         try:
             name, document = self._document(item)
         except DeskError as error:

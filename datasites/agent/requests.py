@@ -52,6 +52,8 @@ class Request:
         answer: the answer document once there is one, JSON.
         answered: whether the answer reached the relay.
         countersigned: whether the researcher's signature for its receipt is in the ledger.
+        slot_s: seconds of its slot, which began when its job was dispatched.
+        due: UTC time of the slot's end as planned: of everything that is stamped.
     """
 
     id: str
@@ -63,6 +65,8 @@ class Request:
     answer: str = ""
     answered: bool = False
     countersigned: bool = False
+    slot_s: float = 0.0
+    due: str = ""
 
     @property
     def is_open(self) -> bool:

@@ -31,6 +31,7 @@ from datasites.plans import (
     files_of,
     parse_task,
     plan_events,
+    slot_s,
     task_event,
     task_mechanisms,
 )
@@ -53,6 +54,7 @@ class ReadyJob:
         request: the request. task: what was asked. bundle: the approved bundle.
         approval: its approval. profile: the sandbox it needs.
         inputs: the files for the sandbox.
+        slot_s: seconds from its dispatch to its answer.
     """
 
     request: Request
@@ -61,6 +63,7 @@ class ReadyJob:
     approval: Approval
     profile: Profile
     inputs: dict[str, bytes]
+    slot_s: float = 0.0
 
 
 class Starter:
@@ -88,8 +91,15 @@ class Starter:
         at = self.circumstances(bundle, sender=request.sender, sender_key=sender_key)
         granted = authorise(task, plan=bundle.plan, approval=approval, at=at)
         self._must_have_encoder(task, bundle)
-        brought = self._brought(request, task)
-        return ReadyJob(request, task, bundle, granted, Profile(task.kind), brought)
+        return ReadyJob(
+            request,
+            task,
+            bundle,
+            granted,
+            Profile(task.kind),
+            self._brought(request, task),
+            slot_s(task, plan=bundle.plan, rounds_started=at.rounds_started),
+        )
 
     def _must_have_encoder(self, task: Task, bundle: Bundle) -> None:
         if not isinstance(task, TrainTask | ReportTask):
@@ -153,6 +163,7 @@ class Starter:
                 name for name in self.requests(bundle.sha256) if not name.startswith(TRAIN_REQUEST)
             ],
             images=images.value,
+            job_timeout_s=self._site.settings.job_timeout_s,
         )
 
     def _dataset_version(self) -> str:

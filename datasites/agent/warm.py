@@ -1,14 +1,16 @@
 """Sandboxes started ahead: which one will be needed next, and keeping one such ready.
 
 Importing the libraries costs seconds of processor time; a sandbox that has done so before its job
-comes hides them. Each is used for one job and then gone.
+comes hides them. Each is used for one job and then gone. No job is handed to one that is still
+warming up: a job's slot counts from then on, and is for work alone.
 """
 
 from __future__ import annotations
 
 import secrets
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasites.errors import SandboxError
@@ -46,10 +48,11 @@ def next_profile(
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A started sandbox, and the version of the shard that was there when it was."""
+    """A started sandbox, the version of the shard that was there when it was, and since when."""
 
     sandbox: SandboxProcess
     dataset_version: str
+    since: float = field(default_factory=time.monotonic)
 
 
 class WarmSandboxes:
@@ -60,6 +63,9 @@ class WarmSandboxes:
     Raises:
         SandboxError: from `take`, when no sandbox is to be had on this machine.
     """
+
+    _awaited: tuple[str, Profile] | None = None
+    """What a request waits for."""
 
     def __init__(self, site: Site, unsafe: UnsafeNoSandbox | None = None) -> None:
         self._site = site
@@ -72,27 +78,62 @@ class WarmSandboxes:
     def keep(self, plan_sha256: str, profile: Profile | None) -> None:
         """Have a sandbox of `profile` waiting for the plan, and none of another profile."""
         for key in [key for key in self._waiting if key[0] == plan_sha256]:
+            if key == self._awaited:
+                continue
             if key[1] is not profile or not self._of_use(self._waiting[key]):
                 self._drop(key)
         if profile is not None and (plan_sha256, profile) not in self._waiting:
-            version = self._version()
-            started = self._start(plan_sha256, profile)
-            self._waiting[plan_sha256, profile] = _Waiting(started, version)
+            self._begin(plan_sha256, profile)
 
-    def take(self, plan_sha256: str, profile: Profile) -> SandboxProcess:
-        """A started sandbox: the waiting one if there is one, else a fresh one."""
-        waiting = self._waiting.get((plan_sha256, profile))
-        if waiting is not None and self._of_use(waiting):
-            del self._waiting[plan_sha256, profile]
-            return waiting.sandbox
-        if waiting is not None:
-            self._drop((plan_sha256, profile))
-        return self._start(plan_sha256, profile)
+    def take(self, plan_sha256: str, profile: Profile) -> SandboxProcess | None:
+        """A sandbox that is ready for a job; None while it still warms up, then ask again.
+
+        Raises:
+            SandboxError: it ended, or was not ready in the time that a job may take.
+        """
+        key = (plan_sha256, profile)
+        waiting = self._waiting.get(key)
+        if waiting is not None and not self._of_use(waiting):
+            self._must_not_end(key, waiting)
+            self._drop(key)
+            waiting = None
+        self._awaited = key
+        if waiting is None:
+            self._begin(plan_sha256, profile)
+            return None
+        if not waiting.sandbox.ready:
+            self._must_not_last(key, waiting)
+            return None
+        del self._waiting[key]
+        self._awaited = None
+        return waiting.sandbox
+
+    def await_none(self) -> None:
+        """No request waits for a sandbox."""
+        self._awaited = None
 
     def end(self) -> None:
         """End all that wait."""
         for key in list(self._waiting):
             self._drop(key)
+
+    def _must_not_end(self, key: tuple[str, Profile], waiting: _Waiting) -> None:
+        """One that ended while a request waited for it would end again."""
+        if key == self._awaited and not waiting.sandbox.alive:
+            said = waiting.sandbox.folder.log.read_bytes()[-500:].decode(errors="replace")
+            self._drop(key)
+            raise SandboxError(f"the sandbox ended before its job came; it printed: {said}")
+
+    def _must_not_last(self, key: tuple[str, Profile], waiting: _Waiting) -> None:
+        limit_s = self._site.settings.job_timeout_s
+        if time.monotonic() - waiting.since > limit_s:
+            self._drop(key)
+            raise SandboxError(f"the sandbox was not ready in {limit_s} s (job_timeout_s)")
+
+    def _begin(self, plan_sha256: str, profile: Profile) -> None:
+        version = self._version()
+        started = self._start(plan_sha256, profile)
+        self._waiting[plan_sha256, profile] = _Waiting(started, version)
 
     def _start(self, plan_sha256: str, profile: Profile) -> SandboxProcess:
         settings = self._site.settings

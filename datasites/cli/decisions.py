@@ -138,13 +138,9 @@ def approve(
     standing_release: Annotated[
         bool, typer.Option(help="Let DP weights of this plan leave without a further click.")
     ] = False,
-    suspects_at_most: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Accept synthetic images without a look, up to this share of suspected copies.",
-        ),
-    ] = None,
+    accept_synthetic: Annotated[
+        bool, typer.Option(help="Accept synthetic images beforehand, whatever they show.")
+    ] = False,
 ) -> None:
     """Approve a plan, byte for byte; the approval is signed."""
     from datasites.review import Terms, approve
@@ -160,7 +156,7 @@ def approve(
             max_rounds=max_rounds,
             days=days,
             standing_release=standing_release,
-            suspects_at_most=suspects_at_most,
+            accept_synthetic=accept_synthetic,
         ),
     )
     missing = opened.settings.quorum - len(decision.reviewers)
@@ -171,11 +167,8 @@ def approve(
         f"at most {decision.max_rounds} rounds until {decision.expires}; DP weights leave "
         + ("without a further decision" if decision.standing_release else "only when released")
     )
-    if decision.suspects_at_most is not None:
-        say(
-            "owner's rule: synthetic images are accepted when at most "
-            f"{decision.suspects_at_most:.0%} of them are suspected copies; otherwise they wait"
-        )
+    if decision.accept_synthetic:
+        say("synthetic images are accepted beforehand, whatever they show")
 
 
 @app.command()

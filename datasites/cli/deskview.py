@@ -240,7 +240,7 @@ def _findings(seen: Seen) -> Iterator[str]:
 def _decide_with(seen: Seen, site: str) -> Iterator[str]:
     item, content = seen.item, seen.item.content_sha256[:12]
     start = "dura site releases"
-    yield from ("", "--- decide (one of these; each is signed and logged, none can be undone)")
+    yield from ("", "--- decide (one of these; none can be undone)")
     if item.state is ItemState.HELD:
         yield f"  {start} release {site} {item.id} --as NAME --content {content}"
     yield f"  {start} withhold {site} {item.id} --as NAME --reason TEXT"

@@ -107,7 +107,7 @@ def withhold(
         Reason, typer.Option(help="What the researcher is told: a withheld_... code.")
     ] = Reason.WITHHELD_BY_OWNER,
 ) -> None:
-    """Withhold an output; the researcher is told that and a code, not your words."""
+    """Withhold an output; the researcher is told a code (of a case report: nothing)."""
     from datasites.desk import Desk, ItemState
     from datasites.errors import DeskError
     from datasites.site import Site
@@ -118,7 +118,8 @@ def withhold(
     done = Desk(Site.open(site)).decide(
         item, state=ItemState.WITHHELD, actor=who, reason=reason, code=code
     )
-    say(f"{done.id} withheld; the researcher is told {done.code}")
+    told = done.code if done.is_always_there else "nothing, not even that it was there"
+    say(f"{done.id} withheld; the researcher is told {told}")
 
 
 @app.command()

@@ -159,6 +159,7 @@ def serve(
 @app.command()
 def status(site: SiteArg) -> None:
     """Show budget, data, peers, plans and the release desk in a few lines."""
+    from datasites.causes import FOLDER, causes
     from datasites.cli.budget import privacy_lines
     from datasites.desk import Desk
     from datasites.review import list_submissions
@@ -175,6 +176,9 @@ def status(site: SiteArg) -> None:
     waiting = [item for item in Desk(opened).items() if item.is_open]
     undecided = [item for item, approval in list_submissions(opened) if approval is None]
     say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
+    for cause in causes(opened):
+        say(f"noise alone left for {cause.request} ({cause.time}): {cause.what.splitlines()[0]}")
+        say(f"  whoever asked cannot see it; more in {opened.root / FOLDER}/{cause.request}.json")
     for item, _ in list_submissions(opened):
         if state_of(opened, item.bundle.sha256) is Synthetic.UNDECIDED:
             say(f"synthetic images to decide on: dura site copies {site} {item.bundle.sha256[:12]}")

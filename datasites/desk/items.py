@@ -8,6 +8,11 @@
 An item is decided once and for good. Every change has an entry in the ledger that says what the
 item is afterwards, so an item is what its ledger entries make of it (`replay`): a crash between
 entry and item is mended by reading the entries again, and nothing is released twice or half.
+
+Case reports are the exception. The ledger's length and hashes cross the hospital's boundary with
+every receipt, and how many cases were drafted, edited or withheld is nobody's business there: of a
+case only its release is in the ledger, all else is in its item. What an entry says of contents is a
+salted commitment, which only this hospital can open (`content_sha256`).
 """
 
 from __future__ import annotations
@@ -82,6 +87,7 @@ class Item:
         redactions: how many blocks stand in it.
         rule: the release rule that let it go, if one did.
         code: the coded reason the researcher is told when it is withheld.
+        salt: hex; makes the content hash a commitment. It stays here.
     """
 
     id: str
@@ -104,11 +110,17 @@ class Item:
     redactions: int = 0
     rule: str = ""
     code: str = ""
+    salt: str = ""
 
     @property
     def is_disclosure(self) -> bool:
         """Whether releasing it tells something un-noised about a patient."""
         return self.kind is ItemKind.CASE_REPORT
+
+    @property
+    def is_always_there(self) -> bool:
+        """Whether its plan alone says that it exists, so that its state may be told."""
+        return self.kind is not ItemKind.CASE_REPORT
 
     @property
     def is_report(self) -> bool:
@@ -151,9 +163,13 @@ def must_be_current(item: Item, content: str) -> None:
         )
 
 
-def content_sha256(files: Mapping[str, bytes]) -> str:
-    """The hash of an item's files, names included."""
-    return digest({name: sha256_hex(data) for name, data in files.items()})
+def content_sha256(files: Mapping[str, bytes], *, salt: str) -> str:
+    """The commitment to an item's files, names included: nobody guesses contents by it.
+
+    It is the SHA-256 of the canonical JSON of `{"salt": ..., "files": {NAME: SHA-256}}`, which
+    whoever holds the item may show an auditor.
+    """
+    return digest({"salt": salt, "files": {name: sha256_hex(data) for name, data in files.items()}})
 
 
 def decide(item: Item, *, state: ItemState, actor: str, reason: str, time: str) -> Item:

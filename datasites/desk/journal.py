@@ -1,7 +1,8 @@
 """What the desk writes into the site's ledger about its items, and reads back from it.
 
 An item's id is the resource of every entry about it. What an entry says of an item's contents is
-their hash, never the contents.
+a commitment to them, never the contents. Of an item that is not always there only the release is
+written (`datasites.desk.items`).
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ class Journal:
         action: str,
         reason: str = "",
         detail: Mapping[str, str | int],
+        time: str = "",
     ) -> None:
-        """Append one entry about an item, with the hash of its contents."""
+        """Append one entry about an item, with the commitment to its contents, at `time` (now)."""
+        if not item.is_always_there and kind is not EntryKind.OUTPUT_RELEASED:
+            return
         about = {
             "kind": item.kind.value,
             "request": item.request,
@@ -76,4 +80,5 @@ class Journal:
             resource=item.id,
             reason=reason,
             detail={**about, **detail},
+            time=time,
         )

@@ -2,7 +2,8 @@
 
 Order of every change, alone on the desk (`datasites.desk.lock`): the ledger's entries about the
 item are read again, so that a change whose entry a crash cut off from its item is completed
-first; the change is checked; new contents are written under a new name; the entry goes to the
+first (a case report's changes but its release have no entry: its item is written whole or not at
+all); the change is checked; new contents are written under a new name; the entry goes to the
 ledger; `item.json` follows. Only then may the agent send. So whatever is killed, and whenever:
 
 - before the entry: nothing happened;
@@ -18,6 +19,7 @@ a crash in between costs the guarantee of that unit although nothing left, never
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -51,7 +53,7 @@ from datasites.errors import (
 from datasites.plans import Approval
 from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp
-from privacy import EntryKind, sha256_hex
+from privacy import EntryKind
 
 _APPROVALS = frozenset({EntryKind.PLAN_APPROVED, EntryKind.APPROVAL_REVOKED})
 
@@ -115,8 +117,8 @@ class Desk:
 
     # --- changing ---------------------------------------------------------------------------
 
-    def hold(self, item: Item, files: Mapping[str, bytes]) -> None:
-        """Put an output on the desk; the same item is put there once.
+    def hold(self, item: Item, files: Mapping[str, bytes], *, time: str = "") -> None:
+        """Put an output on the desk, at `time` (now); the same item is put there once.
 
         A report is verified; one that its facts do not bear out lies there as a draft.
         """
@@ -125,11 +127,14 @@ class Desk:
                 return
             for name, data in files.items():
                 self._shelf.put(item, name, data)
+            time = time or stamp(now_utc())
+            salt = secrets.token_hex(32)
             item = replace(
                 item,
                 state=self._state_at_arrival(item),
-                held=stamp(now_utc()),
-                content_sha256=content_sha256(files),
+                held=time,
+                content_sha256=content_sha256(files, salt=salt),
+                salt=salt,
             )
             # A crash between the entry and the item must not hold it twice.
             if not self._journal.has(EntryKind.OUTPUT_HELD, item):
@@ -139,6 +144,7 @@ class Desk:
                     actor="agent",
                     action="hold",
                     detail={"state": item.state.value},
+                    time=time,
                 )
             self._shelf.write(item)
 
@@ -174,8 +180,8 @@ class Desk:
                 item, state=state, actor=actor, reason=reason, code=told, content=content
             )
 
-    def release_standing(self, item_id: str, *, actor: str, reason: str) -> Item:
-        """Release DP weights under an approval with standing release.
+    def release_standing(self, item_id: str, *, actor: str, reason: str, time: str = "") -> Item:
+        """Release DP weights under an approval with standing release, at `time` (now).
 
         Raises:
             ReleaseRefusedError: the approval does not allow it (any more).
@@ -188,7 +194,9 @@ class Desk:
                 raise ReleaseRefusedError(
                     Obstacle.NOT_COVERED, f"{item.id} has no standing release; it waits"
                 )
-            return self._decide(item, state=ItemState.RELEASED, actor=actor, reason=reason)
+            return self._decide(
+                item, state=ItemState.RELEASED, actor=actor, reason=reason, time=time
+            )
 
     def release_by_rule(self, item_id: str, rule: ReleaseRule) -> Item:
         """Release a report that a rule covers; called by the agent, alone on the desk.
@@ -261,7 +269,7 @@ class Desk:
             ReleaseRefusedError: no entry released them; the item or a file was altered.
         """
         files = self.files(item)
-        found = content_sha256(files)
+        found = content_sha256(files, salt=item.salt)
         if not any(
             entry.kind is EntryKind.OUTPUT_RELEASED and entry.detail.get("content_sha256") == found
             for entry in self._journal.entries(item.id)
@@ -298,8 +306,10 @@ class Desk:
         code: str = "",
         rule: str = "",
         content: str = "",
+        time: str = "",
     ) -> Item:
-        decided = decide(item, state=state, actor=actor, reason=reason, time=stamp(now_utc()))
+        time = time or stamp(now_utc())
+        decided = decide(item, state=state, actor=actor, reason=reason, time=time)
         decided = replace(decided, rule=rule, code=code)
         must_be_current(item, content)
         if state is ItemState.RELEASED:
@@ -315,7 +325,13 @@ class Desk:
         told = {"rule": rule} if rule else {}
         told |= {"code": code} if code else {}
         self._journal.log(
-            ENTRY_OF[state], item, actor=actor, action=state.value, reason=reason, detail=told
+            ENTRY_OF[state],
+            item,
+            actor=actor,
+            action=state.value,
+            reason=reason,
+            detail=told,
+            time=time,
         )
         self._shelf.write(decided)
         return decided
@@ -338,11 +354,11 @@ class Desk:
     ) -> Item:
         """Write a report's new contents, record them, and point the item at them."""
         data = report.model_dump_json().encode()
-        name = f"{item.kind.value}-{sha256_hex(data)[:12]}.json"
+        name = f"{item.kind.value}-{secrets.token_hex(6)}.json"  # nothing of its contents
         self._shelf.put(item, name, data)
         detail: dict[str, str | int] = {
             "file": name,
-            "content_sha256": content_sha256({name: data}),
+            "content_sha256": content_sha256({name: data}, salt=item.salt),
             "edits": report.edits,
             "redactions": len(report.redactions),
         }
@@ -360,7 +376,7 @@ class Desk:
         return settled
 
     def _must_be_unaltered(self, item: Item) -> None:
-        if content_sha256(self.files(item)) != item.content_sha256:
+        if content_sha256(self.files(item), salt=item.salt) != item.content_sha256:
             raise ReleaseRefusedError(
                 Obstacle.ALTERED,
                 f"the files of {item.id} are not those that were held; withhold it",

@@ -8,6 +8,7 @@ from datasites.plans.approval import (
     add_vote,
     authorise,
     sign_approval,
+    slot_s,
     verify_approval,
 )
 from datasites.plans.assumptions import check_assumptions, voids
@@ -24,10 +25,12 @@ from datasites.plans.plan import (
     Plan,
     Range,
     ReportPart,
+    SlotPart,
     TrainPart,
     parse_model,
     parse_plan,
     plan_bytes,
+    work_time_s,
 )
 from datasites.plans.review import Cost, difference, plan_cost
 from datasites.plans.tasks import (
@@ -77,6 +80,7 @@ __all__ = [
     "ReportTask",
     "RoundAccuracy",
     "Severity",
+    "SlotPart",
     "Source",
     "StableDiffusionPart",
     "Task",
@@ -96,10 +100,12 @@ __all__ = [
     "plan_cost",
     "plan_events",
     "sign_approval",
+    "slot_s",
     "task_bytes",
     "task_event",
     "task_mechanisms",
     "train_event",
     "verify_approval",
     "voids",
+    "work_time_s",
 ]

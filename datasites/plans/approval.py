@@ -7,7 +7,8 @@ in this order, whether a task may run now; each refusal carries a coded reason:
 1. the plan is approved, by enough reviewers, not revoked, not expired;
 2. the one who asks is the one the approval names, with the same key;
 3. plan, installed code and data set are byte for byte the approved ones;
-4. the task is within the plan: its kind, its round, its ranges, the number of runs.
+4. no slot of the plan is longer than the hospital lets a job work;
+5. the task is within the plan: its kind, its round, its ranges, the number of runs.
 
 The budget is checked after this, in one transaction with its reservation.
 """
@@ -44,8 +45,8 @@ class Approval:
         max_rounds: training runs at most.
         expires: UTC time after which nothing starts.
         standing_release: whether DP weights may leave without a further decision.
-        suspects_at_most: share of suspected copies up to which synthetic images are accepted
-            without a further look; None where a person must look.
+        accept_synthetic: whether synthetic images are accepted beforehand, whatever they show;
+            a person must look where they are not.
         decided: UTC time of the last vote.
         revoked: whether it was withdrawn.
     """
@@ -63,7 +64,7 @@ class Approval:
     standing_release: bool
     decided: str
     revoked: bool = False
-    suspects_at_most: float | None = None
+    accept_synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Circumstances:
         images: what the owner decided on all of them: `accepted`, `discarded` or anything else.
         quorum: reviewers this hospital wants.
         now: UTC time.
+        job_timeout_s: seconds that this hospital lets a job work.
     """
 
     sender: str
@@ -95,6 +97,7 @@ class Circumstances:
     others_started: Sequence[str] = ()
     has_pool: bool = False
     images: str = ""
+    job_timeout_s: float = 604_800.0
 
 
 def sign_approval(approval: Approval, key: SigningKey) -> str:
@@ -152,8 +155,33 @@ def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: Circumst
             Reason.DATASET_CHANGED,
             "the shard is not the one the plan was approved for; review it again",
         )
+    if plan.slots.longest_s > at.job_timeout_s:
+        raise RefusedError(
+            Reason.SLOT_TOO_LONG,
+            f"a slot of the plan is {plan.slots.longest_s:g} s; a job may work "
+            f"{at.job_timeout_s:g} s here (job_timeout_s)",
+        )
     _within_plan(task, plan=plan, approval=granted, at=at)
     return granted
+
+
+def slot_s(task: Task, *, plan: Plan, rounds_started: Sequence[int]) -> float:
+    """Seconds from a task's dispatch to its answer: of the requests so far, and nothing else.
+
+    Args:
+        task: the task.
+        plan: its plan.
+        rounds_started: round numbers of training runs that were started before under the plan.
+    """
+    match task:
+        case TrainTask():
+            return plan.slots.train_s if rounds_started else plan.slots.first_train_s
+        case GenerateTask():
+            return plan.slots.generate_s
+        case PoolTask():
+            return plan.slots.pool_s
+        case ReportTask():
+            return plan.slots.report_s
 
 
 def _granted(approval: Approval | None, at: Circumstances) -> Approval:

@@ -144,7 +144,7 @@ class ReportPart(_Part):
     The noised counts leave as DP weights do; every report is held for a release decision.
 
     Attributes:
-        cases: case reports at most.
+        cases: slots for case reports, of which chance decides how many are filled.
         metrics_noise_multiplier: noise on confusion matrix and score histograms, over their
             joint L2 sensitivity for one unit.
         score_bins: steps of the score histograms.
@@ -158,6 +158,39 @@ class ReportPart(_Part):
     score_bins: Annotated[int, Field(ge=2, le=100)] = 8
     write_global: bool = True
     hospitals: Annotated[tuple[Name, ...], Field(max_length=1_000, strict=False)] = ()
+
+
+Seconds = Annotated[float, Field(ge=0.1, le=604_800, allow_inf_nan=False)]
+
+
+class SlotPart(_Part):
+    """How long each kind of job takes, in seconds from its dispatch into the sandbox.
+
+    An answer leaves when its job's slot is over, however long the job worked: what a job takes
+    depends on the images. A job that does not end in its slot is ended, and what leaves is noise
+    alone, at the same cost.
+
+    Attributes:
+        first_train_s: the first training run under the plan, which computes frozen features.
+        train_s: every later one.
+        generate_s, pool_s, report_s: the other kinds.
+    """
+
+    first_train_s: Seconds = 300.0
+    train_s: Seconds = 60.0
+    generate_s: Seconds = 300.0
+    pool_s: Seconds = 300.0
+    report_s: Seconds = 300.0
+
+    @property
+    def longest_s(self) -> float:
+        """The longest of them."""
+        return max(self.model_dump().values())
+
+
+def work_time_s(slot_s: float) -> float:
+    """Seconds of a slot in which the job may work; in the rest its outputs are checked."""
+    return slot_s - min(1.0, slot_s / 10)
 
 
 class DeclaredOutput(_Part):
@@ -180,6 +213,7 @@ class Plan(_Part):
     train: TrainPart
     generator: AnyGenerator | None = None
     reports: ReportPart | None = None
+    slots: SlotPart = SlotPart()
     outputs: Annotated[tuple[DeclaredOutput, ...], Field(min_length=1, max_length=8, strict=False)]
 
     @model_validator(mode="after")

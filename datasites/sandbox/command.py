@@ -24,6 +24,8 @@ from datasites.sandbox.gpu import Gpu
 DATA = "/data"
 JOB_IN = "/job/in"
 JOB_OUT = "/job/out"
+READY_FILE = "_ready"
+"""Lies among the outputs once the program in a sandbox has warmed up and waits for its job."""
 
 
 @dataclass(frozen=True)

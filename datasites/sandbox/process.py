@@ -1,9 +1,9 @@
 """One sandbox, one job: started ahead of time, given its job once, ended for good.
 
-A sandbox is started without any job (it imports the libraries its profile needs and then waits),
-is handed exactly one job, and never a second. Its standard output and error go to files in the
-job's folder on local disk, which no one but the owner reads. While it runs its output folder is
-looked at: too many files or bytes in it end the job.
+A sandbox is started without any job (it imports the libraries its profile needs, says that it is
+ready and then waits), is handed exactly one job, and never a second. Its standard output and error
+go to files in the job's folder on local disk, which no one but the owner reads. While it runs its
+output folder is looked at: too many files or bytes in it end the job.
 
 `UnsafeNoSandbox` in place of an installation runs the job as an ordinary process with `prlimit`'s
 limits alone. Whoever passes it logs each use.
@@ -25,7 +25,14 @@ from typing import BinaryIO
 
 from datasites.errors import SandboxError
 from datasites.sandbox.cgroup import OWN, ROOT, entered, find_parent, make_group, remove_group
-from datasites.sandbox.command import Limits, Mounts, environment, limited, sandbox_argv
+from datasites.sandbox.command import (
+    READY_FILE,
+    Limits,
+    Mounts,
+    environment,
+    limited,
+    sandbox_argv,
+)
 from datasites.sandbox.gpu import Gpu
 from datasites.sandbox.machine import Installation
 from datasites.sandbox.seccomp import seccomp_filter
@@ -104,8 +111,17 @@ class SandboxProcess:
         """Whether the sandbox still runs."""
         return self._process.poll() is None
 
-    def dispatch(self, inputs: Mapping[str, bytes]) -> None:
+    @property
+    def ready(self) -> bool:
+        """Whether it has warmed up: a job that it is handed now starts at once."""
+        return (self.folder.outputs / READY_FILE).exists()
+
+    def dispatch(self, inputs: Mapping[str, bytes], *, within_s: float | None = None) -> None:
         """Hand over the job: write its inputs, then say go.
+
+        Args:
+            inputs: name to bytes.
+            within_s: seconds until it is ended, where that is sooner than its limits say.
 
         Raises:
             SandboxError: the sandbox died before it got its job, or had one already.
@@ -114,7 +130,8 @@ class SandboxProcess:
             raise SandboxError("this sandbox had its one job already")
         for name, data in inputs.items():
             (self.folder.inputs / name).write_bytes(data)
-        self._deadline = time.monotonic() + self._limits.wall_s
+        allowed_s = min(self._limits.wall_s, within_s or self._limits.wall_s)
+        self._deadline = time.monotonic() + allowed_s
         try:
             self._process.stdin.write(b"go\n")
             self._process.stdin.close()

@@ -2,8 +2,16 @@
 
 `python -I -m datasites.worker PROFILE [ROOT]`; ROOT is the folder that stands for the file
 system's root where there is no sandbox. Importing the libraries takes seconds, so it happens
-before the job is there; a line on standard input starts the job. End of input without that line
-ends the program.
+before the job is there, and `READY_FILE` says that it is done; a line on standard input starts the
+job. End of input without that line ends the program.
+
+**Noise first.** Before a shard is opened the whole job is done on empty shards and its outputs are
+left, complete: noise around the weights that came along. Whatever then goes wrong on private data
+(an exception, a crash, too little time or memory), the agent has something to release that cost
+the same and says nothing of it. Whatever goes wrong before has seen no private data.
+
+Subnormal numbers count as zero: arithmetic on them is a hundred times slower, so one image could
+otherwise choose how long a job takes.
 """
 
 from __future__ import annotations
@@ -30,19 +38,38 @@ def main(profile: Profile, root: Path = Path("/")) -> int:
     # What an import makes stays: nothing is gained by looking for garbage in it.
     gc.disable()
     work = importlib.import_module(_WORK[profile])
+    flush_denormals()
     work.warm_up()
     gc.freeze()
     gc.enable()
+    files = JobFiles(root)
+    files.say_ready()
     if sys.stdin.readline() != "go\n":
         return 1
-    files = JobFiles(root)
-    started = time.time()
-    steps = work.run(files)
-    ended = time.time()
-    files.write_result(
-        Result(steps_taken=steps, work_s=ended - started, started=started, ended=ended)
-    )
+    serve(profile, files)
     return 0
+
+
+def serve(profile: Profile, files: JobFiles) -> None:
+    """Do one job: without data first, then as it was asked (a pool has no data to be without)."""
+    work = importlib.import_module(_WORK[profile])
+    began = time.monotonic()
+    for view in (files,) if profile is Profile.POOL else (files.without_data(), files):
+        steps = work.run(view)
+        view.write_result(Result(steps_taken=steps, work_s=time.monotonic() - began))
+
+
+def flush_denormals() -> None:
+    """Let subnormal numbers count as zero, in every thread that computes.
+
+    Raises:
+        RuntimeError: this processor cannot.
+    """
+    import torch
+
+    # Threads of PyTorch's own pool take the setting over when they are made, so before any is.
+    if not torch.set_flush_denormal(True):
+        raise RuntimeError("this processor cannot flush subnormal numbers: time would tell of data")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
-"""The worker's files: what it reads from `/data` and `/job/in`, and writes to `/job/out`."""
+"""The worker's files: what it reads from `/data` and `/job/in`, and writes to `/job/out`.
+
+A job is done twice: first by `without_data`, to which every shard is empty and whose outputs have
+names of their own (the *noise-only* outputs), then by the job's files themselves. What both need
+and what saw no shard is made once (`once`).
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +21,12 @@ from datasites.ingest.errors import ShardError
 from datasites.ingest.shard import Shard
 from datasites.ingest.shardstore import load_shard
 from datasites.plans import CORRECTION_FILE, MODEL_FILE, WEIGHTS_FILE
-from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT
+from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT, READY_FILE
 from datasites.worker.protocol import (
     CHECKPOINT,
     ENCODER,
     JOB_FILE,
+    NOISE_ONLY,
     POOLED_IMAGES,
     POOLED_LABELS,
     RESULT_FILE,
@@ -28,14 +37,59 @@ from datasites.worker.protocol import (
     kept_features,
 )
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class NoCases:
+    """A shard without a single image; its fields are those of `Shard` that jobs read."""
+
+    classes: tuple[str, ...]
+    image_size: int
+    version: str
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """uint8 [0, S, S]."""
+        return np.zeros((0, self.image_size, self.image_size), np.uint8)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [0]."""
+        return np.zeros(0, np.int64)
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """int64 [0]."""
+        return np.zeros(0, np.int64)
+
+
+AnyShard = Shard | NoCases
+
 
 class JobFiles:
     """Access to a job's files, below `root` (the file system's root inside a sandbox)."""
 
     def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
         self._data = root / DATA[1:]
         self._inputs = root / JOB_IN[1:]
         self._outputs = root / JOB_OUT[1:]
+        self._made: dict[Callable[[JobFiles], Any], Any] = {}
+
+    noise_only = False
+    """Whether no shard is opened."""
+
+    def without_data(self) -> JobFiles:
+        """The same job on empty shards; it shares what was made once."""
+        return _WithoutData(self._root, self._made)
+
+    def once(self, make: Callable[[JobFiles], T]) -> T:
+        """What `make` makes of a job's inputs, none of it from a shard; made once a job."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
     @cached_property
     def job(self) -> Job:
@@ -59,7 +113,7 @@ class JobFiles:
         path = self._inputs / CORRECTION_FILE
         return path.read_bytes() if path.exists() else None
 
-    def training_shard(self) -> Shard:
+    def training_shard(self) -> AnyShard:
         """The training shard, its hash verified: the one that was approved, and no other.
 
         Raises:
@@ -73,7 +127,7 @@ class JobFiles:
             )
         return shard
 
-    def shard(self, name: str) -> Shard:
+    def shard(self, name: str) -> AnyShard:
         """The shard mounted as `name`, its hash verified."""
         return load_shard(self._data / name)
 
@@ -126,5 +180,30 @@ class JobFiles:
         self.write(name, buffer.getvalue())
 
     def write_result(self, result: Result) -> None:
-        """Leave the result; without it a job counts as failed."""
+        """Leave the result, last of all: it makes the outputs complete."""
         self.write(RESULT_FILE, result.model_dump_json().encode())
+
+    def say_ready(self) -> None:
+        """Tell the agent that a job may come: whatever takes time before it is done."""
+        (self._outputs / READY_FILE).write_bytes(b"")
+
+
+class _WithoutData(JobFiles):
+    noise_only = True
+
+    def __init__(self, root: Path, made: dict[Callable[[JobFiles], Any], Any]) -> None:
+        super().__init__(root)
+        self._made = made
+
+    def training_shard(self) -> AnyShard:
+        return self.shard("train")
+
+    def shard(self, name: str) -> AnyShard:
+        plan = self.job.plan
+        return NoCases(plan.classes, plan.model.image_size, self.job.dataset_version)
+
+    def features(self) -> NDArray[np.float32] | None:
+        return None
+
+    def write(self, name: str, data: bytes) -> None:
+        super().write(f"{NOISE_ONLY}{name}", data)

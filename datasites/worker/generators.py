@@ -78,7 +78,7 @@ def adapt_generator(
     Args:
         generator: from `open_generator`.
         part: steps, rate, noise, clip and draws.
-        images: uint8 [N, S, S].
+        images: uint8 [N, S, S]; there may be none, then every step is noise alone.
         labels: class of each image, [N].
         units: unit of privacy of each image, [N].
         published_units: the published, noised number of units; steps are divided by the rate times
@@ -90,7 +90,7 @@ def adapt_generator(
     Raises:
         GradientError: a per-unit gradient is or would be wrong.
     """
-    prepared = generator.prepare(images)
+    prepared = generator.prepare(images) if len(images) else torch.zeros(0)
     truth = torch.from_numpy(np.array(labels))
     draws = os_generator()
 

@@ -2,8 +2,10 @@
 
 `/job/in/job.json` is a `Job`; beside it lie the bundle's files and, where the task says so,
 `weights.safetensors`. The job leaves `result.json` (a `Result`) and its declared files in
-`/job/out`. A result is believed in the plan tier because only Dura's own code runs there; the
-agent still checks that no more steps are claimed than were reserved.
+`/job/out`: first those of the same job without any data, under names that begin with `NOISE_ONLY`,
+which no declared output's can; then its own. A result is believed in the plan tier because only
+Dura's own code runs there; the agent still checks that no more steps are claimed than were
+reserved.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from datasites.settings import ReportDtype
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
+NOISE_ONLY = "_noise-only."
+"""How the names of the noise-only outputs begin."""
 REPORTS_FILE = "reports.json"
 FEATURES = "features.npy"
 MOST_FEATURES = 256 * 1024 * 1024
@@ -100,21 +104,19 @@ class Result(_Message):
 
     Attributes:
         steps_taken: noised steps taken (0 for a job that takes none).
-        work_s: seconds from the job's start to its end, without start-up.
-        started, ended: POSIX times of the same, for the overhead figure.
+        work_s: seconds from the job's start to this result, without start-up; for a rehearsal and
+            the owner, never for a researcher.
     """
 
     steps_taken: int
     work_s: float
-    started: float
-    ended: float
 
 
 class DraftReport(_Message):
     """One report as the job drafted it; it is held until the owner decides.
 
     Attributes:
-        name: unique in the job, `case-...`, `hospital` or `global`.
+        name: unique in the job, `case-SLOT`, `hospital` or `global`.
         kind: `case`, `hospital` or `global`.
         text: the verified text.
         facts: the facts document, JSON.
@@ -131,6 +133,6 @@ class DraftReport(_Message):
 
 
 class DraftReports(_Message):
-    """All drafts of one job."""
+    """All drafts of one job; of the plan's slots for cases those that hold one."""
 
     reports: tuple[DraftReport, ...]

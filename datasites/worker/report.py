@@ -7,12 +7,20 @@ never left as a draft: the writer falls back to a template and says so.
 What is said of a single case beside its probabilities comes from that image, the model and public
 phantoms: image quality, familiarity, the region that mattered. Its confidence is calibrated on the
 noised counts, or not at all, and the report says which: no other case's image is looked at.
+
+**Slots.** The plan names a number of slots for cases. Each unit joins by a coin of its own, from
+the operating system's cryptographic source, with probability slots over the *noised* number of test
+units that this job releases; of a unit that joined one image is drawn. In random order they take
+random slots; who finds none left is out, and slots that nobody took stay empty, as does that of a
+case of which no report can be made. So a case's presence and its slot say nothing of any other
+unit, not even how many there are, and no failure on one image ends the job.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import math
 import secrets
 from collections.abc import Sequence
@@ -23,10 +31,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datasites.answers import EVALUATION_FILE, HospitalEvaluation
-from datasites.ingest.shard import Shard
 from datasites.plans import GlobalScores, ReportPart, ReportTask
 from datasites.worker.cohort import Cohort, class_scores, cohort_from
-from datasites.worker.files import JobFiles
+from datasites.worker.files import AnyShard, JobFiles
 from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job
 from datasites.worker.train import load_classifier
 from models import (
@@ -46,6 +53,7 @@ from models import (
 from privacy import TestCounts, cell_noise, os_noise, released
 
 PSEUDONYM_DIGITS = 8
+log = logging.getLogger("dura.worker")
 
 
 def warm_up() -> None:
@@ -63,84 +71,113 @@ def run(files: JobFiles) -> int:
     if not isinstance(task, ReportTask) or part is None:
         raise TypeError("a report job needs a report task and a plan with reports")
     shard = files.shard("test")
-    model = load_classifier(files)
+    model = files.once(load_classifier)
     probabilities = _probabilities(model, shard)
     counts = _released(part, shard, probabilities)
     files.write(EVALUATION_FILE, _evaluation(job, part, task, counts).encode())
-    all_facts: list[tuple[str, Facts]] = [
-        *_cases(job, part, task, shard, probabilities, model=model, counts=counts),
-        ("hospital", _hospital(job, part, task, counts)),
-    ]
+    writer = files.once(_writer)
+    drafts = [_draft(writer, "hospital", _hospital(job, part, task, counts))]
     if task.scores is not None and part.write_global:
-        all_facts.append(("global", _global(job, task, task.scores)))
-    writer = ReportWriter.load(files.report_model, device=job.report_device, dtype=job.report_dtype)
-    drafts = tuple(_draft(writer, name, facts) for name, facts in all_facts)
-    files.write(REPORTS_FILE, DraftReports(reports=drafts).model_dump_json().encode())
+        drafts.append(files.once(_global_draft))
+    look = files.once(_look)
+    for slot, index in sorted(_slots(part.cases, shard, counts).items()):
+        try:
+            facts = _case(job, part, task, shard, probabilities, index, look=look, counts=counts)
+            drafts.append(_draft(writer, f"case-{slot}", facts))
+        except Exception:  # whatever one image does, it does to its own slot
+            log.exception("no report can be made of the case in slot %d", slot)
+    files.write(REPORTS_FILE, DraftReports(reports=tuple(drafts)).model_dump_json().encode())
     return 0
 
 
-def _probabilities(model: nn.Module, shard: Shard) -> NDArray[np.float64]:
+def _global_draft(files: JobFiles) -> DraftReport:
+    """The report on the researcher's own figures, which no shard has a part in."""
+    job = files.job
+    if not isinstance(job.task, ReportTask) or job.task.scores is None:
+        raise TypeError("no scores came along")
+    facts = _global(job, job.task, job.task.scores)
+    return _draft(files.once(_writer), "global", facts)
+
+
+def _look(files: JobFiles) -> CaseLook:
+    """How single images are judged: by the model and by public phantoms."""
+    plan = files.job.plan
+    model = files.once(load_classifier)
+    return CaseLook.prepare(model, classes=plan.classes, size=plan.model.image_size)
+
+
+def _writer(files: JobFiles) -> ReportWriter:
+    job = files.job
+    return ReportWriter.load(files.report_model, device=job.report_device, dtype=job.report_dtype)
+
+
+def _probabilities(model: nn.Module, shard: AnyShard) -> NDArray[np.float64]:
     """What the model says of each case, [N, C]; the same of every class where it overflows.
 
     The weights are the researcher's choice: were the job to fail there, that would tell of a case
     without noise.
     """
+    if not len(shard.images):
+        return np.zeros((0, len(shard.classes)))
     found = predict(model, shard.images)
     usable = np.isfinite(found).all(axis=1, keepdims=True)
     return np.clip(np.where(usable, found, 1.0 / found.shape[1]), 0.0, 1.0)
 
 
-def pseudonym(key: str, shard: Shard, index: int) -> str:
+def pseudonym(key: str, shard: AnyShard, index: int) -> str:
     """A case's name in reports: only the holder of the hospital's key can resolve it."""
     image = np.ascontiguousarray(shard.images[index]).tobytes()
     mark = hmac.new(bytes.fromhex(key), image, hashlib.sha256).hexdigest()
     return f"case-{mark[:PSEUDONYM_DIGITS]}"
 
 
-def _cases(
+def _slots(count: int, shard: AnyShard, counts: TestCounts) -> dict[int, int]:
+    """Slots that are taken, 1 to `count`, and the image in each; see the module's docstring."""
+    draw = secrets.SystemRandom()
+    published = max(1.0, float(counts.confusion.sum()))
+    rate = min(1.0, count / published)
+    joined = [unit for unit in np.unique(shard.units) if draw.random() < rate]
+    draw.shuffle(joined)
+    numbers = draw.sample(range(1, count + 1), count)
+    return {
+        slot: int(draw.choice(np.flatnonzero(shard.units == unit)))
+        for slot, unit in zip(numbers, joined, strict=False)
+    }
+
+
+def _case(
     job: Job,
     part: ReportPart,
     task: ReportTask,
-    shard: Shard,
+    shard: AnyShard,
     probabilities: NDArray[np.float64],
+    index: int,
     *,
-    model: nn.Module,
+    look: CaseLook,
     counts: TestCounts,
-) -> list[tuple[str, Facts]]:
-    """Cases spread evenly over the test set, one a privacy unit."""
-    _, first = np.unique(shard.units, return_index=True)
-    count = min(part.cases, len(first))
-    if not count:
-        return []
-    chosen = first[np.linspace(0, len(first) - 1, count).round().astype(int)]
-    size = job.plan.model.image_size
-    look = CaseLook.prepare(model, classes=shard.classes, size=size)
+) -> Facts:
+    """What is said of one image."""
     _, noise = cell_noise(part.metrics_noise_multiplier, classes=len(shard.classes))
-    found: list[tuple[str, Facts]] = []
-    for index in chosen:
-        row = probabilities[index] / probabilities[index].sum()
-        name = pseudonym(job.pseudonym_key, shard, int(index))
-        seen, top = look.at(shard.images[index]), int(row.argmax())
-        facts = CaseFacts(
-            hospital=job.hospital,
-            case_id=name,
-            predicted=shard.classes[top],
-            probabilities={c: float(p) for c, p in zip(shard.classes, row, strict=True)},
-            model_sha256=task.weights_sha256,
-            dataset_version=job.dataset_version,
-            epsilon=_claimed(job),
-            delta=job.claim.delta,
-            privacy_unit=job.claim.unit,
-            calibration=calibrated_from(counts.histograms[top], float(row[top]), noise=noise),
-            outlier=seen.outlier,
-            quality=seen.quality,
-            region=seen.region,
-        )
-        found.append((name, facts))
-    return found
+    row = probabilities[index] / probabilities[index].sum()
+    seen, top = look.at(shard.images[index]), int(row.argmax())
+    return CaseFacts(
+        hospital=job.hospital,
+        case_id=pseudonym(job.pseudonym_key, shard, index),
+        predicted=shard.classes[top],
+        probabilities={c: float(p) for c, p in zip(shard.classes, row, strict=True)},
+        model_sha256=task.weights_sha256,
+        dataset_version=job.dataset_version,
+        epsilon=_claimed(job),
+        delta=job.claim.delta,
+        privacy_unit=job.claim.unit,
+        calibration=calibrated_from(counts.histograms[top], float(row[top]), noise=noise),
+        outlier=seen.outlier,
+        quality=seen.quality,
+        region=seen.region,
+    )
 
 
-def _released(part: ReportPart, shard: Shard, probabilities: NDArray[np.float64]) -> TestCounts:
+def _released(part: ReportPart, shard: AnyShard, probabilities: NDArray[np.float64]) -> TestCounts:
     """The one Gaussian release of this job; everything about the cohort is derived from it."""
     return released(
         probabilities,

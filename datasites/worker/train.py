@@ -1,6 +1,8 @@
 """One round of DP training of the classifier, from global weights to this hospital's weights.
 
-Noise and unit sampling are seeded from the operating system, never from the plan.
+Noise and unit sampling are seeded from the operating system, never from the plan. The model is
+built, and a `model.py` compared with one unit at a time on random images, before a shard is opened:
+a check on private images would fail or not by what they show.
 """
 
 from __future__ import annotations
@@ -15,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites.ingest.shard import Shard
 from datasites.plans import Plan, TrainTask
-from datasites.worker.files import JobFiles
+from datasites.worker.files import AnyShard, JobFiles
 from datasites.worker.protocol import FEATURES, MOST_FEATURES, Job
 from models import (
     AugmentSettings,
@@ -57,9 +58,8 @@ def run(files: JobFiles) -> int:
     task = job.task
     if not isinstance(task, TrainTask):
         raise TypeError(f"a train job needs a train task, not {task.kind}")
-    model = load_classifier(files)
-    if files.model_text is not None:
-        check_file_model(model, job.plan)
+    model, start = files.once(_start)
+    model.load_state_dict(start)
     shard = files.training_shard()
     settings = _settings(job, task)
     result = train_dp(
@@ -85,8 +85,16 @@ def run(files: JobFiles) -> int:
     return result.steps_taken
 
 
+def _start(files: JobFiles) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The classifier, checked, and the weights that training starts from."""
+    model = load_classifier(files)
+    if files.model_text is not None:
+        check_file_model(model, files.job.plan)
+    return model, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
 def _losses(
-    files: JobFiles, model: nn.Module, shard: Shard
+    files: JobFiles, model: nn.Module, shard: AnyShard
 ) -> Callable[[nn.Module, Tensor], Tensor]:
     """The loss of each image; features that no step changes are computed once for all rounds."""
     plan = files.job.plan
@@ -144,7 +152,9 @@ def _kept(model: nn.Module, plan: Plan, images: int) -> bool:
     return plan.train.augment is None and size <= MOST_FEATURES
 
 
-def _features(files: JobFiles, model: FrozenStart, shard: Shard) -> Tensor:
+def _features(files: JobFiles, model: FrozenStart, shard: AnyShard) -> Tensor:
+    if not len(shard.labels):
+        return torch.zeros((0, model.feature_size))
     kept = files.features()
     if kept is None or kept.shape != (len(shard.labels), model.feature_size):
         kept = model.stored_features(shard.images)
@@ -238,7 +248,8 @@ def _public_loss(
     """
     plan = files.job.plan
     start = [parameter.detach().clone() for parameter in model.parameters()]
-    synthetic = files.synthetic() if plan.train.synthetic_weight > 0 else None
+    mixed = plan.train.synthetic_weight > 0 and not files.noise_only  # else it is work for nothing
+    synthetic = files.synthetic() if mixed else None
     brought = files.correction
     if task.proximal_mu == 0 and synthetic is None and brought is None:
         return None

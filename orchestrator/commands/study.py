@@ -155,8 +155,15 @@ def check(study: StudyArg) -> None:
     )
     for done in rehearse(bundle, weights, checkpoint=spec.checkpoint, encoder=encoder):
         typer.echo(
-            f"rehearsed {done.kind} on mock data: {done.steps_taken} steps in {done.work_s:.1f} s"
+            f"rehearsed {done.kind} on {done.images} mock images: {done.steps_taken} steps in "
+            f"{done.work_s:.1f} s of a slot of {done.slot_s:g} s"
         )
+        if done.is_near:
+            typer.echo(
+                "    warning slots: a hospital has more images, or a slower machine; a job "
+                "that is not done in its slot leaves noise alone and costs the same: ask for "
+                "longer slots"
+            )
     typer.echo("all well; `dura study submit` sends it to the hospitals")
 
 
@@ -318,7 +325,7 @@ def _say_done(evaluation: Evaluation, out: Path) -> None:
 
 def _inbox_line(row: InboxRow) -> str:
     if row.state == "held":
-        return f"{row.hospital}: {row.code} report(s) held by its owner ({row.request})"
+        return f"{row.hospital}: its {row.kind} report is held by its owner ({row.request})"
     if not row.item:
         return f"{row.hospital}: {row.state} {row.code} ({row.request})".replace("  ", " ")
     code = f" [{row.code}]" if row.code else ""

@@ -5,6 +5,8 @@ Nothing of a hospital is needed: no site, no ledger, no relay.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datasites.errors import SandboxError
@@ -35,7 +37,10 @@ def test_a_plans_job_is_run_on_mock_data(own):
     state = initial_weights("model.py", text=MODEL_TEXT, classes=2, image_size=32, seed=1)
     done = rehearse(make_bundle(own, MODEL_TEXT), weights_to_bytes(state))
     assert [(job.kind, job.steps_taken) for job in done] == [("train", 2)]
-    assert done[0].work_s > 0
+    assert 0 < done[0].work_s < done[0].slot_s == own.slots.first_train_s
+    assert done[0].images == 48
+    assert not done[0].is_near
+    assert replace(done[0], work_s=0.6 * done[0].slot_s).is_near
 
 
 def test_a_job_that_fails_is_told_with_what_it_printed(own):

@@ -2,7 +2,7 @@
 
 Hospitals A and B approve the plan, C rejects it. `dura study run` is stopped with Ctrl-C in a
 process of its own after its first round, and `dura study resume` takes it to its end. Then A
-releases its cohort report and withholds its case, and B decides on nothing.
+releases its cohort report and withholds the others, and B decides on nothing.
 """
 
 import contextlib
@@ -43,6 +43,11 @@ SMALL = {
     ("generator", "images_per_class"): 2,
     ("generator", "sampling_steps"): 2,
     ("reports", "cases"): 1,
+    ("slots", "first_train_s"): 12.0,
+    ("slots", "train_s"): 8.0,
+    ("slots", "generate_s"): 12.0,
+    ("slots", "pool_s"): 12.0,
+    ("slots", "report_s"): 20.0,
     ("strategy", "name"): '"scaffold"',
 }
 
@@ -240,7 +245,7 @@ def _approve(study):
     for name, leave in (("A", ("--max-rounds", 3)), ("B", ())):
         must(
             "site", "approve", study.site(name), study.plan[:12], "--as", f"owner-{name}",
-            "--reason", "read", "--standing-release", "--suspects-at-most", 1, *leave,
+            "--reason", "read", "--standing-release", "--accept-synthetic", *leave,
         )  # fmt: skip
 
 
@@ -303,7 +308,7 @@ def _decide(study):
         if kind == "hospital":
             desk = ("site", "releases", "release", study.site("A"), item)
             must(*desk, "--as", "owner-A", "--reason", "noised")
-        elif kind == "case":
+        elif kind in ("case", "global"):
             must(
                 "site", "releases", "withhold", study.site("A"), item, "--as", "owner-A",
                 "--reason", "secret-reason-of-A",

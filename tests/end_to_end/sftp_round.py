@@ -240,7 +240,7 @@ def approve(world):
         ))  # fmt: skip
         world.must(
             name, "site", "approve", world.site(name), plan[:12], "--as", "owner",
-            "--reason", "read", "--standing-release", "--suspects-at-most", "1",
+            "--reason", "read", "--standing-release", "--accept-synthetic",
         )  # fmt: skip
 
 

@@ -187,7 +187,7 @@ def test_the_head_was_trained_scored_and_reported_on(held):
     summary = json.loads((held.at("out", "summary.json")).read_text())
     assert summary["hospitals"] == [mail("A")]
     assert set(summary["hospital_evaluations"]) == {mail("A")}
-    assert "case" in held.said["desk"]
+    assert "hospital" in held.said["desk"]
     (kept,) = (held.at("A", "private", "features")).rglob("*.npy")
     assert kept.name == f"features-{encoder_sha256(held.at('encoder'))}.npy"
 

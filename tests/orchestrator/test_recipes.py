@@ -59,7 +59,8 @@ def test_a_study_of_every_recipe_passes_its_check(init, dura, name):
     assert (plan.train.steps, plan.train.augment is not None) == (recipe.steps, recipe.augment)
     code, said = dura("study", "check", folder)
     assert code == 0, said
-    assert f"rehearsed train on mock data: {recipe.steps} steps" in said
+    assert f"rehearsed train on 96 mock images: {recipe.steps} steps in " in said
+    assert f" s of a slot of {recipe.first_train_s:g} s" in said
 
 
 def test_recipes_differ_in_what_their_names_say():

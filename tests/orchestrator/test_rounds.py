@@ -8,25 +8,22 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from datasites import (
     ANSWER_FILE,
     Answer,
     MailboxError,
     RelayError,
+    SlotPart,
     Status,
-    Timing,
+    TrainTask,
 )
 from datasites.errors import Reason
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import plan_job
-from orchestrator.runstate import RunState, covered_s
-from privacy import (
-    verify_countersignature,
-)
+from orchestrator.runstate import RunState, step_slot_s
+from privacy import verify_countersignature
 from tests.orchestrator.conftest import weights_that
 
 A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"
@@ -273,34 +270,20 @@ def test_request_ids_are_the_same_until_one_is_spent(world):
     assert run.request_id("r0002", A) == "tumours-0123abcd-r0002"
 
 
-times = st.floats(0, 100)
-spans = st.lists(
-    st.tuples(times, times).map(lambda t: Timing(started=min(t), ended=max(t))), max_size=6
+@pytest.mark.parametrize(
+    ("waited", "slot"),
+    [
+        ({"a": 301.0, "b": 303.5}, 300.0),  # a hospital's first round has the longer slot
+        ({"a": 63.0, "b": 65.0}, 60.0),  # answers came sooner than that: it was not the first
+        ({"a": 1.0}, 0.0),  # refused at once
+        ({}, 0.0),
+    ],
 )
-
-
-@given(spans, times, times)
-def test_covered_time_lies_between_nothing_and_all(found, one, other):
-    started, ended = min(one, other), max(one, other)
-    total = covered_s(found, started=started, ended=ended)
-    assert 0 <= total <= ended - started + 1e-9
-    inside = [max(0.0, min(s.ended, ended) - max(s.started, started)) for s in found]
-    assert max(inside, default=0.0) - 1e-9 <= total <= sum(inside) + 1e-9
-
-
-@given(spans)
-def test_covered_time_does_not_count_twice(found):
-    once = covered_s(found, started=0, ended=100)
-    assert covered_s(found * 2, started=0, ended=100) == pytest.approx(once)
-    assert covered_s([Timing(started=0, ended=100), *found], started=0, ended=100) == 100
-
-
-@given(spans, times)
-def test_covered_time_adds_up_over_halves(found, middle):
-    whole = covered_s(found, started=0, ended=100)
-    halves = covered_s(found, started=0, ended=middle) + covered_s(found, started=middle, ended=100)
-    assert halves == pytest.approx(whole)
-
-
-def test_a_clock_that_runs_backwards_adds_nothing():
-    assert covered_s([Timing(started=9, ended=1)], started=0, ended=10) == 0
+def test_what_is_no_overhead_is_the_slot_that_the_plan_fixes(world, waited, slot):
+    plan = world.bundle.plan.model_copy(update={"slots": SlotPart()})
+    assert (plan.slots.first_train_s, plan.slots.train_s) == (300.0, 60.0)
+    task = TrainTask(
+        request="r", plan_sha256="0" * 64, round=1, weights_sha256="0" * 64, steps=1,
+        learning_rate=0.1,
+    )  # fmt: skip
+    assert step_slot_s(task, plan, waited) == slot

@@ -40,7 +40,7 @@ def test_a_state_comes_back_as_it_was(folder, state):
             wall_s=1.0,
         )
     )
-    state.timings.append(RoundTiming(round=1, wall_s=3.0, work_s=2.0))
+    state.timings.append(RoundTiming(round=1, wall_s=3.0, slot_s=2.0))
     folder.save(state)
     found = folder.load()
     assert found.model_dump(exclude={"contributions"}) == state.model_dump(
@@ -155,9 +155,9 @@ def test_checkpoints_are_exact(folder):
     assert torch.equal(strategy["m"], torch.ones(2))
 
 
-@pytest.mark.parametrize(("wall", "work", "over"), [(3.0, 2.0, 1.0), (1.0, 2.0, 0.0)])
-def test_overhead_is_what_is_not_training(wall, work, over):
-    assert RoundTiming(round=1, wall_s=wall, work_s=work).overhead_s == over
+@pytest.mark.parametrize(("wall", "slot", "over"), [(3.0, 2.0, 1.0), (1.0, 2.0, 0.0)])
+def test_overhead_is_what_is_not_the_slot(wall, slot, over):
+    assert RoundTiming(round=1, wall_s=wall, slot_s=slot).overhead_s == over
 
 
 def test_the_last_rounds_are_averaged_and_integers_are_those_of_the_last(folder):

@@ -87,6 +87,10 @@ class World:
         return made
 
 
+SLOT_S = 0.5
+"""Of every job; what stands in for the trainer works at once."""
+
+
 def prepare(root: Path) -> World:
     """Sites with data, paired; a study, submitted, approved, and its decisions known."""
     world = World(root)
@@ -157,6 +161,7 @@ def _write_study(world: World) -> None:
     del values["generator"], values["reports"]
     values |= {"classes": list(CLASSES), "quorum": 2, "round_timeout_s": PATIENCE_S}
     values["model"]["image_size"] = 32
+    values["slots"] = dict.fromkeys(values["slots"], SLOT_S)
     values["train"] |= {"steps": 2, "sampling_rate": 0.5, "synthetic_weight": 0.0}
     (world.study / STUDY_FILE).write_text(tomli_w.dumps(values))
 

@@ -7,10 +7,11 @@ are real. The relay's folder is copied with it, at the same place relative to th
 from __future__ import annotations
 
 import shutil
+import time
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,10 @@ from datasites.plans import (
     task_bytes,
 )
 from datasites.review import Terms, approve
-from datasites.sandbox import JobFolder
+from datasites.sandbox import Ending, JobFolder
 from datasites.settings import make_settings
 from datasites.site import Site
-from datasites.worker.protocol import Result
+from datasites.worker.protocol import NOISE_ONLY, Result
 from models import draw_phantoms, initial_weights, weights_to_bytes
 from privacy import Budget, sha256_hex
 
@@ -135,6 +136,10 @@ class World:
         before = self.kinds().count("spend_reserved")
         self.ask(task)
         self.agents[-1].step()
+        deadline = time.monotonic() + 120
+        while self.agents[-1]._warm._awaited is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+            self.agents[-1].step()
         assert self.kinds().count("spend_reserved") == before
         answer = self.answer(task.request)
         assert answer is not None
@@ -179,7 +184,7 @@ def plan() -> Plan:
             clipping_norm=1.0,
             learning_rate=Range(low=0.0, high=1.0),
         ),
-        reports=ReportPart(cases=1, metrics_noise_multiplier=5.0),
+        reports=ReportPart(cases=2, metrics_noise_multiplier=5.0),
         outputs=(
             DeclaredOutput(name="weights.safetensors", kind="weights", max_bytes=1_000_000),
             DeclaredOutput(name="reports.json", kind="report", max_bytes=100_000),
@@ -269,18 +274,24 @@ def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasites.agent.warm.WarmSandboxes.keep", lambda *_: None)
 
 
+def end_slot(agent: Agent) -> None:
+    """Let the slot of a job whose outputs are collected be over; nothing else is waited for."""
+    running = agent._running
+    if running is not None and running.sandbox is None:
+        agent._running = replace(running, due=0.0)
+
+
 Until = Callable[[Agent, Callable[[], object]], None]
 
 
 @pytest.fixture
 def until() -> Until:
-    import time
-
     def step_until(agent: Agent, done: Callable[[], object]) -> None:
         deadline = time.monotonic() + 240
         while not done():
             assert time.monotonic() < deadline, "the agent did not get there in 240 s"
             agent.step()
+            end_slot(agent)
             time.sleep(0.1)
 
     return step_until
@@ -305,15 +316,28 @@ class ByHand:
         self.folder.create()
 
     def write(self, **files: bytes) -> None:
+        """Leave the same as noise-only and as the job's own outputs."""
+        self.noise_only(**files)
+        self.own(**files)
+
+    def noise_only(self, **files: bytes) -> None:
+        """What the job left before it opened the shard."""
+        self._write(NOISE_ONLY, files)
+
+    def own(self, **files: bytes) -> None:
+        """What it left afterwards."""
+        self._write("", files)
+
+    def _write(self, prefix: str, files: dict[str, bytes]) -> None:
         for name, data in files.items():
-            (self.folder.outputs / name.replace("__", ".")).write_bytes(data)
+            (self.folder.outputs / f"{prefix}{name.replace('__', '.')}").write_bytes(data)
 
     def result(self, steps: int) -> None:
-        result = Result(steps_taken=steps, work_s=1.0, started=1.0, ended=2.0)
+        result = Result(steps_taken=steps, work_s=1.0)
         self.write(result__json=result.model_dump_json().encode())
 
-    def finish(self) -> Answer:
-        self.agent._finisher.collect(self.job, self.folder)
+    def finish(self, ending: Ending = Ending.DONE) -> Answer:
+        self.agent._finisher.collect(self.job, self.folder, ending)
         kept = self.agent._book.results(self.request.id)
         answer = self.agent._finisher.settle(self.job, kept)
         self.agent._book.change(

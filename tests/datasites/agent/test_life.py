@@ -34,7 +34,6 @@ def test_from_plan_to_weights_and_receipt(world, until):
     files = world.answers("t1")
     answer = Answer.model_validate_json(files["answer.json"])
     assert answer.status is Status.DONE
-    assert answer.timing.ended >= answer.timing.started
     signed = signed_receipt_from_json(json.loads(answer.receipt))
     verify_receipt(signed, public_hex=world.site.key.public_hex)
     assert signed.receipt.outputs == {

@@ -141,11 +141,11 @@ def test_a_second_report_needs_leave(by_hand):
     assert "rep-3" in world.site.ledger.account().states
 
 
-def test_an_unpaired_researchers_job_ends_and_stays_spent(approved):
+def test_an_unpaired_researchers_job_ends_and_stays_spent(approved, until):
     world, agent = approved, approved.agents[-1]
     for request in ("t1", "t2"):
         world.ask(world.task(request))
-    agent.step()
+    until(agent, lambda: agent._running)
     running = agent._running
     assert running is not None
     spent = world.site.ledger.account().epsilon()

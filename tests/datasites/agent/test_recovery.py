@@ -85,7 +85,7 @@ def test_an_ending_that_only_the_ledger_knows_is_not_logged_twice(by_hand):
     assert world.kinds().count("job_failed") == 1
 
 
-def test_a_full_disk_under_the_ledger_leaves_the_request_queued(approved, monkeypatch):
+def test_a_full_disk_under_the_ledger_leaves_the_request_queued(approved, monkeypatch, until):
     world, agent = approved, approved.agents[-1]
     world.ask(world.task())
 
@@ -95,10 +95,10 @@ def test_a_full_disk_under_the_ledger_leaves_the_request_queued(approved, monkey
     with monkeypatch.context() as patch:
         patch.setattr(agent._starter, "reserve", full)
         with pytest.raises(LedgerWriteError):
-            agent.step()
+            until(agent, lambda: False)
     assert agent._book.get("t1").state is RequestState.QUEUED
     assert not list((world.site.root / "scratch").iterdir())
-    agent.step()
+    until(agent, lambda: agent._running)
     assert agent._book.get("t1").state is RequestState.RUNNING
     assert world.kinds().count("run_refused") == 0
 
@@ -115,7 +115,7 @@ def test_a_job_ends_while_the_relay_is_away(by_hand):
     relay.rename(away)
     with pytest.raises(Exception, match="not there"):
         by_hand.agent.step()
-    assert by_hand.agent._book.get("t2").state is not RequestState.QUEUED
+    assert by_hand.agent._warm._awaited is not None  # t2 waits for its sandbox
     away.rename(relay)
     by_hand.agent.step()
     assert world.answer("t1") is not None

@@ -232,11 +232,11 @@ def test_a_relay_that_is_away_loses_nothing(world):
     assert world.kinds()[-1] == "plan_received"
 
 
-def test_a_killed_agents_job_fails_and_stays_spent(approved):
+def test_a_killed_agents_job_fails_and_stays_spent(approved, until):
     world = approved
     agent = world.agents.pop()
     world.ask(world.task())
-    agent.step()
+    until(agent, lambda: agent._running)
     assert agent._book.get("t1").state == "running"
     # What a kill does: the sandbox dies with its parent, the lock is let go, nothing is tidied.
     agent._running.sandbox.end()
@@ -255,12 +255,14 @@ def test_a_killed_agents_job_fails_and_stays_spent(approved):
     assert world.answer("t1") == answer
 
 
-def test_a_job_that_dies_fails_and_stays_spent(approved):
+def test_a_job_that_dies_before_it_opens_the_shard_fails_and_stays_spent(approved, until):
     world = approved
     world.ask(world.task())
     agent = world.agents[-1]
-    agent.step()
+    until(agent, lambda: agent._running)
     agent._running.sandbox.end()
+    shutil.rmtree(agent._running.sandbox.folder.outputs)
+    agent._running.sandbox.folder.outputs.mkdir()
     agent.step()
     answer = world.answer("t1")
     assert (answer.status, answer.reason) == (Status.FAILED, Reason.JOB_FAILED)
@@ -268,7 +270,7 @@ def test_a_job_that_dies_fails_and_stays_spent(approved):
     assert world.kinds()[-1] == "job_failed"
 
 
-def test_a_job_whose_data_is_missing_fails(approved):
+def test_a_job_whose_data_is_missing_is_refused_unpaid(approved):
     shutil.rmtree(approved.site.shard("test"))
     task = ReportTask(
         request="rep",
@@ -280,7 +282,7 @@ def test_a_job_whose_data_is_missing_fails(approved):
     approved.ask(parse_task(task_bytes(task)))
     approved.agents[-1].step()
     answer = approved.answer("rep")
-    assert (answer.status, answer.reason) == (Status.FAILED, Reason.NO_SANDBOX)
+    assert (answer.status, answer.reason) == (Status.REFUSED, Reason.NO_SANDBOX)
     assert "rep" not in approved.site.ledger.account().states
 
 

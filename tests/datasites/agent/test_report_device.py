@@ -53,6 +53,12 @@ def of_process(sandbox, name: str) -> list[str]:
     return content.decode().split("\0")
 
 
+def started(sandboxes, profile):
+    """A sandbox of the pool, ready or not."""
+    assert sandboxes.take("0" * 64, profile) is None
+    return sandboxes._waiting["0" * 64, profile].sandbox
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:0 ", "mps", "cuda:1234", ""])
 def test_what_is_no_device_is_refused_by_name(world, device):
     with pytest.raises(SettingsError, match="report_device"):
@@ -66,7 +72,7 @@ def test_only_report_jobs_see_the_gpu_and_only_where_it_is_named(world, monkeypa
     sandboxes = warm.WarmSandboxes(site)
     shown = set()
     for profile in Profile:
-        sandbox = sandboxes.take("0" * 64, profile)
+        sandbox = started(sandboxes, profile)
         argv = of_process(sandbox, "cmdline")
         sandbox.end()
         if [part for part in argv if "nvidia" in part] == [f"/dev/{name}" for name in GPU.nodes]:
@@ -83,7 +89,7 @@ def test_a_job_without_a_sandbox_sees_the_one_gpu_or_none(world, monkeypatch):
     monkeypatch.setattr(warm, "find_gpu", lambda _name: GPU)
     sandboxes = warm.WarmSandboxes(site, UnsafeNoSandbox())
     for profile, expected in ((Profile.REPORT, "2"), (Profile.TRAIN, "")):
-        sandbox = sandboxes.take("0" * 64, profile)
+        sandbox = started(sandboxes, profile)
         environ = of_process(sandbox, "environ")
         sandbox.end()
         assert f"CUDA_VISIBLE_DEVICES={expected}" in environ
@@ -109,7 +115,7 @@ def test_where_the_named_gpu_is_not_reports_are_refused_unpaid_and_the_doctor_sa
     with caplog.at_level(logging.WARNING):
         agent.step()
     answer = world.answer("rep")
-    assert (answer.status, answer.reason) == (Status.FAILED, Reason.NO_SANDBOX)
+    assert (answer.status, answer.reason) == (Status.REFUSED, Reason.NO_SANDBOX)
     assert "rep" not in world.site.ledger.account().states
     assert 'set report_device to "cpu" in site.toml' in caplog.text
     found = {one.name: one for one in examine(site)}["report device"]

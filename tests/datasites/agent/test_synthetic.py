@@ -1,4 +1,4 @@
-"""Synthetic images wait: no job trains on them before the owner or a rule accepted them.
+"""Synthetic images wait: no job trains on them before the owner accepted them, then or beforehand.
 
 The generator's job is played by the test; what it leaves goes the real way.
 """
@@ -16,7 +16,7 @@ from datasites.errors import PlanError, Reason
 from datasites.ingest import load_shard
 from datasites.plans import GenerateTask, make_bundle
 from datasites.review import revoke
-from datasites.synthetic import Synthetic, accept_by_rule, decide, state_of
+from datasites.synthetic import Synthetic, accept_beforehand, decide, state_of
 
 IMAGES = "synthetic_images.npy"
 
@@ -118,30 +118,23 @@ def test_discarded_images_are_gone_and_the_researcher_learns_a_code(generate):
         decide(world.site, world.bundle.sha256, accept=True, owner="ann", reason="again")
 
 
-def test_the_owners_rule_accepts_by_itself_and_says_so(generate):
-    world = generate(suspects_at_most=0.0)
+@pytest.mark.parametrize("copies", [False, True])
+def test_images_accepted_beforehand_are_so_whatever_they_show(generate, copies):
+    """A rule that looked would say without noise whether they resemble a patient who is here."""
+    world = generate(accept_synthetic=True, copies=copies)
     assert _state(world) is Synthetic.ACCEPTED
     [entry] = [
         one.entry
         for one in world.site.ledger.entries()
         if one.entry.kind.value == "synthetic_accepted"
     ]
-    assert entry.actor == "ann"
-    assert entry.reason == "by the approval's rule: at most 0 of the images are suspects"
+    assert (entry.actor, entry.reason) == ("ann", "accepted with the approval, whatever they show")
     assert _starts(world, "t1")
 
 
-def test_a_rule_that_does_not_cover_them_leaves_them_to_a_person(generate):
-    world = generate(suspects_at_most=0.05, copies=True)
-    assert _state(world) is Synthetic.UNDECIDED
-    assert world.refuse(world.task("t1")).reason is Reason.SYNTHETIC_UNDECIDED
-    decide(world.site, world.bundle.sha256, accept=True, owner="ann", reason="phantoms, all alike")
-    assert _starts(world, "t2")
-
-
-def test_a_rule_ends_with_its_approval(generate, mixing):
+def test_leave_given_beforehand_ends_with_its_approval(generate, mixing):
     world = generate(
-        suspects_at_most=1.0,
+        accept_synthetic=True,
         before=lambda: revoke(mixing.site, mixing.bundle.sha256, reviewer="ann", reason="no"),
     )
     assert _state(world) is Synthetic.UNDECIDED
@@ -150,7 +143,7 @@ def test_a_rule_ends_with_its_approval(generate, mixing):
 
 @pytest.mark.parametrize("what", ["images", "decision", "a pool came"])
 def test_what_was_altered_since_is_not_accepted(generate, what):
-    world = generate(suspects_at_most=1.0)
+    world = generate(accept_synthetic=True)
     sha = world.bundle.sha256
     if what == "images":
         (world.site.synthetic(sha) / IMAGES).write_bytes(_npy(np.ones((2, 16, 16), np.uint8)))
@@ -167,7 +160,7 @@ def test_what_was_altered_since_is_not_accepted(generate, what):
 @pytest.mark.parametrize("target", ["a patient of the shard", "nobody here"])
 def test_whether_a_pool_is_accepted_tells_nothing_of_who_is_here(generate, target):
     """A pool's weights come from outside: a researcher can have them draw any image they like."""
-    world = generate(suspects_at_most=0.0)
+    world = generate(accept_synthetic=True)
     folder = world.site.synthetic(world.bundle.sha256)
     real = np.array(load_shard(world.site.shard("train")).images[:2])[:, ::2, ::2]
     noise = np.random.default_rng(7).integers(0, 255, (2, 16, 16)).astype(np.uint8)
@@ -176,7 +169,7 @@ def test_whether_a_pool_is_accepted_tells_nothing_of_who_is_here(generate, targe
         (folder / name).write_bytes(_npy(np.zeros(2, np.int64)))
     (folder / "pooled_images.npy").write_bytes(_npy(drawn))
     assert _state(world) is Synthetic.UNDECIDED
-    accept_by_rule(world.site, world.bundle.sha256)
+    accept_beforehand(world.site, world.bundle.sha256)
     assert _state(world) is Synthetic.ACCEPTED
     assert "of 2 nearer than" in _said("copies", world)  # its own two, none of the pool's
 
@@ -189,8 +182,6 @@ def test_a_decision_needs_a_name_a_reason_and_images(mixing, generate):
     for owner, reason in (("", "r"), ("ann", " ")):
         with pytest.raises(PlanError, match="who decides and why"):
             decide(mixing.site, sha, accept=True, owner=owner, reason=reason)
-    with pytest.raises(PlanError, match="between 0 and 1"):
-        mixing.approve(suspects_at_most=1.5)
     decide(mixing.site, sha, accept=True, owner="ann", reason="r")
     with pytest.raises(PlanError, match="accepted already"):
         decide(mixing.site, sha, accept=True, owner="bob", reason="r")

@@ -25,7 +25,7 @@ def test_where_there_is_no_sandbox_a_job_is_refused(approved, monkeypatch):
     approved.ask(approved.task())
     approved.agents[-1].step()
     answer = approved.answer("t1")
-    assert (answer.status, answer.reason) == (Status.FAILED, Reason.NO_SANDBOX)
+    assert (answer.status, answer.reason) == (Status.REFUSED, Reason.NO_SANDBOX)
     assert "spend_reserved" not in approved.kinds()[-2:]
     assert unsafe_uses(approved.site) == []
 

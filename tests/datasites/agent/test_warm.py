@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datasites.agent.warm import WarmSandboxes, next_profile
+from datasites.errors import SandboxError
 from datasites.plans import DeclaredOutput
 from datasites.sandbox import JobFolder
 from datasites.worker.protocol import Profile
@@ -38,22 +39,28 @@ def test_images_of_others_are_waited_for_until_the_first_round(
 
 
 class Waiting:
-    """Stands for a started sandbox, of which nothing is asked here but whether it lives."""
+    """Stands for a started sandbox, of which nothing is asked here but how it is."""
 
-    alive = True
+    alive, ready = True, True
 
     def __init__(self, folder):
         self.folder, self.ended = JobFolder(folder), False
         self.folder.create()
+        self.folder.log.write_text("no memory")
 
     def end(self):
         self.ended = True
 
 
-def test_a_sandbox_that_shows_the_former_shard_gets_no_job(world, monkeypatch, tmp_path):
+@pytest.fixture
+def warm(world, monkeypatch, tmp_path):
+    made, count = WarmSandboxes(world.site), iter(range(9))
+    monkeypatch.setattr(made, "_start", lambda *_: Waiting(tmp_path / f"box{next(count)}"))
+    return made
+
+
+def test_a_sandbox_that_shows_the_former_shard_gets_no_job(world, warm):
     """New images came in while it waited; its mount shows the old ones, or an empty folder."""
-    warm, count = WarmSandboxes(world.site), iter(range(9))
-    monkeypatch.setattr(warm, "_start", lambda *_: Waiting(tmp_path / f"box{next(count)}"))
     sha = world.bundle.sha256
     warm.keep(sha, Profile.TRAIN)
     first = warm._waiting[sha, Profile.TRAIN].sandbox
@@ -64,10 +71,37 @@ def test_a_sandbox_that_shows_the_former_shard_gets_no_job(world, monkeypatch, t
         waiting = warm._waiting[sha, Profile.TRAIN].sandbox
         other = card.model_copy(update={"dataset_version": str(number) * 64})
         (world.site.root / "card.json").write_text(other.model_dump_json())
-        found = ask(sha, Profile.TRAIN) or warm._waiting[sha, Profile.TRAIN].sandbox
-        assert found is not waiting
+        assert ask(sha, Profile.TRAIN) is None
+        assert warm._waiting[sha, Profile.TRAIN].sandbox is not waiting
         assert waiting.ended
         assert not waiting.folder.root.exists()
+
+
+def test_a_job_waits_until_its_sandbox_is_ready_and_it_is_not_thrown_away(world, warm):
+    """Its slot is for work; and what the plan needs next is not what was asked for."""
+    sha = world.bundle.sha256
+    assert warm.take(sha, Profile.REPORT) is None
+    box = warm._waiting[sha, Profile.REPORT].sandbox
+    box.ready = False
+    assert warm.take(sha, Profile.REPORT) is None
+    warm.keep(sha, Profile.TRAIN)
+    assert not box.ended
+    box.ready = True
+    assert warm.take(sha, Profile.REPORT) is box
+    assert warm._awaited is None
+
+
+def test_a_sandbox_that_ends_before_its_job_is_started_once_more_only_when_nobody_waited(
+    world, warm
+):
+    sha = world.bundle.sha256
+    warm.keep(sha, Profile.TRAIN)
+    warm._waiting[sha, Profile.TRAIN].sandbox.alive = False
+    assert warm.take(sha, Profile.TRAIN) is None
+    warm._waiting[sha, Profile.TRAIN].sandbox.alive = False
+    with pytest.raises(SandboxError, match="no memory"):
+        warm.take(sha, Profile.TRAIN)
+    assert warm.take(sha, Profile.TRAIN) is None
 
 
 def test_a_plan_without_reports_ends_with_its_rounds(plan):

@@ -174,9 +174,9 @@ def test_a_plan_is_shown_approved_and_revoked(site, submit):
     assert "left " in shown
     assert "warning unnoised_output: up to 1 case reports" in shown
     assert "holds   shared_seed: a plan has no word for a seed" in shown
-    terms = ("--days", "3", "--max-rounds", "1", "--suspects-at-most", "0.05")
+    terms = ("--days", "3", "--max-rounds", "1", "--accept-synthetic")
     said = run("approve", site, sha[:8], "--as", "ann", *terms)
-    assert "accepted when at most 5% of them are suspected copies; otherwise they wait" in said
+    assert "synthetic images are accepted beforehand, whatever they show" in said
     assert "approved by ann" in said
     assert "at most 1 rounds" in said
     assert "only when released" in said

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from datasites.desk import Desk, ItemKind, ItemState, desk_lock
+from datasites.desk import Desk, ItemKind, ItemState, desk_lock, occurrences
 from datasites.desk import shelf as shelf_module
 from datasites.desk.journal import Journal
 from datasites.errors import (
@@ -105,10 +105,21 @@ def test_a_released_case_report_is_a_recorded_disclosure_before_its_release(
     held(kind=ItemKind.CASE_REPORT)
     assert site.ledger.account().disclosed_units == 0
     desk.decide("q1", state=ItemState.RELEASED, **DECIDE)
-    before, after = kinds("q1")[1:]
-    assert after is EntryKind.OUTPUT_RELEASED
-    assert before is not EntryKind.OUTPUT_RELEASED
+    assert kinds("q1") == [EntryKind.DISCLOSURE, EntryKind.OUTPUT_RELEASED]
     assert site.ledger.account().disclosed_units == 1
+
+
+def test_a_case_report_that_is_not_released_leaves_no_trace_in_the_ledger(site, desk, held):
+    """The ledger's length and head leave with every receipt; they must not tell of any draft."""
+    before = site.ledger.head()
+    item = held(kind=ItemKind.CASE_REPORT)
+    case = desk.report(item).parsed.case_id
+    desk.redact("q1", occurrences(desk.report(item).text, case), actor="owner", reason="name")
+    desk.decide("q1", state=ItemState.WITHHELD, **DECIDE)
+    assert site.ledger.head() == before
+    again = Desk(type(site).open(site.root))
+    again.reconcile()
+    assert (again.get("q1").state, again.get("q1").redactions) == (ItemState.WITHHELD, 1)
 
 
 def test_nothing_else_is_a_disclosure(site, desk, held):
@@ -142,7 +153,7 @@ def crash(monkeypatch, where, name, error):
 def test_a_crash_between_ledger_and_item_is_completed_once(
     site, desk, held, monkeypatch, state, kinds
 ):
-    held("q1", ItemKind.CASE_REPORT)
+    held("q1")
     held("q2")
     crash(monkeypatch, shelf_module, "write_json", OSError("power cut"))
     with pytest.raises(OSError, match="power cut"):

@@ -40,6 +40,6 @@ def test_a_damaged_shard_is_refused(make_files, train_task):
 
 def test_the_result_is_left_where_the_agent_looks(make_files, train_task, output):
     files = make_files(train_task())
-    result = Result(steps_taken=2, work_s=0.5, started=1.0, ended=1.5)
+    result = Result(steps_taken=2, work_s=0.5)
     files.write_result(result)
     assert Result.model_validate_json(output(files, "result.json")) == result

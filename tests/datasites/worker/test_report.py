@@ -1,9 +1,9 @@
 """The report job on the hospital's own test cases, with the LLaMa that ships.
 
 Proven: every draft left passes verification against its own facts; case names are pseudonyms that
-depend on the hospital's key and the image; one case a privacy unit; the cohort's figures are the
-noised ones; an infinite epsilon is stated as no guarantee; a global report is written only when
-scores came along and the plan asks for it; other kinds of job are refused.
+depend on the hospital's key and the image; one case a privacy unit, in slots that chance gives; the
+cohort's figures are the noised ones; an infinite epsilon is stated as no guarantee; a global report
+is written only when scores came along and the plan asks for it; other kinds of job are refused.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from datasites.plans import GlobalScores, ReportPart, ReportTask, RoundAccuracy
 from datasites.worker import report
 from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
-from models import OTHERS, Estimate, build_classifier, verify_report, weights_to_bytes
+from models import OTHERS, CaseLook, Estimate, build_classifier, verify_report, weights_to_bytes
 from models.facts import facts_from_json
+from privacy import TestCounts
 
+CLASSES = ("glioma", "notumor")
+MANY = 1_000
+"""So many slots for four cases that each joins, whatever noise does."""
 SCORES = GlobalScores(n_cases=20, accuracy=0.85, macro_f1=0.85, confusion=((8, 2), (1, 9)))
 
 
@@ -50,26 +54,29 @@ def write_cases(test_shard, probabilities):
     """The cases' facts, seen through an untrained classifier."""
 
     def write(job, part, task):
-        return report._cases(
-            job,
-            part,
-            task,
-            test_shard,
-            probabilities,
-            model=build_classifier("small_cnn", classes=2, image_size=32),
-            counts=report._released(part, test_shard, probabilities),
-        )
+        model = build_classifier("small_cnn", classes=2, image_size=32)
+        look = CaseLook.prepare(model, classes=CLASSES, size=32)
+        counts = report._released(part, test_shard, probabilities)
+        return [
+            report._case(
+                job, part, task, test_shard, probabilities, index, look=look, counts=counts
+            )
+            for index in sorted(report._slots(part.cases, test_shard, counts).values())
+        ]
 
     return write
 
 
-def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
+def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task, plan):
     report.warm_up()
     assert not torch.is_grad_enabled()
-    files = make_files(task.model_copy(update={"scores": SCORES}))
+    part = ReportPart(cases=MANY, metrics_noise_multiplier=0.5)
+    files = make_files(
+        task.model_copy(update={"scores": SCORES}), plan=plan.model_copy(update={"reports": part})
+    )
     assert report.run(files) == 0
     found = DraftReports.model_validate_json(output(files, REPORTS_FILE)).reports
-    assert [draft.kind for draft in found] == ["case", "case", "hospital", "global"]
+    assert [draft.kind for draft in found] == ["hospital", "global", *["case"] * 4]
     assert len({draft.name for draft in found}) == len(found)
     for draft in found:
         facts = facts_from_json(draft.facts)
@@ -78,7 +85,7 @@ def test_every_draft_left_is_borne_out_by_its_facts(make_files, output, task):
     assert "llama" in {draft.source for draft in found}
     # The evaluation that leaves holds the counts that the hospital's report was written from.
     left = HospitalEvaluation.model_validate_json(output(files, EVALUATION_FILE))
-    facts = facts_from_json(found[2].facts)
+    facts = facts_from_json(found[0].facts)
     rounded = [[max(0, round(cell)) for cell in row] for row in left.confusion]
     assert [list(map(int, row.values())) for row in facts.confusion.values()] == rounded
     assert (left.weights_sha256, left.noise_multiplier) == ("b" * 64, 0.5)
@@ -108,9 +115,10 @@ def test_no_global_report_that_nobody_asked_for(make_files, output, task, plan, 
 
 def test_a_case_states_what_the_model_said(make_files, task, shard, test_shard, write_cases):
     job = make_files(task).job
-    cases = write_cases(job, job.plan.reports, task)
-    assert len(cases) == 2
-    for name, facts in cases:
+    cases = write_cases(job, ReportPart(cases=MANY, metrics_noise_multiplier=0.5), task)
+    assert len(cases) == 4
+    for facts in cases:
+        name = facts.case_id
         index = next(
             i for i in range(len(test_shard)) if report.pseudonym(job.pseudonym_key, test_shard, i)
             == name
@@ -130,7 +138,7 @@ def test_a_case_states_what_the_model_said(make_files, task, shard, test_shard, 
 
 def test_confidence_is_calibrated_where_the_counts_can_carry_it(make_files, task, write_cases):
     job = make_files(task).job
-    for _, facts in write_cases(job, ReportPart(cases=4, metrics_noise_multiplier=0.02), task):
+    for facts in write_cases(job, ReportPart(cases=MANY, metrics_noise_multiplier=0.02), task):
         assert facts.calibration is None or facts.calibration.basis.startswith("noised counts")
         assert facts.calibrated in (None, pytest.approx(1.0, abs=1e-3))
 
@@ -146,14 +154,54 @@ def test_a_class_without_cases_has_no_scores():
     assert second.intervals["recall"][0] < 0.75 < second.intervals["recall"][1]
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, 0), (1, 1), (50, 4)])
-def test_one_case_a_unit_and_no_more_than_asked(
-    make_files, task, test_shard, write_cases, asked, given
-):
-    part = ReportPart(cases=asked, metrics_noise_multiplier=0.5)
-    cases = write_cases(make_files(task).job, part, task)
+@pytest.mark.parametrize("asked", [0, 1, 3, MANY])
+def test_one_case_a_unit_each_in_a_slot_of_its_own(test_shard, asked):
     assert test_shard.unit_count == 4
-    assert len({name for name, _ in cases}) == given
+    counts = TestCounts(np.full((2, 2), 0.5), np.zeros((2, 2, 8)))  # two units, as far as is told
+    for _ in range(50):
+        slots = report._slots(asked, test_shard, counts)
+        assert set(slots) <= set(range(1, asked + 1))
+        units = [int(test_shard.units[index]) for index in slots.values()]
+        assert len(set(units)) == len(units) <= min(asked, 4)
+
+
+def test_each_unit_joins_by_a_coin_whose_rate_follows_from_what_was_noised(test_shard):
+    """Not by how many units there are: two slots for what is told to be ten units, one in five."""
+    counts = TestCounts(np.full((2, 2), 2.5), np.zeros((2, 2, 8)))
+    joined, both, tries = np.zeros(4), 0, 4000
+    for _ in range(tries):
+        units = {int(test_shard.units[i]) for i in report._slots(2, test_shard, counts).values()}
+        joined[list(units)] += 1
+        both += {0, 1} <= units
+    # Of four coins more than two fall in 2.7 % of the draws; then a slot is lost by chance.
+    assert np.allclose(joined / tries, 0.2, atol=0.03)
+    assert abs(both / tries - 0.04) < 0.015
+
+
+def test_slots_and_images_are_drawn_evenly(test_shard):
+    """A slot is no rank, and who is left out where slots are few is chance."""
+    counts = TestCounts(np.full((2, 2), 0.1), np.zeros((2, 2, 8)))  # every unit joins
+    seen = np.zeros((3, len(test_shard)))
+    for _ in range(3000):
+        for slot, index in report._slots(3, test_shard, counts).items():
+            seen[slot - 1, index] += 1
+    assert np.allclose(seen / 3000, 1 / 8, atol=0.04)
+
+
+def test_a_case_of_which_no_report_can_be_made_leaves_its_slot_empty(
+    make_files, output, task, plan, monkeypatch
+):
+    """Whatever one image does, it does to its own slot, and the job ends as it would without it."""
+
+    def fail(*_args, **_fields):
+        raise ValueError("this image")
+
+    monkeypatch.setattr(report, "_case", fail)
+    part = ReportPart(cases=MANY, metrics_noise_multiplier=0.5)
+    files = make_files(task, plan=plan.model_copy(update={"reports": part}))
+    assert report.run(files) == 0
+    found = DraftReports.model_validate_json(output(files, REPORTS_FILE)).reports
+    assert [draft.kind for draft in found] == ["hospital"]
 
 
 def test_the_cohorts_figures_are_noised(make_files, task, test_shard, probabilities):
@@ -224,11 +272,12 @@ def test_one_round_has_no_trend_and_one_hospital_no_share(
 
 
 def test_no_guarantee_is_no_epsilon(make_files, task, write_cases):
+    part = ReportPart(cases=MANY, metrics_noise_multiplier=0.5)
     job = make_files(task, epsilon=1.0).job
     endless = job.model_copy(update={"claim": job.claim.model_copy(update={"epsilon": math.inf})})
     for given, stated in ((job, 1.0), (endless, None)):
         assert report._global(given, task, SCORES).epsilon == stated
-        for _, facts in write_cases(given, job.plan.reports, task):
+        for facts in write_cases(given, part, task):
             assert facts.epsilon == stated
 
 

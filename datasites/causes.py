@@ -1,0 +1,45 @@
+"""Why a job's own outputs were not used: for the owner alone, in a file a request.
+
+Not in the ledger: its length and hashes cross the hospital's boundary with every receipt, and that
+a job ended badly depends on the images. A file is written before the job's outputs are kept, so a
+crash in between loses at most the job, never the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from datasites.site import Site, write_json
+
+FOLDER = "causes"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why what left was noise alone.
+
+    Attributes:
+        request: the request. plan_sha256: its plan.
+        time: UTC time of the job's slot's end.
+        what: what was wrong. log: the end of what the job printed.
+    """
+
+    request: str
+    plan_sha256: str
+    time: str
+    what: str
+    log: str
+
+
+def keep_cause(site: Site, cause: Cause) -> None:
+    """Write a cause down."""
+    write_json(site.root / FOLDER / f"{cause.request}.json", asdict(cause))
+
+
+def causes(site: Site) -> list[Cause]:
+    """All that is known, oldest first."""
+    found = [
+        Cause(**json.loads(path.read_text())) for path in (site.root / FOLDER).glob("[!.]*.json")
+    ]
+    return sorted(found, key=lambda cause: (cause.time, cause.request))
