@@ -289,14 +289,14 @@ def _powers_dominate(quantiles: Array, power: Array, share: float, mu: float) ->
 
 
 def _smallest(dominates: Callable[[float], bool]) -> float:
-    """The smallest shift that dominates, too large by at most 1e-7 of itself."""
+    """The smallest shift that dominates, too large by at most 1e-7 of itself and of 1."""
     high = 1.0
     while not dominates(high):
         high *= 2
         if high > _LARGEST_MU:
             return math.inf
     low = high / 2 if high > 1 else 0.0
-    while high - low > _MU_STEP * high:
+    while high > _MU_STEP and high - low > _MU_STEP * high:
         middle = (low + high) / 2
         if dominates(middle):
             high = middle

@@ -182,6 +182,15 @@ def test_a_block_is_dominated_at_every_loss(event: DpEvent) -> None:
     assert not np.all(told <= less)
 
 
+def test_a_block_that_its_share_covers_whole_costs_next_to_nothing() -> None:
+    """Its curve lies below s, so any shift dominates; the search has to end."""
+    tiny = sampled(q=1e-6, z=100.0, steps=1)
+    ((block, _),) = plan_charges(tiny).blocks
+    assert 0 <= block_shift(block, share=SHARE * DELTA) <= 1e-6
+    assert filter_epsilon(plan_charges(tiny), delta=DELTA) == 0.0
+    assert 0 <= block_shift(block, share=SHARE * DELTA, units=3) <= 0.02  # one step of its grid
+
+
 def test_blocks_are_charged_apart_and_only_so_many() -> None:
     plan = plan_charges(sampled(q=0.01, z=4.0, steps=10))
     two = filter_epsilon(plan + plan, delta=DELTA)
