@@ -108,10 +108,22 @@ def test_neighbours_have_the_same_transcript(run: Run, pairs: int) -> None:
     @given(pairs_of_cases())
     def check(pair: tuple[str, list[tuple[Cases, Cases]]]) -> None:
         kind, (one, other) = pair
-        found = differences(run(kind, *one), run(kind, *other))
+        transcript = run(kind, *one)
+        assert served(transcript) == tasks(kind)
+        found = differences(transcript, run(kind, *other))
         assert not found, "\n".join(found)
 
     check()
+
+
+def served(transcript: list[str]) -> int:
+    """How many tasks were done: two studies in which all was refused would be alike, too."""
+    return sum(line.startswith("served done ") for line in transcript)
+
+
+def tasks(kind: str) -> int:
+    """How many there are: two rounds and reports, a generator and images of another's."""
+    return 5 if KINDS[kind].generator else 3
 
 
 # --- faults, put back one at a time ---------------------------------------------------------------
@@ -132,6 +144,7 @@ def found(run: Run, kind: str = "model.py", *, where: str = "train") -> str:
 def test_without_a_fault_nothing_is_found(run: Run, where: str) -> None:
     """Twelve test cases against two: not one unit more, and still nothing but noise tells."""
     assert not found(run, where=where)
+    assert served(run("model.py", FEW, FEW)) == tasks("model.py")
 
 
 class Chatty(Answer):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.features import features_folder
-from datasites.ingest import make_shard, save_shard
+from datasites.ingest import make_shard, published_version, save_shard
 from datasites.plans import (
     AugmentPart,
     Bundle,
@@ -184,7 +184,7 @@ def prepare(root: Path) -> Path:
     site = Site.create(
         root / "site", settings, budget=Budget(epsilon=50.0, delta=1e-5), actor="owner"
     )
-    _ = site.pseudonym_key
+    _ = site.pseudonym_key, site.dataset_key
     owner = OwnerLink(participant(site), lambda _peer, _code: None)
     link = ResearcherLink(_researcher(root))
     link.request(HOSPITAL)
@@ -206,7 +206,7 @@ def _settle_in(root: Path, train: Cases, test: Cases) -> Site:
         )  # fmt: skip
         save_shard(shard, site.shard(name))
         if name == "train":
-            version = shard.version
+            version = published_version(shard.version, key=site.dataset_key)
     card = {
         "site": "A", "email": HOSPITAL, "public_key": site.key.public_hex,
         "dataset_version": version, "classes": CLASSES, "image_size": SIZE,
