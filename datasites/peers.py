@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from datasites.agent.agent import participant, take_lock
+from datasites.agent.service import participant, take_lock
 from datasites.errors import PeerKeyError
 from datasites.plans import APPROVED
 from datasites.plans.store import PlanStore

@@ -76,7 +76,8 @@ class ThrowawayHospital:
         with warnings.catch_warnings():
             # syft 0.10 declares its models in a way that pydantic has deprecated.
             warnings.simplefilter("ignore")
-            from datasites.agent.agent import Agent, participant
+            from datasites.agent.agent import Agent
+            from datasites.agent.service import participant
             from datasites.syftnet import OwnerLink, ResearcherLink
             from datasites.syftnet.client import Participant
         link = ResearcherLink(

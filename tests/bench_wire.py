@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasites.agent.agent import participant
 from datasites.agent.requests import Request, RequestBook, RequestState
+from datasites.agent.service import participant
 from datasites.settings import make_settings
 from datasites.site import Site
 from privacy import Budget

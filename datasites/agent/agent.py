@@ -19,7 +19,6 @@ a death, so the next one begins in the same way. One agent serves a site: a seco
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -35,6 +34,7 @@ from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
 from datasites.agent.refusals import RefusalLog
 from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
+from datasites.agent.service import participant, take_lock
 from datasites.agent.slots import Running, left_after_restart_s
 from datasites.agent.start import ReadyJob, Starter
 from datasites.agent.warm import WarmSandboxes, next_profile
@@ -48,14 +48,12 @@ from datasites.errors import (
     RefusedError,
     RelayError,
     SandboxError,
-    SiteBusyError,
 )
 from datasites.plans import Approval, work_time_s
 from datasites.plans.store import PlanStore
 from datasites.sandbox import Ending, SandboxProcess, UnsafeNoSandbox
 from datasites.site import Site, now_utc, stamp
 from datasites.syftnet import OwnerLink
-from datasites.syftnet.client import Participant
 from datasites.unsafe import log_unsafe_run
 from datasites.worker.protocol import Profile
 from models import WeightsError
@@ -68,17 +66,6 @@ _PASSING = (RelayError, OSError, LedgerWriteError, LedgerBusyError)
 _LONGEST_PAUSE_S = 30.0
 _QUIET_AFTER_S = 15.0
 _QUIET_POLL_S = 1.0
-
-
-def participant(site: Site) -> Participant:
-    """The site as a participant of the network."""
-    return Participant(
-        email=site.settings.email,
-        relay_url=site.settings.relay,
-        syftbox=site.syftbox,
-        own_folder=site.keys,
-        is_site=True,
-    )
 
 
 class Agent:
@@ -398,20 +385,3 @@ def _drop(sandbox: SandboxProcess | None) -> None:
     if sandbox is not None:
         sandbox.end()
         shutil.rmtree(sandbox.folder.root, ignore_errors=True)
-
-
-def take_lock(site: Site) -> int:
-    """Hold the site for one agent; the descriptor is closed to give it free.
-
-    Raises:
-        SiteBusyError: another agent holds it.
-    """
-    descriptor = os.open(site.root / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise SiteBusyError(
-            f"another agent already serves {site.root}; end it before starting a second"
-        ) from error
-    return descriptor

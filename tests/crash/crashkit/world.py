@@ -21,7 +21,7 @@ import tomli_w
 
 from datasites import intake
 from datasites.agent import Agent
-from datasites.agent.agent import participant
+from datasites.agent.service import participant
 from datasites.ingest import make_shard, save_shard
 from datasites.review import Terms, approve
 from datasites.settings import make_settings

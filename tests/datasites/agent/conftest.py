@@ -46,8 +46,8 @@ with warnings.catch_warnings():
     # syft 0.10 declares its models in a way that pydantic has deprecated.
     warnings.simplefilter("ignore")
     from datasites.agent import Agent
-    from datasites.agent.agent import participant
     from datasites.agent.requests import RequestState
+    from datasites.agent.service import participant
     from datasites.syftnet import OwnerLink, ResearcherLink
     from datasites.syftnet.client import Participant
 

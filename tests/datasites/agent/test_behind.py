@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from datasites.agent.agent import _Running
 from datasites.agent.requests import RequestState
+from datasites.agent.slots import Running
 from datasites.answers import COUNTERSIGNATURE_FILE, RECEIPT_FILE
 from datasites.behind import BEHIND_FILE, behind, must_not_be_behind, settle_loss, take_witness
 from datasites.cli.site import app
@@ -231,8 +232,8 @@ def test_a_job_that_runs_when_the_receipt_comes_is_ended(old_site):
     old_site.begin(world.task("t2"))
     ended = []
     sandbox = SimpleNamespace(end=lambda: ended.append(True), folder=old_site.folder)
-    agent._book.change(old_site.request, state=RequestState.RUNNING)
-    agent._running = _Running(old_site.job, sandbox)
+    request = agent._book.change(old_site.request, state=RequestState.RUNNING)
+    agent._running = Running(request, old_site.job, sandbox, time.monotonic() + 60)
     take_witness(world.site, old_site.receipt, told_by="x")
     agent.step()
     answer = world.answer("t2")

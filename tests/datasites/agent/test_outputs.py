@@ -23,7 +23,6 @@ from datasites.answers import (
 )
 from datasites.desk import Desk, ItemState
 from datasites.errors import OutputError, Reason, ReleaseRefusedError
-from datasites.features import drop_features, features_folder, keep_features
 from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
 from datasites.plans.store import PlanStore
 from datasites.released import check_released
@@ -331,50 +330,6 @@ def test_synthetic_images_are_checked_and_stay(generating, by_hand_in):
     assert (world.site.synthetic(world.bundle.sha256) / "synthetic_images.npy").exists()
     again = world.refuse(GenerateTask(request="again", plan_sha256=world.bundle.sha256))
     assert again.reason is Reason.DUPLICATE_REQUEST
-
-
-def test_features_are_checked_and_stay_until_the_shard_goes(by_hand):
-    world = by_hand.world
-    by_hand.begin(world.task())
-    by_hand.result(1)
-    by_hand.write(weights__safetensors=world.weights)
-    for wrong in (b"no array", _npy(np.zeros((2, 3))), _npy(np.full((2, 3), np.nan, np.float32))):
-        by_hand.own(features__npy=wrong)
-        assert by_hand.agent._finisher.collect(
-            by_hand.job, by_hand.folder
-        )  # one is slower, no more
-    assert not list(world.site.features.glob("*/*"))
-    by_hand.own(features__npy=_npy(np.ones((2, 3), np.float32)))
-    answer = by_hand.finish()
-    assert len(list(world.site.features.glob("*/features.npy"))) == 1
-    assert "features" not in answer.receipt
-    stale = world.site.features / "of-another-version"
-    stale.mkdir()
-    assert features_folder(world.site).is_dir()
-    assert not stale.exists()
-    for encoder in ("a" * 64, "b" * 64, "b" * 64):
-        version = world.site.card().dataset_version
-        keep_features(
-            world.site, by_hand.folder.outputs, dataset_version=version, encoder_sha256=encoder
-        )
-    names = {path.name for path in features_folder(world.site).iterdir()}
-    assert names == {"features.npy", f"features-{'b' * 64}.npy"}
-    drop_features(world.site)
-    assert not world.site.features.exists()
-
-
-def test_features_of_images_that_were_replaced_meanwhile_are_not_kept(by_hand):
-    """The job saw the former shard; under the new one's name they would stand for other images."""
-    world = by_hand.world
-    by_hand.begin(world.task())
-    by_hand.result(1)
-    by_hand.write(
-        weights__safetensors=world.weights, features__npy=_npy(np.ones((16, 3), np.float32))
-    )
-    card = world.site.card().model_copy(update={"dataset_version": "e" * 64})
-    (world.site.root / "card.json").write_text(card.model_dump_json())
-    by_hand.finish()
-    assert not list(world.site.features.glob("*/*"))
 
 
 def test_no_unreleased_byte_lies_below_the_syftbox_or_on_the_relay(by_hand):

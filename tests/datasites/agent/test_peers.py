@@ -13,9 +13,9 @@ import pytest
 
 from datasites import peers, review
 from datasites.agent import inbound
-from datasites.agent.agent import participant
 from datasites.agent.refusals import EACH, RefusalLog, worth_an_entry
 from datasites.agent.requests import Request, RequestState, in_turn
+from datasites.agent.service import participant
 from datasites.answers import Answer, Status
 from datasites.desk import Desk, ItemState
 from datasites.errors import PeerKeyError, PlanError, Reason, SettingsError, SiteBusyError

@@ -1,0 +1,38 @@
+"""One agent serves a site: the lock that says so, and what it is to the network."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from datasites.errors import SiteBusyError
+from datasites.site import Site
+from datasites.syftnet.client import Participant
+
+
+def participant(site: Site) -> Participant:
+    """The site as a participant of the network."""
+    return Participant(
+        email=site.settings.email,
+        relay_url=site.settings.relay,
+        syftbox=site.syftbox,
+        own_folder=site.keys,
+        is_site=True,
+    )
+
+
+def take_lock(site: Site) -> int:
+    """Hold the site for one agent; the descriptor is closed to give it free.
+
+    Raises:
+        SiteBusyError: another agent holds it.
+    """
+    descriptor = os.open(site.root / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise SiteBusyError(
+            f"another agent already serves {site.root}; end it before starting a second"
+        ) from error
+    return descriptor
