@@ -52,7 +52,7 @@ CLIP, NOISE = lowbits.CLIP, lowbits.NOISE
 TARGETS = {
     "head": (lambda: lowbits.head_target(64), {"lessons": 12, "tries": 20}),
     "cnn": (lambda: lowbits.cnn_target(64), {"lessons": 12, "tries": 20}),
-    "evaluation": (lowbits.evaluation_target, {"lessons": 200, "tries": 600}),
+    "evaluation": (lowbits.evaluation_target, {"lessons": 600, "tries": 1500}),
     "counts": (lowbits.counts_target, {"lessons": 300, "tries": 1500}),
 }
 
