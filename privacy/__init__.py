@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger as Ledger
     from privacy.ledgerreading import entries_of_kind as entries_of_kind
     from privacy.ledgerreading import read_file as read_file
+    from privacy.lowbits import Lesson as Lesson
     from privacy.lowbits import lattice_steps as lattice_steps
     from privacy.lowbits import learn as learn
     from privacy.mechanisms import Mechanism as Mechanism
@@ -256,7 +257,7 @@ _NAMES = {
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger",),
     "ledgerreading": ("entries_of_kind", "read_file"),
-    "lowbits": ("lattice_steps", "learn"),
+    "lowbits": ("Lesson", "lattice_steps", "learn"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
     "noise": ("Noise", "UnsafeNoNoise", "UnsafeSeededNoise", "os_noise"),

@@ -130,17 +130,19 @@ class Lesson:
     steps: tuple[float, ...]
     units: tuple[float, ...]
 
-    def guess(self, released: Floats, without: Floats, with_unit: Floats) -> bool | None:
+    def guess(
+        self, released: Floats, without: Floats, with_unit: Floats, *, by_proof: bool
+    ) -> bool | None:
         """Whether the unit is in: True, False, or None for no answer.
 
         Args:
             released: what left.
             without: the sum if the unit is out.
             with_unit: the sum if it is in.
+            by_proof: by impossible values alone, where they prove; else by figures alone.
         """
-        proof = proved(released, without, with_unit) if self.proves else None
-        if proof is not None:
-            return proof
+        if by_proof:
+            return proved(released, without, with_unit) if self.proves else None
         contrast = _contrast(released, without, with_unit, self.steps, self.units)
         score = float(self.weights @ contrast)
         return None if score == 0 else score > 0

@@ -58,7 +58,7 @@ def low_bits(*, quick: bool) -> list[MechanismAttack]:
     """The attacks on last bits."""
     each = SIGNIFICANCE / _STATISTICAL
     few = {"lessons": 12, "tries": 20} if quick else {"lessons": 40, "tries": 60}
-    many = {"lessons": 300, "tries": 1000} if quick else {"lessons": 1000, "tries": 5000}
+    many = {"lessons": 600, "tries": 1500} if quick else {"lessons": 1000, "tries": 5000}
     return [
         attack_low_bits(target(), **size, significance=each)
         for target, size in (

@@ -29,6 +29,7 @@ from datasites import (
     Range,
     ReportPart,
     ReportTask,
+    SlotPart,
     Task,
     ThrowawayHospital,
     TrainPart,
@@ -56,6 +57,7 @@ from privacy import sha256_hex
 PER_CLASS = 1
 ROUNDS = 50
 _NOISE = 50.0
+_TRAIN_S, _REPORT_S = 8.0, 25.0
 _PATIENCE_S, _POLL_S = 600.0, 0.05
 
 
@@ -104,7 +106,8 @@ def bundle_for(kind: Kind) -> Bundle:
             clipping_norm=1.0,
             learning_rate=Range(low=0.0, high=1.0),
         ),
-        reports=ReportPart(cases=100, metrics_noise_multiplier=_NOISE),
+        reports=ReportPart(cases=8, metrics_noise_multiplier=_NOISE),
+        slots=SlotPart(first_train_s=_TRAIN_S, train_s=_TRAIN_S, report_s=_REPORT_S),
         outputs=(
             DeclaredOutput(name="weights.safetensors", kind="weights", max_bytes=8_000_000),
             DeclaredOutput(name=REPORTS_FILE, kind="report", max_bytes=4_000_000),

@@ -27,9 +27,8 @@ from orchestrator.mechanism.jobattacks import (
     attack_failure,
     attack_time,
     attack_version,
-    installed_version,
 )
-from orchestrator.mechanism.jobs import TRAINING, HospitalJobs, Kind, Pair, bundle_for
+from orchestrator.mechanism.jobs import TRAINING, Kind, Pair
 from orchestrator.mechanism.lowbits import Target, attack_low_bits, weights_target
 from orchestrator.mechanism.result import MechanismAttack, MechanismAudit
 from privacy.grid import Grid
@@ -52,7 +51,7 @@ CLIP, NOISE = lowbits.CLIP, lowbits.NOISE
 TARGETS = {
     "head": (lambda: lowbits.head_target(64), {"lessons": 12, "tries": 20}),
     "cnn": (lambda: lowbits.cnn_target(64), {"lessons": 12, "tries": 20}),
-    "evaluation": (lowbits.evaluation_target, {"lessons": 200, "tries": 600}),
+    "evaluation": (lowbits.evaluation_target, {"lessons": 600, "tries": 1500}),
     "counts": (lowbits.counts_target, {"lessons": 300, "tries": 1500}),
 }
 
@@ -271,28 +270,6 @@ def test_a_hash_without_a_key_gives_a_label_away():
     keys = iter(range(1000))
     keyed = attack_version(lambda images: f"{next(keys)}{unkeyed_version(images)}", tries=4)
     assert (keyed.broken, keyed.right, keyed.wrong) == (False, 0, 0)
-
-
-def test_no_label_gives_the_version_that_is_installed():
-    """Whole installations, each with keys of its own; before the key this named every label."""
-    found = attack_version(installed_version, tries=2)
-    assert (found.broken, found.right) == (False, 0)
-
-
-def test_no_job_of_a_real_hospital_fails_on_one_image(monkeypatch):
-    """The real agent, in its sandbox: what comes back is what a researcher sees.
-
-    The tripwire's job failed where the image was while gradients were checked on private batches.
-    """
-    monkeypatch.setattr("datasites.agent.warm.WarmSandboxes.keep", lambda *_: None)
-    with HospitalJobs() as jobs:
-        found = attack_failure(jobs, kind=Kind.TRIPWIRE, repeats=1)
-        assert not found.broken, found
-        one = jobs.ask(Kind.OVERFLOW).with_image
-    assert set(one.files) == {"answer.json", "weights.safetensors"}
-    assert one.ending.startswith("status done")
-    assert one.waited_s > 0
-    assert bundle_for(Kind.REPORT).sha256 == bundle_for(Kind.TRIPWIRE).sha256
 
 
 def document(*broken):

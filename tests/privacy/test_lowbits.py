@@ -52,7 +52,10 @@ def bound(release, without, with_unit, *, lessons=20, tries=30):
         steps=STEPS,
     )
     said = {
-        truth: [lesson.guess(release(truth), without, with_unit) for _ in range(tries)]
+        truth: [
+            lesson.guess(release(truth), without, with_unit, by_proof=lesson.proves)
+            for _ in range(tries)
+        ]
         for truth in (False, True)
     }
     guessed = Guessed(
