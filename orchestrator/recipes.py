@@ -59,11 +59,11 @@ class Recipe:
     image_size: int = _IMAGE_SIZE
     strategy: str = "fedavg"
     server_learning_rate: float | None = None
-    first_train_s: float = 40.0
+    first_train_s: float = 50.0
     train_s: float = 90.0
-    generate_s: float = 45.0
-    pool_s: float = 45.0
-    report_s: float = 40.0
+    generate_s: float = 70.0
+    pool_s: float = 70.0
+    report_s: float = 45.0
 
 
 # DP-FedSGD: one full-batch step a round, whose mean over hospitals does not depend on how the data
