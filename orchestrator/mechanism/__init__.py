@@ -22,6 +22,7 @@ from orchestrator.mechanism.jobattacks import (
 )
 from orchestrator.mechanism.jobs import HospitalJobs, Kind
 from orchestrator.mechanism.lowbits import (
+    UNITS,
     attack_low_bits,
     cnn_target,
     counts_target,
@@ -59,13 +60,14 @@ def low_bits(*, quick: bool) -> list[MechanismAttack]:
     each = SIGNIFICANCE / _STATISTICAL
     few = {"lessons": 12, "tries": 20} if quick else {"lessons": 40, "tries": 60}
     many = {"lessons": 600, "tries": 1500} if quick else {"lessons": 1000, "tries": 5000}
+    units = 64 if quick else UNITS
     return [
-        attack_low_bits(target(), **size, significance=each)
+        attack_low_bits(target, **size, significance=each)
         for target, size in (
-            (head_target, few),
-            (cnn_target, few),
-            (evaluation_target, many),
-            (counts_target, many),
+            (head_target(units), few),
+            (cnn_target(units), few),
+            (evaluation_target(), many),
+            (counts_target(), many),
         )
     ]
 

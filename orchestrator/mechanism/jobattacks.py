@@ -69,14 +69,16 @@ def attack_time(
 
     Args:
         jobs: where.
-        repeats: jobs a side.
+        repeats: jobs a side; two where answers state no time and arrival is not looked at.
         level: of each test, fixed beforehand.
         arrival: whether the researcher's own clock is used too.
 
     Returns:
         The attack on how such jobs end, and that on time.
     """
-    pairs = [_asked(jobs, Kind.BRAKE) for _ in range(repeats)]
+    pairs = [_asked(jobs, Kind.BRAKE) for _ in range(min(2, repeats))]
+    while len(pairs) < repeats and (arrival or any(_states(pair) for pair in pairs)):
+        pairs.append(_asked(jobs, Kind.BRAKE))
     ended = _judged(
         pairs,
         lambda crossed: crossed.ending,
@@ -104,7 +106,7 @@ def attack_time(
         name="the time that one image takes",
         looks_at="seconds of work that the answer states"
         + (", seconds to its arrival" if arrival else ""),
-        tries=2 * repeats,
+        tries=2 * len(pairs),
         right=right,
         wrong=wrong,
         broken=bool(broken),
@@ -175,6 +177,11 @@ def _asked(jobs: Jobs, kind: Kind) -> Pair:
             "`dura site doctor` says what is missing"
         )
     return pair
+
+
+def _states(pair: Pair) -> bool:
+    """Whether an answer says anything of time."""
+    return pair.without.stated_s != 0 or pair.with_image.stated_s != 0
 
 
 def _labelled(images: Neighbours, label: int) -> Neighbours:

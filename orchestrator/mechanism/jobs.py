@@ -57,7 +57,7 @@ from privacy import sha256_hex
 PER_CLASS = 1
 ROUNDS = 50
 _NOISE = 50.0
-_TRAIN_S, _REPORT_S = 8.0, 25.0
+_TRAIN_S, _REPORT_S = 6.0, 20.0
 _PATIENCE_S, _POLL_S = 600.0, 0.05
 
 
