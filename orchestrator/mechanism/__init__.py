@@ -58,8 +58,8 @@ def attack_mechanism(*, quick: bool) -> MechanismAudit:
 def low_bits(*, quick: bool) -> list[MechanismAttack]:
     """The attacks on last bits."""
     each = SIGNIFICANCE / _STATISTICAL
-    few = {"lessons": 12, "tries": 20} if quick else {"lessons": 40, "tries": 60}
-    many = {"lessons": 600, "tries": 1500} if quick else {"lessons": 1000, "tries": 5000}
+    few = {"lessons": 12, "tries": 20} if quick else {"lessons": 20, "tries": 40}
+    many = {"lessons": 600, "tries": 1500} if quick else {"lessons": 600, "tries": 3000}
     units = 64 if quick else UNITS
     return [
         attack_low_bits(target, **size, significance=each)
@@ -77,8 +77,8 @@ def jobs(*, quick: bool) -> list[MechanismAttack]:
     level = 0.02 if quick else SIGNIFICANCE / _STATISTICAL / 2
     with HospitalJobs() as at:
         return [
-            attack_failure(at, kind=Kind.TRIPWIRE, repeats=1 if quick else 3),
-            attack_failure(at, kind=Kind.OVERFLOW, repeats=1 if quick else 3),
+            attack_failure(at, kind=Kind.TRIPWIRE, repeats=1 if quick else 2),
+            attack_failure(at, kind=Kind.OVERFLOW, repeats=1 if quick else 2),
             attack_counts(at, repeats=1),
             *attack_time(at, repeats=4 if quick else 8, level=level, arrival=not quick),
             attack_version(installed_version, tries=2 if quick else 4),
