@@ -75,9 +75,7 @@ def empirical(
         bool,
         typer.Option("--mechanism", help="Attack the installed release itself, on phantoms."),
     ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="With --mechanism: fewer tries, about a minute.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="With --mechanism: fewer tries.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --mechanism: print the JSON document.")
     ] = False,
