@@ -10,8 +10,8 @@ left, complete: noise around the weights that came along. Whatever then goes wro
 (an exception, a crash, too little time or memory), the agent has something to release that cost
 the same and says nothing of it. Whatever goes wrong before has seen no private data.
 
-Subnormal numbers count as zero: arithmetic on them is a hundred times slower, so one image could
-otherwise choose how long a job takes.
+Subnormal numbers count as zero: arithmetic on them takes some processors many times longer, so one
+image could otherwise choose how long a job takes.
 """
 
 from __future__ import annotations
