@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from privacy.grad_sample import check_rows, check_sums, trainable
 
 MOST_SHARED = 1 << 20
-"""Models with more trainable numbers than that go alone: measured, it is faster for them."""
+"""Models with more trainable numbers than that go alone (`make bench-step` has one of them)."""
 
 _SPREAD = 0.1  # of the random weights; all-zero ones would add up the same in any order
 
