@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from datasites.worker.protocol import GENERATOR_FILE, REPORTS_FILE
     from datasites.worker.train import (
         MOST_IMAGES,
+        MOST_KEPT_ROWS,
         MOST_ROWS,
         SYNTHETIC_BATCH,
         correction_term,
@@ -157,6 +158,8 @@ _HOMES = {
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
     "datasites.worker.train": (
         "MOST_IMAGES",
+        "MOST_KEPT_ROWS",
+        "MOST_KEPT_ROWS",
         "MOST_ROWS",
         "SYNTHETIC_BATCH",
         "correction_term",
@@ -173,6 +176,7 @@ __all__ = [
     "EVALUATION_FILE",
     "GENERATOR_FILE",
     "MOST_IMAGES",
+    "MOST_KEPT_ROWS",
     "MOST_ROWS",
     "NOISE_MULTIPLIER",
     "RECEIPT_FILE",

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.classifiers import normalise
 from models.prediction import each_alone
 
 
@@ -39,8 +40,7 @@ class FrozenStart(nn.Module, ABC):
 
     def stored_features(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of stored images uint8 [N, S, S], one image at a time (`models.prediction`)."""
-        found = each_alone(self.features, images)
-        return torch.cat([torch.empty(0, self.feature_size), *found]).numpy()
+        return each_alone(lambda image: self.features(normalise(image)), images).numpy()
 
     @torch.no_grad()
     def stored_logits(self, features: Tensor) -> Tensor:

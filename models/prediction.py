@@ -4,10 +4,15 @@ One image at a time: kernels choose the order of their additions by the shape of
 batch the last bits of one image's logits depend on who is beside it, and what is counted of them
 would (`privacy.grid`). Several images are computed side by side, each by one thread: that is faster
 than one image by several, and its bits do not depend on how many threads there are.
+
+What is wrong with a function raises on a black image, before any image is looked at. On an image
+nothing raises: where the function does, NaN stands, for that image alone.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,39 +23,49 @@ from torch import Tensor, nn
 
 from models.classifiers import normalise
 
+log = logging.getLogger("dura.models")
 
-def each_alone(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) -> list[Tensor]:
+
+@torch.no_grad()
+def each_alone(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) -> Tensor:
     """What `function` makes of each image by itself, without gradients.
 
     Args:
-        function: float32 [1, 1, S, S] from `normalise` to [1, ...]; called from several threads.
+        function: uint8 [1, S, S] to floating point [1, ...]; called from several threads.
         images: uint8 [N, S, S].
 
     Returns:
-        One tensor an image, in order.
+        [N, ...]: a row an image, in order; NaN where `function` raised.
+
+    Raises:
+        Exception: what `function` raises on a black image.
     """
+    black = function(torch.zeros((1, *images.shape[1:]), dtype=torch.uint8))
+    shape = black.shape[1:]
 
     @torch.no_grad()
     def alone(image: NDArray[np.uint8]) -> Tensor:
-        return function(normalise(torch.from_numpy(np.array(image))[None]))
+        try:
+            return function(torch.from_numpy(np.array(image))[None]).reshape(1, *shape)
+        except Exception:  # whatever one image does, it does to itself
+            log.exception("an image cannot be computed; it counts as not a number")
+            return torch.full_like(black, math.nan)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         if threads == 1 or len(images) < 2:
-            return [alone(image) for image in images]
+            return torch.cat([black[:0], *map(alone, images)])
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(alone, images))
+            return torch.cat([black[:0], *pool.map(alone, images)])
     finally:
         torch.set_num_threads(threads)
 
 
 def predict_logits(model: nn.Module, images: NDArray[np.uint8]) -> torch.Tensor:
-    """Logits float64 [N, C] for images uint8 [N, S, S], in evaluation mode; no gradient."""
+    """Logits float64 [N, C] for images uint8 [N, S, S], in evaluation mode; NaN where none are."""
     model.eval()
-    parts = each_alone(lambda one: model(one).double(), images)
-    with torch.no_grad():
-        return torch.cat(parts or [model(normalise(torch.from_numpy(np.array(images)))).double()])
+    return each_alone(lambda image: model(normalise(image)).double(), images)
 
 
 def predict(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from models.diffusion import build_generator, diffusion_losses, predicted, sampl
 from models.errors import GeneratorError
 from models.generator import Generator
 from models.generator_start import load_start
+from models.prediction import each_alone
 from models.settings import GeneratorSettings
 
 
@@ -29,9 +30,13 @@ class SmallGenerator(Generator):
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """uint8 [N, R, R] to float32 [N, 1, S, S] in [-1, 1]."""
-        whole = torch.from_numpy(np.array(images)).float()[:, None] / 127.5 - 1
         size = (self.image_size,) * 2
-        return torch.cat([functional.interpolate(one, size, mode="area") for one in whole.split(1)])
+        return each_alone(
+            lambda image: functional.interpolate(
+                image.float()[:, None] / 127.5 - 1, size, mode="area"
+            ),
+            images,
+        )
 
     def losses(
         self,

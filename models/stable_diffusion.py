@@ -32,6 +32,7 @@ from models.adapters import add_low_rank
 from models.diffusion import averaged_losses, denoise
 from models.errors import GeneratorError, WeightsError
 from models.generator import Generator
+from models.prediction import each_alone
 from models.stable_source import checkpoint_sha256
 
 CLASS_MARK: Final = "{class}"
@@ -71,17 +72,17 @@ class StableGenerator(Generator):
         self._parts = checkpoint
         self._guidance = guidance
 
-    @torch.no_grad()
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """uint8 [N, R, R] to latents float32 [N, 4, S / 8, S / 8], the most likely ones."""
         vae: Any = self._parts.vae
-        whole = torch.from_numpy(np.array(images)).float()[:, None] / 127.5 - 1
         size = (self.image_size,) * 2
-        latents = [
-            vae.encode(_resized(some, size).expand(-1, 3, -1, -1).contiguous()).latent_dist.mode()
-            for some in whole.split(1)  # an image's latent must not depend on who is beside it
-        ]
-        return (torch.cat(latents) * vae.config.scaling_factor).contiguous()
+
+        def latent(image: Tensor) -> Tensor:
+            whole = _resized(image.float()[:, None] / 127.5 - 1, size)
+            found: Tensor = vae.encode(whole.expand(-1, 3, -1, -1).contiguous()).latent_dist.mode()
+            return found
+
+        return (each_alone(latent, images) * vae.config.scaling_factor).contiguous()
 
     def losses(
         self,

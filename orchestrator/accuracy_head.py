@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites import SYNTHETIC_BATCH, AugmentPart, GeneratorPart, Plan, StableDiffusionPart
+from datasites import (
+    MOST_KEPT_ROWS,
+    SYNTHETIC_BATCH,
+    AugmentPart,
+    GeneratorPart,
+    Plan,
+    StableDiffusionPart,
+)
 from models import AugmentSettings, EncoderHead, build_augment, build_model, normalise
 from orchestrator.ablation import Ablation, Extra, HospitalImages, Synthetic
 from orchestrator.accuracy_cases import HEAD, Case
@@ -46,7 +53,7 @@ from privacy import (
 WITHOUT = 8.0
 """The epsilon whose recipe is run without noise, to compare."""
 
-_CHUNK = 64
+_CHUNK = MOST_KEPT_ROWS
 _IMAGES = 64
 _VARIANTS = 4
 _SPENDS = (Synthetic.LOCAL_DP, Synthetic.POOLED_DP)

@@ -33,11 +33,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from privacy.dpsgd import DpSgdSettings, Losses, train_dp
+from privacy.dpsgd import DpSgdSettings, train_dp
 from privacy.errors import SettingsError
 from privacy.events import DpEvent
 from privacy.noise import Noise
 from privacy.randomness import KeyStream
+from privacy.unit_gradients import Losses
 
 _STRIDE = 1e-2
 """Length of a step, in parameter space, for directional derivatives."""
@@ -57,7 +58,7 @@ class Subject:
         gradient_canaries: how many coordinates the probe has.
         fixed_losses: ``fixed_losses(model, index)``: as `losses`, but the same at every call, for
             scoring; None if `losses` is.
-        public_rows: as for `train_dp`, over any index; None: units go one by one.
+        public_rows: as for `train_dp`, over any index.
     """
 
     model: nn.Module
@@ -65,8 +66,8 @@ class Subject:
     units: Tensor
     image_canaries: int
     gradient_canaries: int
+    public_rows: Losses
     fixed_losses: Losses | None = None
-    public_rows: Losses | None = None
 
     def __post_init__(self) -> None:
         if self.gradient_canaries < 1 or self.image_canaries < 0:
@@ -282,11 +283,9 @@ def _losses(subject: Subject, records: Tensor, clipping_norm: float) -> Losses:
     return losses
 
 
-def _public_rows(subject: Subject) -> Losses | None:
+def _public_rows(subject: Subject) -> Losses:
     """Public rows that use the probe as well."""
     own = subject.public_rows
-    if own is None:
-        return None
 
     def losses(module: nn.Module, index: Tensor) -> Tensor:
         assert isinstance(module, _Probed)  # noqa: S101 - train_dp passes on what it was given

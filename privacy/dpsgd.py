@@ -4,7 +4,8 @@ One step:
 1. Poisson-sample units (`privacy.sampling`); take all their images, up to a cap each;
 2. each unit's gradient: the mean over its images, by plain autograd for one unit at a time, or from
    Opacus' per-image gradients in chunks of a fixed shape where that was shown to give the same to
-   the last bit in any company (`privacy.rehearsal`). A gradient that is not finite counts as zero;
+   the last bit in any company (`privacy.rehearsal`). It is defined for every unit: one that is not
+   finite, or whose computation raises, counts as zero (`privacy.unit_gradients`);
 3. clip each to L2 norm C, put it on the grid, add up as integers (`privacy.grid`);
 4. add integer noise of standard deviation z C, scale;
 5. divide by the **expected** number of units, a published figure: dividing by the realised number
@@ -16,13 +17,14 @@ the event is built from that count: Poisson-sampled Gaussian (q, z), neighbourin
 remove one unit.
 
 Nothing that depends on private data is reported: no loss, no norm, no batch size. Refused, before a
-private image is looked at: models whose per-image gradients would be wrong, an optimizer that does
-not hold exactly the trainable parameters, settings out of range. Buffers that changed during
-training are refused at the end.
+private image is looked at: models whose per-image gradients would be wrong, losses that have not
+one entry an image, an optimizer that does not hold exactly the trainable parameters, settings out
+of range. Afterwards nothing that an image shows ends the training. Buffers that changed in it are
+refused at the end.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,19 +33,18 @@ from torch import Tensor, nn
 
 from privacy.errors import GradientError, SettingsError
 from privacy.eventvalues import check_count, check_noise, check_rate
-from privacy.grad_sample import UnitGradSampleModule, check_rows, per_sample, trainable
+from privacy.grad_sample import UnitGradSampleModule, per_sample, trainable
 from privacy.grid import Grid
 from privacy.noise import Noise
 from privacy.randomness import KeyStream
-from privacy.rehearsal import MOST_SHARED, may_share
-from privacy.sampling import Chunk, UnitIndex, pack
+from privacy.rehearsal import rehearse
+from privacy.sampling import UnitIndex
 from privacy.sgd import Sgd
-from privacy.unit_gradients import average_by_unit, drop_non_finite
+from privacy.unit_gradients import Losses, UnitGradients
 
 if TYPE_CHECKING:
     from dp_accounting.dp_event import DpEvent
 
-Losses = Callable[[nn.Module, Tensor], Tensor]
 PublicLoss = Callable[[nn.Module], Tensor]
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer | Sgd]
 
@@ -148,7 +149,7 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
     optimizer: MakeOptimizer,
     sampling: KeyStream,
     noise: Noise,
-    public_rows: Losses | None = None,
+    public_rows: Losses,
     public_loss: PublicLoss | None = None,
     on_step: Callable[[int], bool | None] | None = None,
 ) -> DpSgdResult:
@@ -164,8 +165,8 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
         sampling: chooses the units; a fresh `KeyStream`, never from a plan.
         noise: draws the noise; from `privacy.os_noise`, never from a plan.
         public_rows: as `losses`, on at least `settings.rows` rows of public data of the same
-            shapes, the same at every call: on them it is found out whether units may share a
-            chunk. None: they go one by one.
+            shapes, the same at every call: on them it is found out whether model and losses are
+            sound, and whether units may share a chunk.
         public_loss: loss on public data, synthetic data of a DP generator, or the weights alone
             (FedProx); its gradient is added without clipping or noise.
         on_step: called with the number of steps taken after each; returning True stops.
@@ -174,16 +175,17 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
         Steps taken; their event is to be committed to the ledger.
 
     Raises:
-        GradientError: a per-unit gradient is or would be wrong; reserve stays spent.
+        GradientError: a per-unit gradient would be wrong, or a buffer changed.
         SettingsError: `units` is not a vector of indices.
     """
     index = UnitIndex(units)
     buffers = {name: b.detach().clone() for name, b in model.named_buffers()}
     wrapped = per_sample(model)
     try:
-        trainer = _Trainer(wrapped, model, losses, settings, optimizer, noise, public_loss)
-        if public_rows is not None:
-            trainer.rehearse(public_rows)
+        trainer = _Trainer(wrapped, losses, settings, optimizer, noise, public_loss)
+        together = rehearse(
+            wrapped, losses=public_rows, rows=settings.rows, most=settings.max_images_per_unit
+        )
         taken = 0
         while taken < settings.steps:
             trainer.step(
@@ -191,7 +193,8 @@ def train_dp(  # noqa: PLR0913 - what it takes, by name
                     sampling_rate=settings.sampling_rate,
                     max_images=settings.max_images_per_unit,
                     stream=sampling,
-                )
+                ),
+                together=together,
             )
             taken += 1
             if on_step is not None and on_step(taken):
@@ -208,7 +211,6 @@ class _Trainer:
     def __init__(
         self,
         wrapped: UnitGradSampleModule,
-        model: nn.Module,
         losses: Losses,
         settings: DpSgdSettings,
         optimizer: MakeOptimizer,
@@ -216,32 +218,21 @@ class _Trainer:
         public_loss: PublicLoss | None,
     ) -> None:
         self._wrapped = wrapped
-        self._model = model
-        self._losses = losses
+        self._model: nn.Module = wrapped._module
+        self._gradients = UnitGradients(wrapped, losses, rows=settings.rows)
         self._settings = settings
         self._grid = settings.grid
         self._noise = noise
         self._public_loss = public_loss
-        self._parameters = list(trainable(model).values())
-        self._together = False
+        self._parameters = list(trainable(self._model).values())
         self._optimizer = optimizer(self._parameters)
         held = [p for group in self._optimizer.param_groups for p in group["params"]]
         if {id(p) for p in held} != {id(p) for p in self._parameters}:
             raise GradientError("the optimizer must hold exactly the parameters it was given")
 
-    def rehearse(self, public_rows: Losses) -> None:
-        """Let units share chunks from now on, if that is as good as going alone.
-
-        Raises:
-            GradientError: a per-image gradient is missing or wrong.
-        """
-        if sum(p.numel() for p in self._parameters) <= MOST_SHARED:
-            rows = self._settings.rows
-            self._together = may_share(self._model, losses=public_rows, rows=rows)
-
-    def step(self, sampled: list[Tensor]) -> None:
+    def step(self, sampled: list[Tensor], *, together: bool) -> None:
         totals = [torch.zeros(p.shape, dtype=torch.int64) for p in self._parameters]
-        for gradients in self._gradients(sampled):
+        for gradients in self._gradients.each(sampled, together=together):
             self._grid.add_gradients(totals, gradients)
         for parameter, total in zip(self._parameters, totals, strict=True):
             noised = self._grid.release(total.numpy(), self._noise) / self._settings.expected_units
@@ -249,49 +240,6 @@ class _Trainer:
         self._add_public_gradient()
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-
-    def _gradients(self, sampled: list[Tensor]) -> Iterator[list[Tensor]]:
-        """Gradients of sampled units, some units at a time: a [n, *shape] for each parameter."""
-        if self._together:
-            for chunk in pack(sampled, rows=self._settings.rows):
-                yield self._shared(chunk)
-            return
-        self._wrapped.disable_hooks()
-        try:
-            for images in sampled:
-                yield self._alone(images)
-        finally:
-            self._wrapped.enable_hooks()
-
-    def _shared(self, chunk: Chunk) -> list[Tensor]:
-        self._checked_losses(chunk.images).sum().backward()
-        check_rows(self._model, n_images=len(chunk.images))
-        average_by_unit(self._parameters, chunk)
-        found: list[Tensor] = [p.grad_sample for p in self._parameters]  # type: ignore[attr-defined]
-        for parameter in self._parameters:
-            parameter.grad_sample = parameter.grad = None  # type: ignore[attr-defined]
-        return found
-
-    def _alone(self, images: Tensor) -> list[Tensor]:
-        loss = self._checked_losses(images).mean()
-        grads = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-        found = []
-        for (name, _), grad in zip(trainable(self._model).items(), grads, strict=True):
-            if grad is None:
-                raise GradientError(
-                    f"no per-sample gradient for {name}: no loss uses it; freeze or use it"
-                )
-            found.append(grad[None])
-        return drop_non_finite(found)
-
-    def _checked_losses(self, images: Tensor) -> Tensor:
-        losses = self._losses(self._model, images)
-        if losses.shape != (len(images),) or not losses.requires_grad:
-            raise GradientError(
-                f"losses must have one differentiable entry an image, shape [{len(images)}], "
-                f"got {list(losses.shape)}; do not average over the batch"
-            )
-        return losses
 
     def _add_public_gradient(self) -> None:
         if self._public_loss is None:

@@ -18,7 +18,8 @@ post-processing.
 Hence the noise of a matrix cell is z sqrt(2), of a histogram cell z sqrt(2 C). Nothing is clamped
 here: what comes out is unbiased, and figures with their intervals are derived from it
 (`models.noised_metrics`) at no further cost. A unit's vector depends on its own scores only, so a
-score must not depend on who shares a batch (`models.prediction` scores one image at a time).
+score must not depend on who shares a batch (`models.prediction` scores one image at a time), and it
+is defined for every unit: an image whose scores or label cannot be counted is left out, alone.
 """
 
 import math
@@ -76,6 +77,11 @@ def counted(
     Raises:
         SettingsError: shapes differ, or a score or label is out of range.
     """
+    if not _usable(scores, labels, units, bins).all():
+        raise SettingsError(
+            f"scores must be probabilities in [0, 1], and labels lie in [0, {scores.shape[1]}); "
+            "check the class list"
+        )
     rows = _Rows(scores, labels, units, bins)
     return rows.shaped(sum((part.sum(axis=0) for part in rows.parts()), np.zeros(rows.width)))
 
@@ -100,15 +106,17 @@ def released(
         noise: from `privacy.os_noise`, never from a plan.
 
     Returns:
-        Unbiased counts; cells may be negative. No case gives noise around zero.
+        Unbiased counts; cells may be negative. No case gives noise around zero. Images with a score
+        or a label out of range are not counted.
 
     Raises:
         EventError: the noise multiplier is not finite and > 0.
-        SettingsError: it is out of range, or there is what `counted` refuses.
+        SettingsError: it is out of range, or shapes differ.
     """
     evaluation_event(noise_multiplier=noise_multiplier)
     grid = Grid(noise_multiplier=noise_multiplier, sensitivity=EVALUATION_SENSITIVITY)
-    rows = _Rows(scores, labels, units, bins)
+    usable = _usable(scores, labels, units, bins)
+    rows = _Rows(scores[usable], labels[usable], units[usable], bins)
     total = sum((grid.total(part) for part in rows.parts()), np.zeros(rows.width, np.int64))
     return rows.shaped(grid.release(total, noise))
 
@@ -124,15 +132,6 @@ class _Rows:
         bins: int,
     ) -> None:
         n, classes = scores.shape
-        if labels.shape != (n,) or units.shape != (n,) or bins < 2:
-            raise SettingsError(
-                f"one label and one unit a row of scores and at least 2 bins; got {scores.shape}, "
-                f"{labels.shape}, {units.shape}, {bins}"
-            )
-        if n and not (scores.min() >= 0 and scores.max() <= 1):
-            raise SettingsError("scores must lie in [0, 1]; give probabilities")
-        if n and not (labels.min() >= 0 and labels.max() < classes):
-            raise SettingsError(f"labels must lie in [0, {classes}); check the class list")
         self._classes, self._bins = classes, bins
         self._labels, self._guesses = labels, scores.argmax(axis=1) if n else labels
         self._steps = np.minimum((scores * bins).astype(int), bins - 1)
@@ -171,6 +170,20 @@ class _Rows:
             np.add.at(histograms[:, c], (unit, own, self._steps[images, c]), weight)
         scaled = histograms / math.sqrt(self._classes)
         return np.concatenate([matrix.reshape(count, -1), scaled.reshape(count, -1)], axis=1)
+
+
+def _usable(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], units: NDArray[np.int64], bins: int
+) -> NDArray[np.bool_]:
+    """Which images can be counted, [N]; NaN lies in no range."""
+    n, classes = scores.shape
+    if labels.shape != (n,) or units.shape != (n,) or bins < 2:
+        raise SettingsError(
+            f"one label and one unit a row of scores and at least 2 bins; got {scores.shape}, "
+            f"{labels.shape}, {units.shape}, {bins}"
+        )
+    inside = ((scores >= 0) & (scores <= 1)).all(axis=1)
+    return np.asarray(inside & (labels >= 0) & (labels < classes))
 
 
 def cell_noise(noise_multiplier: float, *, classes: int) -> tuple[float, float]:

@@ -90,6 +90,14 @@ class UnitGradSampleModule(GradSampleModule):
             parameter.grad = None
         return model
 
+    def forget(self) -> None:
+        """Drop what a forward or backward pass left, be it half done."""
+        for module in self._module.modules():
+            module.__dict__.pop("activations", None)
+        for parameter in trainable(self._module).values():
+            parameter.grad_sample = parameter.grad = None  # type: ignore[attr-defined]
+            parameter._forward_counter = 0  # type: ignore[attr-defined]
+
     def _catch(self, module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         if not (self.hooks_enabled and module.training and torch.is_grad_enabled()):
             return

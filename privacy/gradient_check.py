@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from privacy.dpsgd import Losses
 from privacy.errors import GradientError
 from privacy.grad_sample import check_rows, per_sample, trainable
 from privacy.sampling import pack
-from privacy.unit_gradients import average_by_unit
+from privacy.unit_gradients import Losses, average_by_unit
 
 TOLERANCE = 1e-3
 """Largest relative error that float32 rounding may explain (seen: a few 1e-6)."""

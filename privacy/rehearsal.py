@@ -1,4 +1,7 @@
-"""Before private data: may units share a batch? Found out on public rows, on this very machine.
+"""Before private data: is a training sound, and may units share a batch?
+
+Found out on public rows, on this very machine, in the process that the job will use. What is wrong
+with a model or a loss raises here: a unit of the largest size goes through plain autograd.
 
 The theorem of `privacy.grid` wants a unit's rounded contribution to depend on that unit alone. But
 kernels choose the order of their additions by shape and place, so the last bits of one image's
@@ -17,13 +20,14 @@ The same pass checks that per-image gradients are right (`check_rows`, `check_su
 batches nothing is checked, since a check that fails would tell of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from privacy.grad_sample import check_rows, check_sums, trainable
+from privacy.grad_sample import UnitGradSampleModule, check_rows, check_sums, trainable
+from privacy.unit_gradients import Losses, UnitGradients
 
 MOST_SHARED = 1 << 20
 """Models with more trainable numbers than that go alone (`make bench-step` has one of them)."""
@@ -31,9 +35,28 @@ MOST_SHARED = 1 << 20
 _SPREAD = 0.1  # of the random weights; all-zero ones would add up the same in any order
 
 
-def may_share(
-    model: nn.Module, *, losses: Callable[[nn.Module, Tensor], Tensor], rows: int
-) -> bool:
+def rehearse(wrapped: UnitGradSampleModule, *, losses: Losses, rows: int, most: int) -> bool:
+    """Try a training out on public rows.
+
+    Args:
+        wrapped: the model, wrapped by `per_sample`; its weights stay as they are.
+        losses: as for `privacy.train_dp`, on public rows 0 to `rows` - 1, the same at every call.
+        rows: number of rows of a chunk.
+        most: largest number of images of one unit, at most `rows`.
+
+    Returns:
+        Whether units may share chunks.
+
+    Raises:
+        GradientError: the loss has not one entry an image, or a gradient is missing or wrong.
+    """
+    UnitGradients(wrapped, losses, rows=rows).alone(torch.arange(most))
+    model: nn.Module = wrapped._module
+    small = sum(p.numel() for p in trainable(model).values()) <= MOST_SHARED
+    return small and may_share(model, losses=losses, rows=rows)
+
+
+def may_share(model: nn.Module, *, losses: Losses, rows: int) -> bool:
     """Whether a row's gradient is the same to the last bit in any company of `rows` rows.
 
     Args:
@@ -68,7 +91,7 @@ def _companies(rows: int) -> Iterator[Tensor]:
 
 def _gradients(
     model: nn.Module,
-    losses: Callable[[nn.Module, Tensor], Tensor],
+    losses: Losses,
     index: Tensor,
     *,
     check: bool,

@@ -22,14 +22,14 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasites import public_rows
+from datasites import MOST_KEPT_ROWS, public_rows
 from models import build_model
 from models.frozen_start import FrozenStart
 from privacy import DpSgdSettings, KeyStream, Sgd, os_noise, train_dp
 
 CASES = {
     # name: classifier, pixels, units, chunk
-    "default head on kept features": ("encoder_head", 160, 900, 64),
+    "default head on kept features": ("encoder_head", 160, 900, MOST_KEPT_ROWS),
     "small_cnn, 64 px, batch 128": ("small_cnn", 64, 128, 64),
     "resnet18 (GroupNorm), 64 px, batch 32": ("resnet18", 64, 32, 32),
 }

@@ -203,6 +203,8 @@ class Starter:
         request, task, bundle = job.request, job.task, job.bundle
         card = self._site.card()
         moment = stamp(now_utc())
+        name = f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind
+        again = name in self.requests(bundle.sha256)
         wanted = Reservation(
             reservation=request.id,
             event=task_event(bundle.plan, task),
@@ -211,8 +213,9 @@ class Starter:
             study=bundle.plan.study,
             dataset_version=job.approval.dataset_version,
             code_sha256=bundle.sha256,
-            request=f"{TRAIN_REQUEST}{task.round}" if isinstance(task, TrainTask) else task.kind,
-            block=compose(plan_events(bundle.plan)),
+            request=name,
+            # The plan fixed each run once; another one of the same is a sequence of its own.
+            block=None if again else compose(plan_events(bundle.plan)),
         )
         try:
             self._site.ledger.transact(

@@ -90,7 +90,7 @@ def adapt_generator(
     Raises:
         GradientError: a per-unit gradient is or would be wrong.
     """
-    prepared = generator.prepare(images) if len(images) else torch.zeros(0)
+    prepared = generator.prepare(images)
     truth = torch.from_numpy(np.array(labels))
     draws = os_generator()
 

@@ -112,13 +112,11 @@ def _writer(files: JobFiles) -> ReportWriter:
 
 
 def _probabilities(model: nn.Module, shard: AnyShard) -> NDArray[np.float64]:
-    """What the model says of each case, [N, C]; the same of every class where it overflows.
+    """What the model says of each case, [N, C]; the same of every class where it says nothing.
 
     The weights are the researcher's choice: were the job to fail there, that would tell of a case
     without noise.
     """
-    if not len(shard.images):
-        return np.zeros((0, len(shard.classes)))
     found = predict(model, shard.images)
     usable = np.isfinite(found).all(axis=1, keepdims=True)
     return np.clip(np.where(usable, found, 1.0 / found.shape[1]), 0.0, 1.0)

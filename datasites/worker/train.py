@@ -41,8 +41,10 @@ from privacy import (
 )
 
 SYNTHETIC_BATCH = 32
-MOST_IMAGES, MOST_ROWS = 8, 64
-"""Images of one unit that a step uses, and rows (images times views) held in memory at once."""
+MOST_IMAGES, MOST_ROWS, MOST_KEPT_ROWS = 8, 64, 256
+"""Images of one unit that a step uses; rows (images times views) held in memory at once, and rows
+of kept features, which take hardly any."""
+_IMAGES_EXPECTED = 2  # of a unit, where room for features is reckoned
 
 
 def warm_up() -> None:
@@ -61,10 +63,11 @@ def run(files: JobFiles) -> int:
     model, start = files.once(_start)
     model.load_state_dict(start)
     shard = files.training_shard()
-    settings = _settings(job, task)
+    kept = _kept(model, job)
+    settings = _settings(job, task, kept=kept)
     result = train_dp(
         model,
-        losses=_losses(files, model, shard),
+        losses=_losses(files, model, shard, kept=kept),
         units=as_tensor(shard.units).repeat_interleave(_views(job.plan)),
         settings=settings,
         optimizer=lambda parameters: Sgd(
@@ -77,7 +80,7 @@ def run(files: JobFiles) -> int:
             size=shard.image_size,
             classes=len(job.plan.classes),
             rows=settings.rows,
-            kept=_kept(model, job.plan, len(shard.labels)),
+            kept=kept,
         ),
         public_loss=_public_loss(files, model, task),
     )
@@ -94,12 +97,12 @@ def _start(files: JobFiles) -> tuple[nn.Module, dict[str, Tensor]]:
 
 
 def _losses(
-    files: JobFiles, model: nn.Module, shard: AnyShard
+    files: JobFiles, model: nn.Module, shard: AnyShard, *, kept: bool
 ) -> Callable[[nn.Module, Tensor], Tensor]:
     """The loss of each image; features that no step changes are computed once for all rounds."""
     plan = files.job.plan
     labels = as_tensor(shard.labels)
-    if isinstance(model, FrozenStart) and _kept(model, plan, len(labels)):
+    if kept and isinstance(model, FrozenStart):
         features = _features(files, model, shard)
         return lambda _network, index: functional.cross_entropy(
             model.from_features(features[index]), labels[index], reduction="none"
@@ -144,21 +147,24 @@ def _views(plan: Plan) -> int:
     return plan.train.augment.views if plan.train.augment is not None else 1
 
 
-def _kept(model: nn.Module, plan: Plan, images: int) -> bool:
-    """Whether features are kept: they say the same in every step, and have room."""
-    if not isinstance(model, FrozenStart):
+def _kept(model: nn.Module, job: Job) -> bool:
+    """Whether features are kept: they say the same in every step, and have room.
+
+    A function of the plan and of the published number of units: were it one of how many images
+    there are, one more could change how those of all others are computed, and so their last bits.
+    """
+    if not isinstance(model, FrozenStart) or job.plan.train.augment is not None:
         return False
-    size = model.feature_size * images * np.dtype(np.float32).itemsize
-    return plan.train.augment is None and size <= MOST_FEATURES
+    size = model.feature_size * np.dtype(np.float32).itemsize
+    return size * _IMAGES_EXPECTED * job.published_units <= MOST_FEATURES
 
 
 def _features(files: JobFiles, model: FrozenStart, shard: AnyShard) -> Tensor:
-    if not len(shard.labels):
-        return torch.zeros((0, model.feature_size))
     kept = files.features()
     if kept is None or kept.shape != (len(shard.labels), model.feature_size):
         kept = model.stored_features(shard.images)
-        files.write_array(FEATURES, kept)
+        if not files.noise_only:
+            files.write_array(FEATURES, kept)
     return as_tensor(kept)
 
 
@@ -216,7 +222,7 @@ def as_tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _settings(job: Job, task: TrainTask) -> DpSgdSettings:
+def _settings(job: Job, task: TrainTask, *, kept: bool) -> DpSgdSettings:
     part = job.plan.train
     return DpSgdSettings(
         sampling_rate=part.sampling_rate,
@@ -224,7 +230,7 @@ def _settings(job: Job, task: TrainTask) -> DpSgdSettings:
         clipping_norm=part.clipping_norm,
         expected_units=part.sampling_rate * job.published_units,
         steps=task.steps,
-        chunk_images=MOST_ROWS,
+        chunk_images=MOST_KEPT_ROWS if kept else MOST_ROWS,
         max_images_per_unit=min(MOST_ROWS, MOST_IMAGES * _views(job.plan)),
     )
 

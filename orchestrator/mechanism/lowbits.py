@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from datasites import MOST_ROWS
 from models import build_model, draw_phantoms, normalise
 from orchestrator.empirical_run import CLASSES
 from orchestrator.errors import StudyError
@@ -233,7 +232,7 @@ def weights_target(
             optimizer=lambda parameters: Sgd(parameters, lr=1.0),
             sampling=KeyStream(),
             noise=noise or os_noise(),
-            public_rows=losses if units >= MOST_ROWS else None,  # phantoms, all of them
+            public_rows=lambda network, row: losses(network, row % units),  # phantoms, all
         )
         left = dict(model.named_parameters())[last].detach().numpy().ravel()[:_MOST_COORDINATES]
         return -left * np.float32(_EXPECTED)

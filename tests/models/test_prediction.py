@@ -32,6 +32,40 @@ def test_what_is_said_of_an_image_does_not_depend_on_the_others(kept: list[int])
     assert np.array_equal(predict(_model(), _images(7)[kept]), whole[kept])
 
 
+class Picky(nn.Module):
+    """Ends at one image."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__()
+        self.inner, self.at = _model(), at
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if float(images.sum()) == self.at:
+            raise MemoryError("this image")
+        return self.inner(images)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_image_that_raises_is_not_a_number_and_harms_nobody(threads: int) -> None:
+    images, before = _images(5), torch.get_num_threads()
+    at = float(normalise(torch.from_numpy(images[3:4])).sum())
+    torch.set_num_threads(threads)
+    try:
+        found = predict(Picky(at), images)
+    finally:
+        torch.set_num_threads(before)
+    assert np.isnan(found[3]).all()
+    kept = [0, 1, 2, 4]
+    assert np.array_equal(found[kept], predict(_model(), images)[kept])
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_is_wrong_with_the_model_raises_whatever_images_there_are(count: int) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(255, 3))
+    with pytest.raises(RuntimeError):
+        predict(model, _images(count))
+
+
 def test_no_image_has_no_probabilities() -> None:
     assert predict(_model(), _images(0)).shape == (0, 3)
 

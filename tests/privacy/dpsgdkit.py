@@ -1,10 +1,13 @@
 """Small models, units and the naive answer, for tests of DP-SGD."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from privacy import rehearsal
 from privacy.dpsgd import DpSgdResult, DpSgdSettings, train_dp
 from privacy.noise import UnsafeNoNoise, UnsafeSeededNoise
 from privacy.randomness import UnsafeSeededStream
@@ -37,24 +40,37 @@ def run(
     *,
     seed: int | None = None,
     public_rows: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    together: bool = True,
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = sgd,
     public_loss: Callable[[nn.Module], Tensor] | None = None,
     on_step: Callable[[int], bool | None] | None = None,
     **changes: float,
 ) -> DpSgdResult:
-    """Train; without noise where no seed is given."""
-    return train_dp(
-        model,
-        losses=losses,
-        units=units,
-        settings=chosen(**changes),
-        optimizer=optimizer,
-        sampling=UnsafeSeededStream(seed or 0),
-        noise=UnsafeNoNoise() if seed is None else UnsafeSeededNoise(seed),
-        public_rows=public_rows,
-        public_loss=public_loss,
-        on_step=on_step,
-    )
+    """Train: without noise where no seed is given, one by one where no public rows are."""
+
+    def own_rows(network: nn.Module, row: Tensor) -> Tensor:
+        return losses(network, row % max(1, len(units)))
+
+    with nullcontext() if public_rows is not None and together else one_by_one():
+        return train_dp(
+            model,
+            losses=losses,
+            units=units,
+            settings=chosen(**changes),
+            optimizer=optimizer,
+            sampling=UnsafeSeededStream(seed or 0),
+            noise=UnsafeNoNoise() if seed is None else UnsafeSeededNoise(seed),
+            public_rows=public_rows or own_rows,
+            public_loss=public_loss,
+            on_step=on_step,
+        )
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """As for a model that is too large for chunks."""
+    with mock.patch.object(rehearsal, "MOST_SHARED", -1):
+        yield
 
 
 def flat(model: nn.Module) -> Tensor:

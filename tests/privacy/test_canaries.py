@@ -190,6 +190,7 @@ def test_an_audit_without_canaries_is_refused():
         Subject(
             model=nn.Linear(1, 1),
             losses=lambda m, i: m(i),
+            public_rows=lambda m, i: m(i),
             units=torch.arange(2),
             image_canaries=2,
             gradient_canaries=0,

@@ -140,3 +140,21 @@ def test_what_cannot_be_counted_is_refused(scores, labels, units):
         counted(np.array(scores), np.array(labels), np.array(units), bins=4)
     with pytest.raises(SettingsError, match="2 bins"):
         counted(np.array([[0.5, 0.5]]), np.array([0]), np.array([0]), bins=1)
+
+
+@pytest.mark.parametrize("odd", [math.nan, -0.1, 1.5])
+def test_an_image_that_cannot_be_counted_is_left_out_of_a_release_alone(odd):
+    """A release fails for nobody: what one image shows must not end it."""
+    rows = [(0, 0, (0.9, 0.1, 0.0)), (1, 1, (0.2, 0.8, 0.0)), (2, 2, (0.1, 0.1, 0.8))]
+    scores, labels, units = _columns(rows)
+    how = {"bins": BINS, "noise_multiplier": 2.0, "noise": UnsafeNoNoise()}
+    expected = released(scores[:2], labels[:2], units[:2], **how)
+    broken = scores.copy()
+    broken[2, 1] = odd
+    for found in (
+        released(broken, labels, units, **how),
+        released(scores, np.array([0, 1, CLASSES]), units, **how),
+        released(scores, np.array([0, 1, -1]), units, **how),
+    ):
+        assert np.array_equal(found.confusion, expected.confusion)
+        assert np.array_equal(found.histograms, expected.histograms)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privacy import dpsgd
+from privacy import rehearsal
 from privacy.errors import GradientError
 from privacy.grad_sample import per_sample
 from privacy.rehearsal import MOST_SHARED, may_share
@@ -90,8 +90,8 @@ def test_wrong_gradients_are_refused_before_a_private_row_is_looked_at() -> None
 
 
 def test_large_models_go_alone_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dpsgd, "MOST_SHARED", 100)
-    monkeypatch.setattr(dpsgd, "may_share", lambda *_a, **_o: pytest.fail("asked"))
+    monkeypatch.setattr(rehearsal, "MOST_SHARED", 100)
+    monkeypatch.setattr(rehearsal, "may_share", lambda *_a, **_o: pytest.fail("asked"))
     run(cnn(), classify(images_of()), public_rows=public_images)
     assert MOST_SHARED >= 1 << 20
 

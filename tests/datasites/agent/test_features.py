@@ -20,12 +20,13 @@ def test_features_are_checked_and_stay_until_the_shard_goes(by_hand):
     by_hand.begin(world.task())
     by_hand.result(1)
     by_hand.write(weights__safetensors=world.weights)
-    for wrong in (b"no array", _npy(np.zeros((2, 3))), _npy(np.full((2, 3), np.nan, np.float32))):
+    for wrong in (b"no array", _npy(np.zeros((2, 3))), _npy(np.zeros(3, np.float32))):
         by_hand.own(features__npy=wrong)
         # The next round only works longer.
         assert by_hand.agent._finisher.collect(by_hand.job, by_hand.folder)
     assert not list(world.site.features.glob("*/*"))
-    by_hand.own(features__npy=_npy(np.ones((2, 3), np.float32)))
+    not_finite = np.array([[1, 1, 1], [1, np.nan, 1]], np.float32)  # of an image that counts zero
+    by_hand.own(features__npy=_npy(not_finite))
     answer = by_hand.finish()
     assert len(list(world.site.features.glob("*/features.npy"))) == 1
     assert "features" not in answer.receipt

@@ -292,3 +292,22 @@ def test_a_kill_between_reservation_and_start_is_an_interruption(by_hand):
     answer = by_hand.world.answer("t1")
     assert (answer.status, answer.reason) == (Status.REFUSED, Reason.JOB_INTERRUPTED)
     assert by_hand.world.site.ledger.account().states["t1"] == "reserved"
+
+
+def test_a_round_run_again_leaves_room_for_all_rounds_of_the_plan(world):
+    """What the plan fixed beforehand holds each round once; a rerun is charged by itself."""
+    world.submit_plan()
+    agent = world.start()
+    agent.step()
+    world.approve(max_rounds=3)
+    charged = []
+    for request, number in (("first", 1), ("again", 1), ("last", 2)):
+        world.ask(world.task(request, round=number, steps=2))
+        paired = agent._link.paired()
+        for inbound in agent._link.fetch():
+            assert agent._inbox.take(inbound, sender_key=paired[inbound.sender]) is None
+        asked = agent._book.get(request)
+        job = agent._starter.check(asked, sender_key=paired[asked.sender])
+        agent._starter.reserve(job)
+        charged.append(world.site.ledger.account().epsilon())
+    assert charged[0] < charged[1] == charged[2]
