@@ -17,7 +17,6 @@ from privacy.events import poisson_gaussian
 from privacy.grid import Grid
 from tests.privacy.dpsgdkit import (
     UNITS,
-    bare,
     classify,
     cnn,
     flat,
@@ -295,51 +294,6 @@ def test_a_broken_unit_counts_nothing_and_harms_nobody(value: float, chunk_image
     expected, before = naive_sum(model, kept, UNITS[keep], 0.5), flat(model)
     run(model, classify(images), chunk_images=chunk_images)
     assert relative(before - flat(model), expected) < EXACT
-
-
-@pytest.mark.parametrize("public_rows", [None, public_images])
-@pytest.mark.parametrize("chunk_images", [3, 64])
-@pytest.mark.parametrize("after", ["before the model", "after it"])
-@pytest.mark.parametrize("raised", [RuntimeError, MemoryError])
-def test_a_unit_that_raises_counts_nothing_and_harms_nobody_by_one_bit(
-    raised: type[Exception],
-    after: str,
-    chunk_images: int,
-    public_rows: Losses | None,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """What a failing unit adds is what a zero would: the others' integers stay the same."""
-    losses, zero = classify(images_of()), torch.zeros(len(UNITS))
-    bad = torch.nonzero(UNITS == 3).flatten()
-
-    def failing(model: nn.Module, index: Tensor) -> Tensor:
-        bad_there = torch.isin(index, bad).any()
-        if bad_there and after == "before the model":
-            raise raised("an image that ends it")
-        found = losses(model, index)
-        if bad_there:
-            raise raised("an image that ends it")
-        return found
-
-    def silent(model: nn.Module, index: Tensor) -> Tensor:
-        factor = (~torch.isin(index, bad)).float() + zero[: len(index)]
-        return losses(model, index) * factor
-
-    found = []
-    for tried in (failing, silent):
-        model = cnn()
-        run(
-            model,
-            tried,
-            chunk_images=chunk_images,
-            steps=2,
-            public_rows=public_rows or classify(images_of(64)),
-            together=public_rows is not None,
-        )
-        assert bare(model)
-        found.append(flat(model))
-    assert torch.equal(found[0], found[1])
-    assert caplog.text.count("counts as zero") == 1
 
 
 def test_gradients_too_large_for_their_norm_stay_within_the_clipping_norm() -> None:

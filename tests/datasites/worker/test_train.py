@@ -24,7 +24,6 @@ from datasites.plans import AugmentPart, ModelPart
 from datasites.worker import generate, train
 from datasites.worker.protocol import FEATURES, MOST_FEATURES
 from models import (
-    EncoderHead,
     WeightsError,
     encoder_sha256,
     initial_weights,
@@ -371,44 +370,3 @@ def test_a_task_of_another_kind_is_refused(make_files, generate_task):
 
 def test_warm_up_needs_no_files():
     train.warm_up()
-
-
-@pytest.mark.parametrize("name", ["encoder_head", "small_cnn"])
-def test_an_image_that_ends_its_computation_is_as_if_it_were_not_there(
-    make_files, output, train_task, plan, shard, monkeypatch, name
-):
-    """To the last bit of the update: a failure is the zero contribution of its own unit."""
-    chosen = normalise(torch.from_numpy(np.array(shard.images[5]))[None])
-    part = plan.train.model_copy(update={"sampling_rate": 1.0, "augment": None})
-    model = ModelPart(name=name, image_size=32)
-    plan = plan.model_copy(update={"train": part, "model": model})
-    start = weights_to_bytes(initial_weights(name, text=None, classes=2, image_size=32, seed=0))
-    features = EncoderHead.features
-
-    def ends(images: torch.Tensor) -> torch.Tensor:
-        if any(torch.equal(image, chosen[0]) for image in images):
-            raise MemoryError("this image")
-        return images
-
-    monkeypatch.setattr(EncoderHead, "features", lambda head, images: features(head, ends(images)))
-    monkeypatch.setattr(train, "_augmentation", lambda _plan: ends)
-    others = shard.units != shard.units[5]
-    without = make_shard(
-        images=shard.images[others],
-        labels=shard.labels[others],
-        units=np.unique(shard.units[others], return_inverse=True)[1],
-        classes=shard.classes,
-        rules="without it",
-    )
-    found = []
-    for each in (shard, without):
-        files = make_files(
-            train_task(steps=2),
-            plan=plan,
-            inputs={"weights.safetensors": start},
-            shard_sha256=each.version,
-        )
-        save_shard(each, files._data / "train", replace=True)
-        assert train.run(files) == 2
-        found.append(output(files, "weights.safetensors"))
-    assert found[0] == found[1] != start
