@@ -32,7 +32,9 @@ _WORK = {
     Profile.GENERATE: "datasites.worker.generate",
     Profile.POOL: "datasites.worker.pool",
     Profile.REPORT: "datasites.worker.report",
+    Profile.LOOK: "datasites.worker.look",
 }
+_WITHOUT_SHARD = (Profile.POOL, Profile.LOOK)
 
 
 def main(profile: Profile, root: Path = Path("/")) -> int:
@@ -55,10 +57,10 @@ def main(profile: Profile, root: Path = Path("/")) -> int:
 
 
 def serve(profile: Profile, files: JobFiles) -> None:
-    """Do one job: without data first, then as it was asked (a pool has no data to be without)."""
+    """Do one job: first without the data, if it has any to be without, then as it was asked."""
     work = importlib.import_module(_WORK[profile])
     began = time.monotonic()
-    for view in (files,) if profile is Profile.POOL else (files.without_data(), files):
+    for view in (files,) if profile in _WITHOUT_SHARD else (files.without_data(), files):
         steps = work.run(view)
         view.write_result(Result(steps_taken=steps, work_s=time.monotonic() - began))
 
