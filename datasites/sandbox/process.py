@@ -19,7 +19,6 @@ import signal
 import stat
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -221,11 +220,16 @@ def _holds(folder: int, *, files: int) -> bool:
 def _flat(folder: Path, limits: Limits) -> bool:
     """Whether a folder on disk holds plain files alone, of bounded number and bytes."""
     files = size_bytes = 0
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            state = entry.stat(follow_symlinks=False)
-            files, size_bytes = files + 1, size_bytes + state.st_blocks * 512
-            plain = stat.S_ISREG(state.st_mode) and state.st_nlink == 1
-            if not plain or files > limits.files or size_bytes > limits.output_bytes:
-                return False
+    try:
+        with os.scandir(folder) as entries:
+            states = [entry.stat(follow_symlinks=False) for entry in entries]
+    except FileNotFoundError:
+        return True  # gone since: asked again
+    except OSError:
+        return False  # its owner may not look into it
+    for state in states:
+        files, size_bytes = files + 1, size_bytes + state.st_blocks * 512
+        plain = stat.S_ISREG(state.st_mode) and state.st_nlink == 1
+        if not plain or files > limits.files or size_bytes > limits.output_bytes:
+            return False
     return True
