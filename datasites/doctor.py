@@ -8,7 +8,6 @@ at the site; the relay sees what any start of the agent shows it.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import stat
 import subprocess
@@ -18,12 +17,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from datasites.agent.cleanup import left_behind
 from datasites.behind import behind
 from datasites.errors import DatasitesError
 from datasites.sandbox.cgroup import OWN, ROOT, find_parent
+from datasites.sandbox.command import Limits
 from datasites.sandbox.driver import find_gpu, probe_gpu
-from datasites.sandbox.machine import find_installation, require_sandbox
-from datasites.sandbox.seccomp import seccomp_filter
+from datasites.sandbox.landlock import landlock_version
+from datasites.sandbox.launch import run_inside
+from datasites.sandbox.machine import find_installation
+from datasites.sandbox.trial import require_sandbox
 from datasites.site import Site
 from datasites.unsafe import unsafe_uses
 from models import (
@@ -83,7 +86,8 @@ def examine(site: Site) -> list[Finding]:
         "sandbox": _sandbox,
         "namespaces": _namespaces,
         "system calls": _system_calls,
-        "scratch size": _scratch,
+        "job user": _job_user,
+        "landlock": _landlock,
         "cgroup": _cgroup,
         "file modes": _modes,
         "keys": _keys,
@@ -91,6 +95,7 @@ def examine(site: Site) -> list[Finding]:
         "ledger behind": _behind,
         "clock": _clock,
         "disk": _disk,
+        "left by jobs": _leftovers,
         "relay": _relay,
         "peers": _peers,
         "reviewers": _reviewers,
@@ -128,7 +133,7 @@ def _problem(what: str, mend: str) -> Finding:
 def _account(_site: Site) -> Finding:
     if os.geteuid() == 0:
         return _warning(
-            "the site belongs to root, whom the limit on processes does not bind",
+            "the agent is root: a hole in it is a hole in the machine (its jobs are not root)",
             "run the site as an ordinary user of its own: useradd --system dura",
         )
     return _fine(f"user {os.geteuid()}, not root")
@@ -155,22 +160,15 @@ def _namespaces(_site: Site) -> Finding:
 
 
 def _system_calls(_site: Site) -> Finding:
-    """Start a sandbox with the filter, and look from inside whether it is on."""
-    rules = os.memfd_create("seccomp")
-    try:
-        os.write(rules, seccomp_filter(platform.machine(), may_fork=True))
-        os.lseek(rules, 0, os.SEEK_SET)
-        probe = [str(find_installation().bwrap), "--unshare-all", "--cap-drop", "ALL"]
-        probe += ["--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--proc", "/proc"]
-        probe += ["--symlink", "usr/lib64", "/lib64", "--seccomp", str(rules)]
-        probe += ["/usr/bin/cat", "/proc/self/status"]
-        done = subprocess.run(
-            probe, capture_output=True, text=True, check=False, timeout=20, pass_fds=(rules,)
-        )
-    finally:
-        os.close(rules)
+    """Start a sandbox as jobs have it, and look from inside what powers are left."""
+    done = run_inside(
+        ["/usr/bin/cat", "/proc/self/status"],
+        installation=find_installation(),
+        limits=Limits(may_fork=True),
+    )
     status = dict(line.split(":\t", 1) for line in done.stdout.splitlines() if ":\t" in line)
-    if (status.get("Seccomp"), int(status.get("CapEff", "1"), 16)) == ("2", 0):
+    powers = {int(status.get(f"Cap{kind}", "1"), 16) for kind in ("Inh", "Prm", "Eff", "Amb")}
+    if status.get("Seccomp") == "2" and powers == {0}:
         return _fine("filtered, and no capability is left")
     return _problem(
         f"the filter is not on in a sandbox: {done.stderr.strip()[:200]}",
@@ -178,10 +176,38 @@ def _system_calls(_site: Site) -> Finding:
     )
 
 
-def _scratch(_site: Site) -> Finding:
-    if find_installation().sizes_tmpfs:
-        return _fine("a job's /tmp is bounded")
-    return _warning("this bubblewrap cannot bound a job's /tmp", "install bubblewrap 0.7 or later")
+def _job_user(_site: Site) -> Finding:
+    """Look from inside whose powers a job has."""
+    done = run_inside(
+        ["/usr/bin/id", "-u"], installation=find_installation(), limits=Limits(may_fork=True)
+    )
+    number = done.stdout.strip()
+    if done.returncode == 0 and number not in ("", "0"):
+        return _fine(f"jobs are user {number}, who has no powers")
+    return _problem(
+        f"a job would be user {number or 'unknown'} ({done.stderr.strip()[:200]})",
+        "run the agent as an ordinary user of its own: useradd --system dura; chown -R dura SITE",
+    )
+
+
+def _landlock(_site: Site) -> Finding:
+    version = landlock_version()
+    if version:
+        return _fine(f"the kernel has it (version {version}); jobs confine themselves once more")
+    return _warning(
+        "this kernel has no Landlock; mounts and the filter are a job's walls alone",
+        "use a kernel of 5.13 or later with `landlock` in CONFIG_LSM (or lsm= at boot)",
+    )
+
+
+def _leftovers(site: Site) -> Finding:
+    left = left_behind(site)
+    if left:
+        return _problem(
+            f"{len(left)} folder(s) of ended jobs could not be removed: {left[0]}",
+            f"look what holds them, then rm -r {left[0]}",
+        )
+    return _fine("nothing of ended jobs is left")
 
 
 def _cgroup(_site: Site) -> Finding:
@@ -189,7 +215,8 @@ def _cgroup(_site: Site) -> Finding:
     if parent is not None:
         return _fine(f"jobs get groups below {parent}")
     return _warning(
-        "no cgroup v2 is delegated to this process; prlimit and the agent bound jobs alone",
+        "no cgroup v2 is delegated to this process; each memory a job can have is bounded by "
+        "prlimit or its size, but what the kernel itself keeps for a job is not",
         "run the agent as a systemd service with `Delegate=memory pids`",
     )
 

@@ -5,6 +5,7 @@
     ├── PlanError            a plan is malformed, inconsistent or larger than allowed
     ├── RefusedError         this hospital does not do what was asked; carries a coded reason
     ├── SandboxError         no sandbox is to be had, or a job broke its limits
+    │   └── CleanUpError          what a job left on disk cannot be removed
     ├── OutputError          a job's output is not what its plan declared
     ├── DeskError            a release decision is impossible (unknown item, wrong words)
     │   ├── AlreadyDecidedError   somebody decided on the item before
@@ -95,6 +96,10 @@ class RefusedError(DatasitesError):
 
 class SandboxError(DatasitesError):
     """No sandbox is to be had, or a job broke its limits."""
+
+
+class CleanUpError(SandboxError):
+    """What a job left on disk cannot be removed."""
 
 
 class OutputError(DatasitesError):

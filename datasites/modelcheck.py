@@ -1,15 +1,20 @@
-"""Looking at the model of a bundle: it is built, and its gradients are compared on random images.
+"""Looking at what a bundle brings: its `model.py`, its encoder, what its generator starts from.
 
-The edge of `datasites.plans.assumptions`: it needs PyTorch and takes seconds, so only a `model.py`
-is looked at, and an encoder that is not the shipped one; classifiers of the registry are compared
-by the test suite.
+The edge of `datasites.plans.assumptions`. Only a `model.py` is looked at, and an encoder that is
+not the shipped one; classifiers of the registry are compared by the test suite. Nothing that a plan
+describes is built in this process, which is the owner's: `model.py` is read here, layer by layer,
+by arithmetic that bounds its parameters, memory and work, and is built and tried on random images
+in a sandbox (`datasites.worker.look`). Where no sandbox is to be had it is read alone, and the
+reviewer is told.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
+from datasites.errors import OutputError, SandboxError
 from datasites.plans import (
     MODEL_FILE,
     Bundle,
@@ -20,28 +25,81 @@ from datasites.plans import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from datasites.plans import Plan
+
+_MEMORY_BYTES: Final = 8 * 1024**3
+_TIME_S: Final = 120
+_MOST_BYTES: Final = 64 * 1024
 
 
 def bundle_facts(bundle: Bundle) -> ModelFacts | None:
     """What looking at a bundle's `model.py` found; None for a classifier of the registry."""
-    if bundle.plan.model.name != MODEL_FILE:
+    text = bundle.model_text
+    if bundle.plan.model.name != MODEL_FILE or text is None:
         return None
-    from models import ModelsError, build_model
+    from models import ModelsError, check_model_text
 
     plan = bundle.plan
     try:
-        model = build_model(
-            plan.model.name,
-            text=bundle.model_text,
-            classes=len(plan.classes),
-            image_size=plan.model.image_size,
-        )
+        check_model_text(text, classes=len(plan.classes), image_size=plan.model.image_size)
     except ModelsError as error:
         return ModelFacts(gradient_problem=f"it cannot be built: {error}")
-    return model_facts(model, plan)
+    try:
+        return _looked_at(plan, text)
+    except OutputError as error:
+        return ModelFacts(gradient_problem=f"looking at it left nothing of use: {error}")
+    except SandboxError as error:
+        return ModelFacts(not_built=str(error))
+
+
+def _looked_at(plan: Plan, text: str) -> ModelFacts:
+    """Have a model built and tried in a sandbox.
+
+    Raises:
+        SandboxError: there is none here. OutputError: it left nothing to be understood.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from datasites.sandbox import (
+        Ending,
+        JobFolder,
+        Limits,
+        SandboxProcess,
+        require_sandbox,
+        take_output,
+    )
+    from datasites.worker.protocol import FACTS_FILE, LOOKED_AT, Profile
+
+    limits = Limits(
+        wall_s=_TIME_S,
+        cpu_s=_TIME_S,
+        memory_bytes=_MEMORY_BYTES,
+        scratch_bytes=1024**2,
+        output_bytes=1024**2,
+    )
+    with TemporaryDirectory(prefix="dura-look-") as folder:
+        sandbox = SandboxProcess(
+            Profile.LOOK,
+            folder=JobFolder(Path(folder, "job")),
+            data={},
+            installation=require_sandbox(),
+            limits=limits,
+        )
+        try:
+            sandbox.dispatch(
+                {LOOKED_AT: plan.model_dump_json().encode(), MODEL_FILE: text.encode()}
+            )
+            ending = sandbox.wait()
+            if ending is not Ending.DONE:
+                said = f"it asks for more than {_MEMORY_BYTES >> 30} GiB or {_TIME_S} s, or fails"
+                return ModelFacts(gradient_problem=f"{said}: the look {ending}")
+            data = take_output(sandbox.folder.outputs, FACTS_FILE, max_bytes=_MOST_BYTES)
+        finally:
+            sandbox.discard()
+    try:
+        return TypeAdapter(ModelFacts).validate_json(data)
+    except ValidationError as error:
+        raise OutputError(f"what was found of model.py cannot be read: {error}") from error
 
 
 def start_problem(plan: Plan, *, checkpoint: str = "") -> str:
@@ -117,34 +175,3 @@ def encoder_problem(plan: Plan, *, folder: str) -> str:
     except ModelsError as error:
         return str(error)
     return ""
-
-
-def model_facts(model: nn.Module, plan: Plan) -> ModelFacts:
-    """What looking at a built model found; only random images go through it."""
-    from datasites.worker.train import check_file_model
-    from privacy import PrivacyError
-
-    problem = ""
-    try:
-        check_file_model(model.train(), plan)
-    except PrivacyError as error:
-        problem = str(error)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        problem = f"it fails on random images: {error}"
-    return ModelFacts(
-        batch_statistics=_layers(model, "track_running_stats"),
-        checkpointing=_layers(model, "gradient_checkpointing"),
-        gradient_problem=problem,
-    )
-
-
-def _layers(model: nn.Module, mark: str) -> tuple[str, ...]:
-    """Names of layers that bear a mark; a layer without running statistics may use a batch's."""
-    from torch import nn
-
-    batch = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d) if "running" in mark else ()
-    return tuple(
-        f"{name or 'the model'} ({type(layer).__name__})"
-        for name, layer in model.named_modules()
-        if getattr(layer, mark, False) or isinstance(layer, batch)
-    )

@@ -119,7 +119,7 @@ def rehearse(
             ]
         finally:
             for sandbox in sandboxes:
-                sandbox.end()
+                sandbox.discard()
 
 
 def _mock_shard(bundle: Bundle, folder: Path) -> str:

@@ -39,7 +39,8 @@ class SiteSettings(BaseModel):
         approval_days: days after which an approval expires, unless said otherwise.
         threads: threads a job may use.
         job_timeout_s: seconds a job may take.
-        job_memory_gib: address space a job may use.
+        job_memory_gib: memory a job may use: address space, /tmp and outputs. Below 6 little is
+            left for the libraries.
         unit: unit of privacy, where the owner asks for it by name: `patient`, `group` (of near-
             duplicates) or `image`; `auto` is the patient where a pattern or a table says whose an
             image is, else what the first ingest found, see `docs/units.md`.

@@ -15,6 +15,7 @@
       refusals.json           how often each peer was refused, by reason
       jobs/REQUEST.json       what was asked, and how far it is; beside it its .files and .results
       scratch/                the sandboxes that run or wait now
+      left-behind.txt         folders of sandboxes that could not be removed
       sent/                   what was sent to whom
       causes/REQUEST.json     why a job's own outputs were not used; for the owner alone
       private/openings/       what a receipt's commitments to unreleased outputs are hashes of
@@ -154,6 +155,11 @@ class Site:
     def features(self) -> Path:
         """Where features of the training shard are kept between rounds."""
         return self.root / "private" / "features"
+
+    @property
+    def left_behind(self) -> Path:
+        """Where folders of sandboxes that could not be removed are named, a line each."""
+        return self.root / "left-behind.txt"
 
     @property
     def openings(self) -> Path:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from models.membership import AttackScore, attack_tpr, label_probabilities, rmia_scores
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
+    from models.modelfile_shapes import check_model_text
     from models.modelstore import load_model_file, save_model_file
     from models.noised_metrics import (
         Estimate,
@@ -112,6 +113,7 @@ _HOMES = {
     ),
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
     "models.modelfile": ("build_from_text",),
+    "models.modelfile_shapes": ("check_model_text",),
     "models.modelstore": ("load_model_file", "save_model_file"),
     "models.noised_metrics": (
         "Estimate",
@@ -189,6 +191,7 @@ __all__ = [
     "build_model",
     "calibrated_from",
     "check_encoder",
+    "check_model_text",
     "check_plain_weights",
     "check_report",
     "check_weights",

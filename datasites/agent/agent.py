@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from datasites.agent.cleanup import discard
 from datasites.agent.endings import Endings
 from datasites.agent.finish import Finisher
 from datasites.agent.inbound import Inbox
@@ -193,7 +193,7 @@ class Agent:
     def close(self) -> None:
         """End every sandbox and give the site free."""
         if self._running is not None and self._running.sandbox is not None:
-            self._running.sandbox.end()
+            discard(self._site, self._running.sandbox)
         self._warm.end()
         os.close(self._lock)
 
@@ -202,7 +202,7 @@ class Agent:
     def _advance(self, paired: dict[str, str], *, stopped: str = "") -> None:
         if self._running is not None and stopped:
             self._endings.fail(self._running.request, Reason.LEDGER_BEHIND, stopped)
-            _drop(self._running.sandbox)
+            self._drop(self._running.sandbox)
             self._running = None
         if self._running is not None:
             self._end_if_unpaired(self._running, paired)
@@ -223,7 +223,7 @@ class Agent:
         if running.request.sender in paired:
             return
         self._endings.fail(running.request, Reason.PEER_UNPAIRED, "its sender was unpaired")
-        _drop(running.sandbox)
+        self._drop(running.sandbox)
         self._running = None
 
     def _look_after(self, running: Running) -> None:
@@ -242,7 +242,7 @@ class Agent:
                 self._running = None
             else:
                 self._running = replace(running, sandbox=None)
-            shutil.rmtree(running.sandbox.folder.root, ignore_errors=True)
+            discard(self._site, running.sandbox)
         if self._running is not None and time.monotonic() >= running.due:
             self._settle(running.request, running.job)
             self._running = None
@@ -271,7 +271,7 @@ class Agent:
             ends = time.monotonic() + job.slot_s
             sandbox.dispatch(job.inputs, within_s=work_time_s(job.slot_s))
         except _PASSING:
-            _drop(sandbox)
+            self._drop(sandbox)
             raise
         except RefusedError as error:
             self._endings.refuse(request, error.code, str(error))
@@ -285,7 +285,7 @@ class Agent:
             self._served[request.sender] = 1 + max(self._served.values(), default=0)
             self._link.set_status(sender=request.sender, job=request.job, status="running")
             return True
-        _drop(sandbox)
+        self._drop(sandbox)
         return False
 
     def _no_sandbox(self, request: Request, message: str) -> None:
@@ -341,7 +341,7 @@ class Agent:
                 message = "the agent ended while the job ran; its reservation stays spent"
                 self._endings.fail(request, Reason.JOB_INTERRUPTED, message)
         if ours in endings:
-            _drop(self._running.sandbox if self._running else None)
+            self._drop(self._running.sandbox if self._running else None)
             self._running = None
         self._unsettled = False
 
@@ -380,8 +380,6 @@ class Agent:
         log.warning("a message from %s was refused: %s", peer, code)
         self._refusals.record(peer=peer, action="send message", resource="inbox", code=code)
 
-
-def _drop(sandbox: SandboxProcess | None) -> None:
-    if sandbox is not None:
-        sandbox.end()
-        shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+    def _drop(self, sandbox: SandboxProcess | None) -> None:
+        if sandbox is not None:
+            discard(self._site, sandbox)

@@ -8,11 +8,11 @@ warming up: a job's slot counts from then on, and is for work alone.
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasites.agent.cleanup import clear, discard
 from datasites.errors import SandboxError
 from datasites.features import features_folder
 from datasites.plans import Plan
@@ -73,7 +73,7 @@ class WarmSandboxes:
         self._scratch = site.root / "scratch"
         self._waiting: dict[tuple[str, Profile], _Waiting] = {}
         # Whatever lies here was left by an agent that was killed.
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        clear(site, self._scratch)
 
     def keep(self, plan_sha256: str, profile: Profile | None) -> None:
         """Have a sandbox of `profile` waiting for the plan, and none of another profile."""
@@ -182,9 +182,7 @@ class WarmSandboxes:
         return self._site.card().dataset_version
 
     def _drop(self, key: tuple[str, Profile]) -> None:
-        sandbox = self._waiting.pop(key).sandbox
-        sandbox.end()
-        shutil.rmtree(sandbox.folder.root, ignore_errors=True)
+        discard(self._site, self._waiting.pop(key).sandbox)
 
 
 def _encoder(source: str) -> Path:

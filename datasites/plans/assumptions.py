@@ -94,6 +94,15 @@ def _model(plan: Plan, model: ModelFacts | None) -> Iterator[Finding]:
         )
         return
     facts = model or ModelFacts()
+    if facts.not_built:
+        yield Finding(
+            Assumption.PER_SAMPLE_GRADIENT,
+            Severity.WARNING,
+            "model.py was read, not built: its layers are of the allow-list, which work image by "
+            f"image, but no gradient was compared here ({facts.not_built})"[:600],
+            "have a sandbox on this machine; a job compares them before it opens a shard",
+        )
+        return
     by = (
         "a classifier of the registry: GroupNorm only, its gradients compared by the test suite "
         "with one unit at a time"

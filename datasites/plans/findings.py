@@ -51,17 +51,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What looking at a built model found (`datasites.modelcheck`).
+    """What looking at a `model.py` found (`datasites.modelcheck`).
 
     Attributes:
         batch_statistics: layers that normalise over, or remember, several images.
         checkpointing: layers with gradient checkpointing.
         gradient_problem: why a per-sample gradient is wrong; empty if all are right.
+        not_built: why it was read alone, not built and tried; empty if it was.
     """
 
     batch_statistics: tuple[str, ...] = ()
     checkpointing: tuple[str, ...] = ()
     gradient_problem: str = ""
+    not_built: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from datasites.errors import SandboxError
-from datasites.sandbox.command import Limits, Mounts, sandbox_argv
+from datasites.sandbox.command import Limits
 from datasites.sandbox.gpu import Gpu, driver_libraries, gpu_nodes, gpu_number
+from datasites.sandbox.launch import run_inside
 from datasites.sandbox.machine import Installation
 
 DEV: Final = Path("/dev")
@@ -39,17 +39,8 @@ def probe_gpu(installation: Installation, gpu: Gpu) -> None:
     Raises:
         SandboxError: it does not start there.
     """
-    with TemporaryDirectory() as scratch:
-        given, left = Path(scratch, "in"), Path(scratch, "out")
-        given.mkdir()
-        left.mkdir()
-        argv = sandbox_argv(
-            [str(installation.python), "-I", "-c", _PROBE],
-            bwrap=installation.bwrap,
-            mounts=Mounts(installation.code, {}, given, left, gpu),
-            limits=Limits(),
-        )
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    program = [str(installation.python), "-I", "-c", _PROBE]
+    done = run_inside(program, installation=installation, limits=Limits(), gpu=gpu)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-1:] or [f"cuInit answered {done.returncode}"]
         raise SandboxError(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from datasites.errors import SandboxError
-from datasites.sandbox.seccomp import seccomp_filter
 
 PACKAGES = ("datasites", "models", "privacy")
 
@@ -26,13 +23,11 @@ class Installation:
         bwrap: the bubblewrap program.
         python: the interpreter of this installation.
         code: folders that the interpreter and Dura's jobs need, read-only in a sandbox.
-        sizes_tmpfs: whether this bubblewrap can bound the size of /tmp (0.7 and later).
     """
 
     bwrap: Path
     python: Path
     code: tuple[Path, ...]
-    sizes_tmpfs: bool = False
 
 
 @cache
@@ -57,34 +52,7 @@ def find_installation() -> Installation:
         *(own / package for package in PACKAGES),
         Path(sysconfig.get_path("purelib")),
     ]
-    return Installation(
-        Path(found), Path(sys.executable), _outermost(wanted), sizes_tmpfs=_sizes_tmpfs(found)
-    )
-
-
-def _sizes_tmpfs(bwrap: str) -> bool:
-    told = subprocess.run([bwrap, "--help"], capture_output=True, check=False, timeout=20)
-    return b"--size" in told.stdout + told.stderr
-
-
-def require_sandbox() -> Installation:
-    """An installation whose sandbox really starts.
-
-    Raises:
-        SandboxError: bubblewrap is missing or may not create namespaces here.
-    """
-    installation = find_installation()
-    seccomp_filter(platform.machine())  # or there is no table for this machine
-    probe = [str(installation.bwrap), "--unshare-all", "--ro-bind", "/usr", "/usr"]
-    probe += ["--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64", "/usr/bin/true"]
-    done = subprocess.run(probe, capture_output=True, check=False, timeout=20)
-    if done.returncode != 0:
-        detail = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise SandboxError(
-            f"bubblewrap does not start here ({detail[0]}); jobs are refused. Allow "
-            "unprivileged user namespaces, or see docs/operations.md"
-        )
-    return installation
+    return Installation(Path(found), Path(sys.executable), _outermost(wanted))
 
 
 def _outermost(folders: list[Path]) -> tuple[Path, ...]:

@@ -2,43 +2,41 @@
 
 A sandbox is started without any job (it imports the libraries its profile needs, says that it is
 ready and then waits), is handed exactly one job, and never a second. Its standard output and error
-go to files in the job's folder on local disk, which no one but the owner reads. While it runs its
-output folder is looked at: too many files or bytes in it end the job.
+go to a file in the job's folder on local disk, which no one but the owner reads. What it leaves
+lies in memory, in folders that the agent holds open (`launch`): the kernel counts files and bytes
+there, and too many of either end the job. `discard` ends it, lets go of what it left, and removes
+its folder on disk; what cannot be removed is a `CleanUpError`.
 
 `UnsafeNoSandbox` in place of an installation runs the job as an ordinary process with `prlimit`'s
-limits alone. Whoever passes it logs each use.
+limits alone; then its outputs lie on disk, and must be plain files. Whoever passes it logs each
+use.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import signal
-import subprocess
+import stat
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import BinaryIO
+from typing import Final
 
 from datasites.errors import SandboxError
-from datasites.sandbox.cgroup import OWN, ROOT, entered, find_parent, make_group, remove_group
-from datasites.sandbox.command import (
-    READY_FILE,
-    Limits,
-    Mounts,
-    environment,
-    limited,
-    sandbox_argv,
-)
+from datasites.sandbox.cgroup import remove_group
+from datasites.sandbox.cleaning import remove_tree
+from datasites.sandbox.command import READY_FILE, Limits
 from datasites.sandbox.gpu import Gpu
+from datasites.sandbox.jobuser import lend
+from datasites.sandbox.launch import Launch
 from datasites.sandbox.machine import Installation
-from datasites.sandbox.seccomp import seccomp_filter
-from datasites.sandbox.unsafe import UnsafeNoSandbox, unsafe_root
+from datasites.sandbox.unsafe import UnsafeNoSandbox
 
 WORKER = "datasites.worker"
+MOST_SCRATCH_FILES: Final = 4096
+"""Files and folders in a job's /tmp."""
 
 
 class Ending(StrEnum):
@@ -52,9 +50,15 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class JobFolder:
-    """A job's folder on local disk: `in`, `out` and `log`, all private to the owner."""
+    """A job's folder on local disk, private to the owner: `in`, `log`, and `out` if it is there.
+
+    Attributes:
+        root: the folder.
+        held: the open folder in which a sandbox leaves its outputs; None for `out`.
+    """
 
     root: Path
+    held: int | None = None
 
     @property
     def inputs(self) -> Path:
@@ -63,8 +67,8 @@ class JobFolder:
 
     @property
     def outputs(self) -> Path:
-        """The only place the job may write."""
-        return self.root / "out"
+        """What the job leaves."""
+        return self.root / "out" if self.held is None else Path(f"/proc/self/fd/{self.held}")
 
     @property
     def log(self) -> Path:
@@ -99,12 +103,23 @@ class SandboxProcess:
         self._limits = limits
         self._deadline: float | None = None
         folder.create()
-        launch = _Launch(profile, folder=folder, data=data, limits=limits, gpu=gpu)
+        launch = Launch(
+            ("-I", "-m", WORKER, profile),
+            inputs=folder.inputs,
+            root=folder.root,
+            data=data,
+            limits=limits,
+            gpu=gpu,
+        )
         with folder.log.open("wb") as log:
             try:
-                self._process, self._group = launch.start(installation, log)
-            except OSError as error:
-                raise SandboxError(f"the sandbox did not start: {error}") from error
+                started = launch.start(installation, log)
+            except (OSError, SandboxError) as error:
+                said = folder.log.read_bytes()[-500:].decode(errors="replace")
+                raise SandboxError(f"the sandbox did not start: {error} {said}".strip()) from error
+        self._process, self._stdin, self._group = started.process, started.stdin, started.group
+        self._held = (started.outputs, started.scratch)
+        self.folder = replace(folder, held=started.outputs)
 
     @property
     def alive(self) -> bool:
@@ -126,22 +141,24 @@ class SandboxProcess:
         Raises:
             SandboxError: the sandbox died before it got its job, or had one already.
         """
-        if self._deadline is not None or self._process.stdin is None:
+        if self._deadline is not None:
             raise SandboxError("this sandbox had its one job already")
         for name, data in inputs.items():
             (self.folder.inputs / name).write_bytes(data)
+            if self.folder.held is not None:
+                lend(self.folder.inputs / name)
         allowed_s = min(self._limits.wall_s, within_s or self._limits.wall_s)
         self._deadline = time.monotonic() + allowed_s
         try:
-            self._process.stdin.write(b"go\n")
-            self._process.stdin.close()
+            self._stdin.sendall(b"go\n")
+            self._stdin.close()
         except OSError as error:
             raise SandboxError(f"the sandbox ended before its job came: {error}") from error
 
     def poll(self) -> Ending | None:
         """How the job ended, None while it runs. A job over its time is ended."""
         code = self._process.poll()
-        if not _fits(self.folder.outputs, self._limits):
+        if not self._fits():
             self.end()
             return Ending.OVER_LIMITS
         if code is not None:
@@ -165,98 +182,54 @@ class SandboxProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(timeout=10)
         self._leave_group()
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                return
+        self._stdin.close()
+
+    def discard(self) -> None:
+        """End it, let go of what it left, and remove its folder. Nothing of it stays.
+
+        Raises:
+            CleanUpError: something stays on disk; says what, and what to do.
+        """
+        self.end()
+        held, self._held = self._held, (None, None)
+        for descriptor in held:
+            if descriptor is not None:
+                os.close(descriptor)
+        remove_tree(self.folder.root)
+
+    def _fits(self) -> bool:
+        outputs, scratch = self._held
+        if outputs is None or scratch is None:
+            return _flat(self.folder.outputs, self._limits)
+        return _holds(outputs, files=self._limits.files) and _holds(
+            scratch, files=MOST_SCRATCH_FILES
+        )
 
     def _leave_group(self) -> None:
         if self._group is not None:
             remove_group(self._group)
 
 
-@dataclass(frozen=True)
-class _Launch:
-    """How a job's process is started."""
-
-    profile: str
-    folder: JobFolder
-    data: Mapping[str, Path]
-    limits: Limits
-    gpu: Gpu | None
-
-    def start(
-        self, installation: Installation | UnsafeNoSandbox, log: BinaryIO
-    ) -> tuple[subprocess.Popen[bytes], Path | None]:
-        """Start it; returns the process and its cgroup, if the host has one for it."""
-        worker = [str(installation.python), "-I", "-m", WORKER, self.profile]
-        if isinstance(installation, UnsafeNoSandbox):
-            outside = [*worker, str(unsafe_root(self.folder.root, self.data))]
-            argv = limited(outside, self.limits, gpu=self.gpu)
-            return self._open(argv, log, env=self._environment()), None
-        mounts = Mounts(
-            installation.code, self.data, self.folder.inputs, self.folder.outputs, self.gpu
-        )
-        parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
-        group = None if parent is None else make_group(parent, self.limits)
-        rules = os.memfd_create("seccomp")
-        try:
-            os.write(rules, seccomp_filter(platform.machine(), may_fork=self.limits.may_fork))
-            os.lseek(rules, 0, os.SEEK_SET)
-            argv = sandbox_argv(
-                worker,
-                bwrap=installation.bwrap,
-                mounts=mounts,
-                limits=self.limits,
-                sizes_tmpfs=installation.sizes_tmpfs,
-                seccomp_fd=rules,
-            )
-            argv = argv if group is None else entered(argv, group)
-            return self._open(argv, log, pass_fds=(rules,)), group
-        finally:
-            os.close(rules)
-
-    def _environment(self) -> dict[str, str]:
-        """Of a job without a sandbox, which sees every GPU unless it is told of none or one."""
-        seen = "" if self.gpu is None else str(self.gpu.number)
-        return {**environment(self.limits), "CUDA_VISIBLE_DEVICES": seen}
-
-    def _open(
-        self,
-        argv: list[str],
-        log: BinaryIO,
-        *,
-        env: dict[str, str] | None = None,
-        pass_fds: tuple[int, ...] = (),
-    ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env=env,
-            pass_fds=pass_fds,
-            start_new_session=True,
-        )
+def _holds(folder: int, *, files: int) -> bool:
+    """Whether a file system in memory is not full, and holds no more than so many files."""
+    state = os.fstatvfs(folder)
+    # Its own root is counted too. The kernel counts what has no name, or no readable one.
+    return state.f_bfree > 0 and state.f_files - state.f_ffree - 1 <= files
 
 
-def _fits(folder: Path, limits: Limits) -> bool:
-    """Whether an output folder keeps to its number of files and bytes; looks no further."""
+def _flat(folder: Path, limits: Limits) -> bool:
+    """Whether a folder on disk holds plain files alone, of bounded number and bytes."""
     files = size_bytes = 0
-    waiting = [folder]
-    while waiting:
-        try:
-            entries = os.scandir(waiting.pop())
-        except OSError:
-            continue  # gone since, or its owner may not look into it: it is counted already
-        with entries:
-            for entry in entries:
-                files += 1
-                with suppress(OSError):
-                    size_bytes += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
-                if files > limits.files or size_bytes > limits.output_bytes:
-                    return False
+    try:
+        with os.scandir(folder) as entries:
+            states = [entry.stat(follow_symlinks=False) for entry in entries]
+    except FileNotFoundError:
+        return True  # gone since: asked again
+    except OSError:
+        return False  # its owner may not look into it
+    for state in states:
+        files, size_bytes = files + 1, size_bytes + state.st_blocks * 512
+        plain = stat.S_ISREG(state.st_mode) and state.st_nlink == 1
+        if not plain or files > limits.files or size_bytes > limits.output_bytes:
+            return False
     return True

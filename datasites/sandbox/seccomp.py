@@ -1,7 +1,8 @@
 """Which system calls a job may not make: a seccomp filter as classic BPF. Pure.
 
 What a numerical job has no use for, and kernels have had holes in, is refused with EPERM:
-tracing and reading other processes, mounts and namespaces, kernel keys, BPF, userfaultfd, perf,
+tracing and reading other processes, mounts and namespaces, kernel keys, memory that no limit of a
+process counts (memfd, System V and POSIX objects), BPF, userfaultfd, perf,
 io_uring, modules, clocks, quotas, file handles, memory policy of others, and every socket family
 but AF_UNIX. Processes cannot be made (threads can), unless `may_fork`. `clone3`, whose flags a
 filter cannot see, answers ENOSYS, on which libraries fall back to `clone`. Another architecture
@@ -49,8 +50,10 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "kexec_file_load": (320, 294),
     "kexec_load": (246, 104),
     "keyctl": (250, 219),
+    "listmount": (458, 458),
     "lookup_dcookie": (212, 18),
     "mbind": (237, 235),
+    "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "migrate_pages": (256, 238),
     "mknod": (133, None),
@@ -60,10 +63,13 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mount_setattr": (442, 442),
     "move_mount": (429, 429),
     "move_pages": (279, 239),
+    "mq_open": (240, 180),
+    "msgget": (68, 186),
     "name_to_handle_at": (303, 264),
     "nfsservctl": (180, 42),
     "open_by_handle_at": (304, 265),
     "open_tree": (428, 428),
+    "open_tree_attr": (467, 467),
     "perf_event_open": (298, 241),
     "personality": (135, 92),
     "pidfd_getfd": (438, 438),
@@ -77,12 +83,17 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "quotactl_fd": (443, 443),
     "reboot": (169, 142),
     "request_key": (249, 218),
+    "semget": (64, 190),
     "set_mempolicy": (238, 237),
     "set_mempolicy_home_node": (450, 450),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),
     "setns": (308, 268),
     "settimeofday": (164, 170),
+    "shmat": (30, 196),
+    "shmctl": (31, 195),
+    "shmget": (29, 194),
+    "statmount": (457, 457),
     "swapoff": (168, 225),
     "swapon": (167, 224),
     "sysfs": (139, None),

@@ -3,7 +3,8 @@
 `python -I -m datasites.worker PROFILE [ROOT]`; ROOT is the folder that stands for the file
 system's root where there is no sandbox. Importing the libraries takes seconds, so it happens
 before the job is there, and `READY_FILE` says that it is done; a line on standard input starts the
-job. End of input without that line ends the program.
+job. End of input without that line ends the program. First of all it gives up, for good, what the
+kernel lets it give up (`datasites.sandbox.landlock`).
 
 **Noise first.** Before a shard is opened the whole job is done on empty shards and its outputs are
 left, complete: noise around the weights that came along. Whatever then goes wrong on private data
@@ -22,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+from datasites.sandbox.landlock import confine
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Profile, Result
 
@@ -30,11 +32,15 @@ _WORK = {
     Profile.GENERATE: "datasites.worker.generate",
     Profile.POOL: "datasites.worker.pool",
     Profile.REPORT: "datasites.worker.report",
+    Profile.LOOK: "datasites.worker.look",
 }
+_WITHOUT_SHARD = (Profile.POOL, Profile.LOOK)
 
 
 def main(profile: Profile, root: Path = Path("/")) -> int:
     """Serve one job; returns the exit status."""
+    if root == Path("/"):
+        confine()  # before any other thread is there, which it would not bind
     # What an import makes stays: nothing is gained by looking for garbage in it.
     gc.disable()
     work = importlib.import_module(_WORK[profile])
@@ -51,10 +57,10 @@ def main(profile: Profile, root: Path = Path("/")) -> int:
 
 
 def serve(profile: Profile, files: JobFiles) -> None:
-    """Do one job: without data first, then as it was asked (a pool has no data to be without)."""
+    """Do one job: first without the data, if it has any to be without, then as it was asked."""
     work = importlib.import_module(_WORK[profile])
     began = time.monotonic()
-    for view in (files,) if profile is Profile.POOL else (files.without_data(), files):
+    for view in (files,) if profile in _WITHOUT_SHARD else (files.without_data(), files):
         steps = work.run(view)
         view.write_result(Result(steps_taken=steps, work_s=time.monotonic() - began))
 

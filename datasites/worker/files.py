@@ -96,6 +96,10 @@ class JobFiles:
         """What the job is."""
         return Job.model_validate_json((self._inputs / JOB_FILE).read_bytes())
 
+    def given(self, name: str) -> bytes:
+        """A file that came along."""
+        return (self._inputs / name).read_bytes()
+
     @property
     def model_text(self) -> str | None:
         """The bundle's `model.py`, None when a registered classifier is used."""

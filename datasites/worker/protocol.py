@@ -20,6 +20,10 @@ from datasites.settings import ReportDtype
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
+LOOKED_AT = "plan.json"
+"""The plan whose model is looked at."""
+FACTS_FILE = "facts.json"
+"""What looking at it found, `datasites.plans.ModelFacts`."""
 NOISE_ONLY = "_noise-only."
 """How the names of the noise-only outputs begin."""
 REPORTS_FILE = "reports.json"
@@ -49,6 +53,7 @@ class Profile(StrEnum):
     GENERATE = "generate"
     POOL = "pool"
     REPORT = "report"
+    LOOK = "look"
 
 
 class _Message(BaseModel):

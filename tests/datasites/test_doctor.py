@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -115,3 +116,34 @@ def test_a_clock_behind_the_ledger_is_a_problem(site, monkeypatch):
 
     monkeypatch.setattr(doctor, "datetime", Early)
     assert doctor._clock(site).health is Health.PROBLEM
+
+
+def test_each_missing_wall_is_named_with_how_to_mend_it(site, monkeypatch):
+    assert doctor._job_user(site).health is Health.FINE
+    assert "no powers" in doctor._job_user(site).what
+
+    def printed(text):
+        done = subprocess.CompletedProcess([], 0, stdout=text, stderr="")
+        return lambda *_given, **_more: done
+
+    monkeypatch.setattr(doctor, "run_inside", printed("0\n"))
+    root = doctor._job_user(site)
+    assert (root.health, "useradd" in root.mend) == (Health.PROBLEM, True)
+    for status in (
+        "Seccomp:\t0\nCapEff:\t0\n",
+        "Seccomp:\t2\nCapInh:\t0\nCapPrm:\t0\nCapAmb:\t1\n",
+    ):
+        monkeypatch.setattr(doctor, "run_inside", printed(status))
+        assert doctor._system_calls(site).health is Health.PROBLEM
+    monkeypatch.setattr(doctor, "landlock_version", lambda: 0)
+    without = doctor._landlock(site)
+    assert (without.health, "5.13" in without.mend) == (Health.WARNING, True)
+
+
+def test_root_that_cannot_give_a_job_another_user_is_a_problem(site, monkeypatch):
+    def none(*_given, **_more):
+        raise SandboxError("no user namespace for jobs: run the agent as an ordinary user")
+
+    monkeypatch.setattr(doctor, "run_inside", none)
+    one = found(site)["job user"]
+    assert (one.health, "ordinary user" in one.what) == (Health.PROBLEM, True)

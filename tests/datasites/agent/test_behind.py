@@ -231,7 +231,7 @@ def test_a_job_that_runs_when_the_receipt_comes_is_ended(old_site):
     world, agent = old_site.world, old_site.agent
     old_site.begin(world.task("t2"))
     ended = []
-    sandbox = SimpleNamespace(end=lambda: ended.append(True), folder=old_site.folder)
+    sandbox = SimpleNamespace(discard=lambda: ended.append(True), folder=old_site.folder)
     request = agent._book.change(old_site.request, state=RequestState.RUNNING)
     agent._running = Running(request, old_site.job, sandbox, time.monotonic() + 60)
     take_witness(world.site, old_site.receipt, told_by="x")

@@ -261,8 +261,8 @@ def test_a_job_that_dies_before_it_opens_the_shard_fails_and_stays_spent(approve
     agent = world.agents[-1]
     until(agent, lambda: agent._running)
     agent._running.sandbox.end()
-    shutil.rmtree(agent._running.sandbox.folder.outputs)
-    agent._running.sandbox.folder.outputs.mkdir()
+    for left in agent._running.sandbox.folder.outputs.iterdir():
+        left.unlink()
     agent.step()
     answer = world.answer("t1")
     assert (answer.status, answer.reason) == (Status.FAILED, Reason.JOB_FAILED)

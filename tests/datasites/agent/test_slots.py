@@ -52,7 +52,7 @@ class Played:
     def poll(self):
         return self._ending
 
-    def end(self):
+    def discard(self):
         pass
 
 

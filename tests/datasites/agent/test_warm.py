@@ -7,7 +7,7 @@ import pytest
 from datasites.agent.warm import WarmSandboxes, next_profile
 from datasites.errors import SandboxError
 from datasites.plans import DeclaredOutput
-from datasites.sandbox import JobFolder
+from datasites.sandbox import JobFolder, remove_tree
 from datasites.worker.protocol import Profile
 
 
@@ -48,8 +48,9 @@ class Waiting:
         self.folder.create()
         self.folder.log.write_text("no memory")
 
-    def end(self):
+    def discard(self):
         self.ended = True
+        remove_tree(self.folder.root)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from datasites.errors import PlanError
 from datasites.modelcheck import (
     bundle_facts,
     encoder_facts,
-    model_facts,
     start_problem,
 )
 from datasites.plans import (
@@ -44,6 +43,7 @@ from datasites.plans.plan import (
     ReportPart,
     TrainPart,
 )
+from datasites.worker.look import model_facts
 from models import checkpoint_sha256, encoder_sha256, read_generator_card
 from models.scripts.tiny_stable_diffusion import write_tiny
 

@@ -4,6 +4,7 @@ No network, no host file, no host process, an environment of Dura's making, its 
 read-only, one writable folder, and limits that hold.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from datasites.sandbox import Limits, Mounts, sandbox_argv
+from datasites.sandbox import Limits, Mounts, find_installation, run_inside, sandbox_argv
+from datasites.sandbox.jobuser import job_user
 
 BWRAP = Path("/usr/bin/bwrap")
 GIB = 1024**3
@@ -28,12 +30,12 @@ def bwrap():
 @pytest.fixture
 def mounts(tmp_path):
     folders = {}
-    for name in ("code", "data", "in", "out"):
+    for name in ("code", "data", "in"):
         folders[name] = tmp_path / name
         folders[name].mkdir()
         (folders[name] / "here").write_text(name)
     (tmp_path / "secret").write_text("a secret of the host")
-    return Mounts((folders["code"],), {"train": folders["data"]}, folders["in"], folders["out"])
+    return Mounts((folders["code"],), {"train": folders["data"]}, folders["in"])
 
 
 @pytest.fixture
@@ -41,15 +43,24 @@ def inside(bwrap, mounts):
     """Run a shell script, or Python of the system's, in a sandbox."""
 
     def run(script, *, limits=None, program=None, **options):
-        argv = sandbox_argv(
-            program or ["/bin/sh", "-c", script],
-            bwrap=bwrap,
-            mounts=mounts,
-            limits=limits or Limits(memory_bytes=4 * GIB),
-        )
-        return subprocess.run(
-            argv, capture_output=True, text=True, timeout=30, check=False, **options
-        )
+        with job_user() as user:
+            argv = sandbox_argv(
+                program or ["/bin/sh", "-c", script],
+                bwrap=bwrap,
+                mounts=mounts,
+                limits=limits or Limits(memory_bytes=4 * GIB),
+                user=user,
+            )
+            given = () if user is None else (user.namespace_fd,)
+            return subprocess.run(
+                argv,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+                pass_fds=given,
+                **options,
+            )
 
     return run
 
@@ -62,7 +73,7 @@ def test_the_root_holds_nothing_of_the_host(inside):
 
 
 def test_a_file_beside_the_mounted_ones_is_not_there(inside, mounts):
-    secret = mounts.job_out.parent / "secret"
+    secret = mounts.job_in.parent / "secret"
     assert secret.exists()
     done = inside(f"cat {secret}")
     assert done.returncode != 0
@@ -87,6 +98,28 @@ def test_the_environment_is_duras_only(inside):
     }
 
 
+def test_no_environment_of_any_process_inside_holds_the_agents(bwrap, tmp_path, monkeypatch):
+    """Bubblewrap stays inside as process 1, and what it was started with could be read there."""
+    monkeypatch.setenv("DURA_RELAY_PASSWORD", "a secret of the relay")
+    look = "cat /proc/1/environ /proc/self/environ /proc/[0-9]*/environ 2>/dev/null; true"
+    installation = dataclasses.replace(find_installation(), code=())
+    for program in (["/bin/sh", "-c", look], ["/usr/bin/env"]):
+        done = run_inside(program, installation=installation, limits=Limits(may_fork=True))
+        assert "a secret" not in done.stdout
+        assert "RELAY" not in done.stdout
+        assert "PATH=" in done.stdout
+
+
+def test_a_job_is_no_root_and_has_no_power(inside):
+    status = inside("cat /proc/self/status; id -u; cat /proc/self/uid_map").stdout
+    for kind in ("Inh", "Prm", "Eff", "Amb"):
+        assert f"Cap{kind}:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert status.splitlines()[-2 if os.geteuid() else -3] != "0"
+    own = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
+    assert "0" not in own
+
+
 def test_there_is_no_network_not_even_the_hosts_loopback(inside):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -108,25 +141,53 @@ def test_no_process_of_the_host_is_seen(inside):
     assert max(pids) < 20
 
 
-@pytest.mark.parametrize("path", ["/job/in", "/data/train", "/usr", "{code}", "/job", "/data"])
+PLACES = [
+    "/job/in",
+    "/data/train",
+    "/usr",
+    "{code}",
+    "/job",
+    "/data",
+    "/",
+    "/etc",
+    "/dev",
+    "/dev/shm",  # noqa: S108  inside the sandbox
+]
+
+
+@pytest.mark.parametrize("path", PLACES)
 def test_everything_but_the_output_folder_and_tmp_is_read_only(inside, mounts, path):
     path = path.format(code=mounts.code[0])
-    if path in ("/job", "/data"):  # of the sandbox's own making: gone with it
-        assert inside(f"echo x > {path}/new").returncode in (0, 1, 2)
-        assert not (mounts.job_in.parent / "new").exists()
-        return
     done = inside(f"echo x > {path}/new; rm -f {path}/here; echo x > {path}/here; ls {path}")
-    assert "Read-only file system" in done.stderr
+    assert done.stderr.count("Read-only file system") >= 2
     assert "new" not in done.stdout.split()
     for folder in (mounts.job_in, mounts.code[0], mounts.data["train"]):
         assert [file.name for file in folder.iterdir()] == ["here"]
         assert (folder / "here").read_text() in ("in", "code", "data")
 
 
-def test_the_inputs_and_the_data_are_there_and_the_output_comes_out(inside, mounts):
-    done = inside("cat /job/in/here /data/train/here > /job/out/both; echo x > /tmp/mark-of-a-job")
-    assert done.returncode == 0
-    assert (mounts.job_out / "both").read_text() == "indata"
+@pytest.mark.parametrize("setting", ["sys/vm/swappiness", "sys/kernel/panic", "self/oom_score_adj"])
+def test_no_setting_of_the_kernel_can_be_written(inside, setting):
+    """Its own value is written, so that nothing changes where the wall is down."""
+    done = inside(f"x=$(cat /proc/{setting}); echo $x > /proc/{setting} && echo written")
+    assert "written" not in done.stdout
+    assert "Read-only file system" in done.stderr
+
+
+def test_only_two_mounts_can_be_written_and_both_have_a_size(inside):
+    rows = [line.split() for line in inside("cat /proc/mounts").stdout.splitlines()]
+    nodes = ("/dev/", "/proc/")  # device nodes, and what covers parts of /proc
+    writable = {row[1]: row for row in rows if "rw" in row[3].split(",")}
+    assert {place for place in writable if not place.startswith(nodes)} == {"/tmp", "/job/out"}  # noqa: S108
+    for place in ("/tmp", "/job/out"):  # noqa: S108
+        assert writable[place][2] == "tmpfs"
+        assert "size=" in writable[place][3]
+
+
+def test_the_inputs_and_the_data_are_there_and_two_folders_can_be_written(inside):
+    script = "cat /job/in/here /data/train/here > /job/out/both && echo x > /tmp/mark-of-a-job"
+    done = inside(f"{script} && cat /job/out/both")
+    assert (done.returncode, done.stdout) == (0, "indata")
     assert not Path("/tmp/mark-of-a-job").exists()  # noqa: S108  the host's
 
 
@@ -136,10 +197,10 @@ def test_the_read_only_mounts_cannot_be_made_writable(inside):
     assert "CapEff:\t0000000000000000" in inside("cat /proc/self/status").stdout
 
 
-def test_a_file_larger_than_allowed_is_cut_off(inside, mounts):
-    done = inside("head -c 3000000 /dev/zero > /job/out/big", limits=Limits(file_bytes=1_000_000))
-    assert done.returncode != 0
-    assert (mounts.job_out / "big").stat().st_size <= 1_000_000
+def test_a_file_larger_than_allowed_is_cut_off(inside):
+    script = "head -c 3000000 /dev/zero > /job/out/big; stat -c %s /job/out/big"
+    done = inside(script, limits=Limits(file_bytes=1_000_000))
+    assert 0 < int(done.stdout) <= 1_000_000
 
 
 def test_memory_is_bounded(inside):
@@ -158,7 +219,8 @@ def test_every_limit_is_set_on_the_program(inside):
     limits = Limits(memory_bytes=3 * GIB, cpu_s=77, file_bytes=4096, threads=3)
     text = inside("cat /proc/self/limits; echo $OMP_NUM_THREADS", limits=limits).stdout
     rows = {line[:25].strip(): line[25:].split()[:2] for line in text.splitlines()}
-    assert rows["Max address space"] == [str(3 * GIB)] * 2
+    assert rows["Max address space"] == [str(limits.address_bytes)] * 2
+    assert limits.address_bytes + limits.scratch_size + limits.output_size == 3 * GIB
     assert rows["Max cpu time"] == ["77", "77"]
     assert rows["Max file size"] == ["4096", "4096"]
     assert rows["Max open files"] == ["1024", "1024"]
@@ -168,7 +230,7 @@ def test_every_limit_is_set_on_the_program(inside):
 
 def test_the_command_line_is_a_list_and_no_name_becomes_an_option(tmp_path):
     odd = tmp_path / "--bind"
-    mounts = Mounts((), {"a b;c": odd}, odd, odd)
+    mounts = Mounts((), {"a b;c": odd}, odd)
     argv = sandbox_argv(["prog", "x; y"], bwrap=BWRAP, mounts=mounts, limits=Limits())
     assert argv[-2:] == ["prog", "x; y"]
     assert str(odd).startswith("/")

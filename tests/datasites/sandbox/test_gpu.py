@@ -5,13 +5,13 @@ absence is found. /dev/null and /dev/zero stand in for the device nodes.
 """
 
 import stat
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datasites.errors import SandboxError
-from datasites.sandbox import Gpu, Limits, Mounts, find_gpu, probe_gpu, require_sandbox
+from datasites.sandbox import Gpu, Limits, Mounts, find_gpu, probe_gpu, require_sandbox, run_inside
 from datasites.sandbox import driver as driver_module
 from datasites.sandbox.command import limited, sandbox_argv
 from datasites.sandbox.driver import link_chain
@@ -92,6 +92,9 @@ def test_a_cpu_needs_nothing_and_this_machine_is_looked_at(tmp_path, monkeypatch
     )
 
 
+FOLDER = ("--perms", "0755", "--dir")
+
+
 def test_the_argument_list_differs_by_the_gpu_alone(tmp_path):
     file = tmp_path / "libcuda.so.570"
     gpu = Gpu(STAND_INS, {Path("/opt/driver/libcuda.so.1"): file})
@@ -100,7 +103,7 @@ def test_the_argument_list_differs_by_the_gpu_alone(tmp_path):
         sandbox_argv(
             ["prog"],
             bwrap=Path("/usr/bin/bwrap"),
-            mounts=Mounts((), {}, tmp_path, tmp_path, shown),
+            mounts=Mounts((), {}, tmp_path, shown),
             limits=limits,
         )
         for shown in (None, gpu)
@@ -110,26 +113,26 @@ def test_the_argument_list_differs_by_the_gpu_alone(tmp_path):
     extra += ["--ro-bind", str(file), "/opt/driver/libcuda.so.1"]
     at = plain.index("/dev") + 1
     expected = [*plain[:at], *extra, *plain[at:]]
-    expected[expected.index("--as=1000")] = "--data=1000"
+    above = [part for name in ("/opt", "/opt/driver") for part in (*FOLDER, name)]
+    at = expected.index("/etc") + 1
+    expected = [*expected[:at], *above, *expected[at:]]
+    expected[expected.index("--as=625")] = "--data=625"
     assert with_gpu == expected
     assert not [part for part in plain if "nvidia" in part]
-    assert "--as=1000" in limited(["prog"], limits)
+    assert "--as=625" in limited(["prog"], limits)
 
 
 def test_a_real_sandbox_shows_the_nodes_and_the_library_and_bounds_memory(tmp_path):
-    for name in ("in", "out"):
-        (tmp_path / name).mkdir()
     (tmp_path / "libcuda.so.570").write_text("the driver")
     gpu = Gpu(STAND_INS, {Path("/opt/driver/libcuda.so.1"): tmp_path / "libcuda.so.570"})
 
     def inside(script, shown, **limits):
-        argv = sandbox_argv(
+        return run_inside(
             ["/bin/sh", "-c", script],
-            bwrap=require_sandbox().bwrap,
-            mounts=Mounts((), {}, tmp_path / "in", tmp_path / "out", shown),
-            limits=Limits(**limits),
+            installation=replace(require_sandbox(), code=()),
+            limits=Limits(may_fork=True, **limits),
+            gpu=shown,
         )
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
 
     look = "ls /dev | grep nvidia; cat /opt/driver/libcuda.so.1; echo x > /opt/driver/libcuda.so.1"
     seen = inside(f"{look}; echo x > /dev/nvidia1 && echo written", gpu)

@@ -5,13 +5,14 @@ The last tests run Dura's own worker with this installation's interpreter.
 """
 
 import dataclasses
+import os
 import stat
 import time
 from pathlib import Path
 
 import pytest
 
-from datasites.errors import SandboxError
+from datasites.errors import CleanUpError, OutputError, SandboxError
 from datasites.sandbox import (
     Ending,
     Installation,
@@ -20,6 +21,7 @@ from datasites.sandbox import (
     SandboxProcess,
     UnsafeNoSandbox,
     require_sandbox,
+    take_output,
 )
 
 MEMORY = 4 * 1024**3
@@ -49,7 +51,7 @@ def start(tmp_path):
 
     yield begin
     for sandbox in started:
-        sandbox.end()
+        sandbox.discard()
 
 
 WORK = 'read line; test "$line" = go || exit 1; cat /job/in/task > /job/out/answer'
@@ -161,7 +163,7 @@ def processes_of(sandbox):
             words = (process / "cmdline").read_bytes() + (process / "mountinfo").read_bytes()
         except OSError:
             continue
-        inside = process.name.isdigit() and f"{sandbox.folder.root.name}/out ".encode() in words
+        inside = process.name.isdigit() and f"{sandbox.folder.root.name}/in ".encode() in words
         if inside and str(sandbox.folder.root.parent.name).encode() in words:
             found.append(process.name)
     return found
@@ -176,10 +178,52 @@ def until(check, timeout_s=10.0):
 
 def test_the_jobs_folder_is_private_and_new(start):
     sandbox = start(WORK)
-    for folder in (sandbox.folder.root, sandbox.folder.inputs, sandbox.folder.outputs):
+    for folder in (sandbox.folder.root, sandbox.folder.inputs):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     with pytest.raises(FileExistsError):
         start(WORK)
+
+
+def test_outputs_stay_with_the_agent_when_the_job_is_gone_and_are_never_on_disk(start):
+    sandbox = start("read line; echo kept > /job/out/answer; mkdir /tmp/x")
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.DONE
+    until(lambda: not processes_of(sandbox))
+    assert take_output(sandbox.folder.outputs, "answer", max_bytes=9) == b"kept\n"
+    assert {path.name for path in sandbox.folder.root.rglob("*")} == {"in", "out", "log.txt"}
+    held, root = sandbox.folder.outputs, sandbox.folder.root
+    sandbox.discard()
+    assert not held.exists()
+    assert not root.exists()
+    sandbox.discard()
+
+
+def test_an_output_that_its_job_made_unreadable_or_a_link_is_not_taken(start):
+    sandbox = start("read line; cd /job/out; ln -s /usr/bin/id link; mkfifo pipe; exit 0")
+    sandbox.dispatch({})
+    assert sandbox.wait() is Ending.DONE
+    for name in ("link", "pipe"):
+        with pytest.raises(OutputError):
+            take_output(sandbox.folder.outputs, name, max_bytes=1000)
+
+
+def test_what_cannot_be_removed_is_named(start, monkeypatch):
+    sandbox = start("exit 0")
+    sandbox.wait()
+
+    def refuse(name, **_where):
+        raise OSError(16, "busy", name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", refuse)
+        with pytest.raises(CleanUpError, match=r"busy.*rm -r"):
+            sandbox.discard()
+
+
+def test_a_sandbox_that_cannot_be_built_is_an_error_with_its_words(start, tmp_path):
+    code = dataclasses.replace(require_sandbox(), code=(tmp_path / "not-there",))
+    with pytest.raises(SandboxError, match=r"did not start: .*not-there"):
+        start("", program=code)
 
 
 def test_a_program_that_cannot_be_started_is_a_sandbox_error(start, tmp_path):
@@ -208,14 +252,24 @@ def test_duras_own_worker_starts_inside_and_refuses_an_unknown_profile(tmp_path)
     sandbox.end()
 
 
+DEEP = """
+name=$(head -c 200 /dev/zero | tr '\\0' a); cd /job/out
+i=0; while [ $i -lt 30 ]; do mkdir $name; cd $name; i=$((i+1)); done
+"""
+
+
 @pytest.mark.parametrize(
     "script",
     [
         "i=0; while [ $i -lt 50 ]; do : > /job/out/$i; i=$((i+1)); done; exit 0",
         "mkdir -p /job/out/a/b/c/d/e/f/g/h/i/j/k/l; exit 0",
         "head -c 3000000 /dev/zero > /job/out/big; exit 0",
+        "exec 3> /job/out/x; rm /job/out/x; head -c 3000000 /dev/zero >&3; exec sleep 30",
+        "cd /job/out; mkdir a; cd a; head -c 3000000 /dev/zero > x; chmod 0 .; exit 0",
+        DEEP + "exit 0",
+        "i=0; while [ $i -lt 5000 ]; do : > /tmp/$i; i=$((i+1)); done; exit 0",
     ],
-    ids=["files", "folders", "bytes"],
+    ids=["files", "folders", "bytes", "deleted", "unreadable", "deep", "scratch"],
 )
 def test_a_job_that_leaves_too_much_is_ended(start, script):
     sandbox = start(f"read line; {script}", files=10, output_bytes=2_000_000)

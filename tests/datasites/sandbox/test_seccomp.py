@@ -11,7 +11,16 @@ import subprocess
 import pytest
 
 from datasites.errors import SandboxError
-from datasites.sandbox import JobFolder, Limits, SandboxProcess, require_sandbox
+from datasites.sandbox import (
+    JobFolder,
+    Limits,
+    Mounts,
+    SandboxProcess,
+    require_sandbox,
+    sandbox_argv,
+)
+from datasites.sandbox.jobuser import job_user
+from datasites.sandbox.launch import filter_file
 from datasites.sandbox.seccomp import ARCHES, denied, seccomp_filter
 
 EPERM, ENOSYS = 1, 38
@@ -62,31 +71,21 @@ def said(tmp_path_factory):
 
 
 def _run(folder, script, *args, limits=None, filtered=True):
-    import os
-
-    from datasites.sandbox import Mounts, sandbox_argv
-
-    for name in ("in", "out"):
-        (folder / name).mkdir()
-    limits = limits or Limits()
-    rules = os.memfd_create("rules")
-    os.write(rules, seccomp_filter(HERE, may_fork=limits.may_fork))
-    os.lseek(rules, 0, os.SEEK_SET)
-    installation = require_sandbox()
-    argv = sandbox_argv(
-        [str(installation.python), "-I", "-c", script, *args],
-        bwrap=installation.bwrap,
-        mounts=Mounts(installation.code, {}, folder / "in", folder / "out"),
-        limits=limits,
-        sizes_tmpfs=installation.sizes_tmpfs,
-        seccomp_fd=rules if filtered else None,
-    )
-    try:
-        return subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=60, pass_fds=(rules,)
+    limits, installation = limits or Limits(), require_sandbox()
+    (folder / "in").mkdir()
+    with filter_file(may_fork=limits.may_fork) as rules, job_user() as user:
+        argv = sandbox_argv(
+            [str(installation.python), "-I", "-c", script, *args],
+            bwrap=installation.bwrap,
+            mounts=Mounts(installation.code, {}, folder / "in"),
+            limits=limits,
+            user=user,
+            seccomp_fd=rules if filtered else None,
         )
-    finally:
-        os.close(rules)
+        given = (rules,) if user is None else (rules, user.namespace_fd)
+        return subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=60, pass_fds=given
+        )
 
 
 def test_without_the_filter_much_of_it_is_open(tmp_path):
