@@ -25,6 +25,7 @@ from datasites.cli import data as data_cli
 from datasites.cli import site as site_cli
 from datasites.cli.text import amount
 from datasites.errors import DatasitesError, PeerKeyError, PlanError, SettingsError
+from datasites.escaping import is_invisible
 from datasites.plans import (
     DeclaredOutput,
     ModelPart,
@@ -196,6 +197,21 @@ def test_a_plan_that_voids_epsilon_cannot_be_approved(site, submit):
     assert "waits for a decision" in run("requests", site)
 
 
+def test_what_cannot_be_seen_in_a_model_file_is_shown_and_said(site, submit):
+    text = (
+        "# \x1b[2J\x1b]52;c;cm0=\x07\x9b8m safe \u202e\u2066 # hidden\r# shown\u200b\n"
+        "# [bold red]words[/bold red]\n"
+    )
+    sha = submit(_plan(model=ModelPart(name="model.py", image_size=32)), text)
+    shown = run("show", site, sha)
+    assert not any(is_invisible(one) for one in shown.replace("\n", ""))
+    assert "model.py HOLDS 8 CHARACTER(S) THAT CANNOT BE SEEN" in shown
+    assert "# <U+001B>[2J<U+001B>]52;c;cm0=<U+0007><U+009B>8m safe <U+202E><U+2066>" in shown
+    assert "# [bold red]words[/bold red]" in shown
+    plain = submit(_plan(model=ModelPart(name="model.py", image_size=32)), "a = 1\n")
+    assert "CANNOT BE SEEN" not in run("show", site, plain)
+
+
 def test_what_changed_since_the_last_approval_is_shown(site, submit):
     run("approve", site, submit(_plan()), "--as", "ann", "--standing-release")
     shown = run("show", site, submit(_plan(rounds=3)))
@@ -298,6 +314,16 @@ def test_people_are_paired_by_fingerprint(site):
     said = run("pair", site, RESEARCHER, link.fingerprint, "--as", "ann")
     assert run("fingerprint", site).strip() in said
     assert "paired" in run("peers", site)
+
+
+def test_a_strangers_folder_on_the_relay_does_not_act_on_the_owners_terminal(site):
+    root = site.parent
+    who = Participant(RESEARCHER, (root / "relay").as_uri(), root / "box", root / "keys", False)
+    ResearcherLink(who).request("a@hospital.example")
+    for path in sorted((root / "relay").rglob(f"*{RESEARCHER}*"), reverse=True):
+        path.rename(path.with_name(path.name.replace(RESEARCHER, f"\x1b[2J\u202e{RESEARCHER}")))
+    shown = run("peers", site)
+    assert not any(is_invisible(one) for one in shown.replace("\n", ""))
 
 
 SITE_COMMANDS = [
