@@ -228,7 +228,7 @@ def rule(
 def rules(site: SiteArg) -> None:
     """List release rules and how often each was used."""
     from datasites.desk import Desk, RuleBook
-    from datasites.site import Site, now_utc
+    from datasites.site import Site
 
     opened = Site.open(site)
     desk = Desk(opened)
@@ -238,7 +238,7 @@ def rules(site: SiteArg) -> None:
         state = "in force"
         if one.revoked:
             state = f"withdrawn by {one.revoked_by}"
-        elif now_utc() >= datetime.fromisoformat(one.expires):
+        elif opened.now() >= datetime.fromisoformat(one.expires):
             state = "expired"
         elif len(one.reviewers) < opened.settings.quorum:
             state = "waits for reviewers"

@@ -23,7 +23,7 @@ from datasites.desk.words import WORDS_FILE
 from datasites.errors import DeskError, ReleaseRefusedError, RuleError
 from datasites.plans import APPROVED
 from datasites.plans.store import PlanStore
-from datasites.site import Site, now_utc, stamp, write_json
+from datasites.site import Site, stamp, write_json
 from privacy import EntryKind, SignatureError
 
 log = logging.getLogger("dura.desk")
@@ -68,7 +68,7 @@ class RuleBook:
             approval = store.approval(sha)
             if approval is None or approval.decision != APPROVED or approval.revoked:
                 raise RuleError(f"plan {sha[:12]} is not approved, so a rule would cover nothing")
-            now = now_utc()
+            now = self._site.now()
             waiting = self._waiting(sha, tuple(kinds), now)
             if waiting is not None:
                 rule = agree(waiting, reviewer=reviewer, decided=stamp(now))

@@ -55,8 +55,6 @@ from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp
 from privacy import EntryKind
 
-_APPROVALS = frozenset({EntryKind.PLAN_APPROVED, EntryKind.APPROVAL_REVOKED})
-
 
 class Desk:
     """The release desk of one site."""
@@ -108,12 +106,7 @@ class Desk:
 
     def approval(self, item: Item) -> Approval | None:
         """The decision on the plan an item was made under; revoked where the ledger says so."""
-        approval = PlanStore(self._site).approval(item.plan_sha256)
-        about = [entry.kind for entry in self._journal.entries(item.plan_sha256)]
-        last = [kind for kind in about if kind in _APPROVALS][-1:]
-        if approval is not None and last == [EntryKind.APPROVAL_REVOKED]:
-            return replace(approval, revoked=True)  # a crash came before the file was written
-        return approval
+        return PlanStore(self._site).approval(item.plan_sha256)
 
     # --- changing ---------------------------------------------------------------------------
 
@@ -215,7 +208,7 @@ class Desk:
             self.approval(item),
             rule,
             quorum=self._site.settings.quorum,
-            now=now_utc(),
+            now=self._site.now(),
         )
         by = f"{rule.id} by {', '.join(rule.reviewers)}"
         reason = "verified, noised, no identifier marked"
