@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from datasites.desk.lock import desk_lock
-from datasites.errors import PlanError, Reason, RefusedError
+from datasites.desk.permits import must_be_reviewer
+from datasites.errors import DeskError, PlanError, Reason, RefusedError
 from datasites.modelcheck import bundle_facts, encoder_facts, start_problem
+from datasites.people import count_people, is_researcher
 from datasites.plans import (
     APPROVED,
     REJECTED,
@@ -115,7 +117,7 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             voids epsilon, or it does not fit this site or its budget.
         RefusedError: its slots are longer than a job may work here.
     """
-    _must_be_reviewer(site, reviewer)
+    reviewer = _must_be_reviewer(site, reviewer)
     seen = review(site, plan)
     _must_hold(seen.findings)
     with desk_lock(site.root):
@@ -188,13 +190,13 @@ def reject(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
 def _reject(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     submission = store.get(plan)
-    _must_be_reviewer(site, reviewer)
+    reviewer = _must_be_reviewer(site, reviewer)
     if not reason.strip():
         raise PlanError("say why: --reason TEXT (it stays at this hospital)")
     before = store.approval(submission.bundle.sha256)
     if before is not None and before.decision == REJECTED:
         raise PlanError("this plan was rejected already")
-    if before is not None and len(before.reviewers) >= site.settings.quorum:
+    if before is not None and count_people(before.reviewers) >= site.settings.quorum:
         raise PlanError("this plan was approved; use `dura site revoke` to withdraw that")
     decision = Approval(
         decision=REJECTED,
@@ -233,7 +235,7 @@ def revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
 def _revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     sha = store.get(plan).bundle.sha256
-    _must_be_reviewer(site, reviewer)
+    reviewer = _must_be_reviewer(site, reviewer)
     if not reason.strip():
         raise PlanError("say why: --reason TEXT (it stays at this hospital)")
     withdraw(site, sha, actor=reviewer, reason=reason)
@@ -276,12 +278,12 @@ def _with_vote(before: Approval | None, fresh: Approval, reviewer: str) -> Appro
         raise PlanError(str(error)) from error
 
 
-def _must_be_reviewer(site: Site, reviewer: str) -> None:
-    allowed = site.settings.reviewers
-    if not reviewer.strip():
-        raise PlanError("say who decides: --as NAME")
-    if allowed and reviewer not in allowed:
-        raise PlanError(f"{reviewer!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+def _must_be_reviewer(site: Site, reviewer: str) -> str:
+    """Who decides, as the site's settings spell them."""
+    try:
+        return must_be_reviewer(reviewer, site.settings.reviewers)
+    except DeskError as error:
+        raise PlanError(str(error)) from error
 
 
 def _must_hold(findings: tuple[Finding, ...]) -> None:
@@ -292,9 +294,13 @@ def _must_hold(findings: tuple[Finding, ...]) -> None:
 
 
 def _must_be_another(reviewer: str, submitter: str) -> None:
-    """Nobody approves what they submitted: not by their address, nor by a name that holds it."""
-    if submitter.casefold() in reviewer.casefold():
-        raise PlanError(f"{reviewer!r} submitted this plan; somebody else must review it")
+    """Nobody approves what they submitted, under no spelling (`datasites.people`)."""
+    if is_researcher(reviewer, submitter):
+        raise PlanError(
+            f"{reviewer!r} is {submitter}, who submitted this plan; somebody else must review it. "
+            "Who only shares the name says their own address in site.toml: "
+            f'reviewers = ["{reviewer} <ADDRESS>"]'
+        )
 
 
 def _must_be_paired(site: Site, sender: str) -> None:

@@ -22,8 +22,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from datasites.desk.lock import desk_lock
+from datasites.desk.permits import must_be_reviewer
 from datasites.durable import write_file
-from datasites.errors import PlanError
+from datasites.errors import DeskError, PlanError
 from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp, write_json
 from datasites.worker.protocol import (
@@ -104,8 +105,10 @@ def _decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> 
     allowed = site.settings.reviewers
     if not owner.strip() or not reason.strip():
         raise PlanError("say who decides and why: --as NAME --reason TEXT (they stay here)")
-    if allowed and owner not in allowed:
-        raise PlanError(f"{owner!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+    try:
+        owner = must_be_reviewer(owner, allowed)
+    except DeskError as error:
+        raise PlanError(str(error)) from error
     state = state_of(site, sha)
     if state in (Synthetic.MISSING, Synthetic.DISCARDED):
         raise PlanError(f"plan {sha[:12]} has no synthetic images here ({state.value})")

@@ -165,7 +165,7 @@ class Desk:
             DeskError: unknown item or person. AlreadyDecidedError: decided before.
             StaleViewError: it was changed since. ReleaseRefusedError: it may not leave.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._settled(item_id)
             told = code.value if state is ItemState.WITHHELD else ""
@@ -221,7 +221,7 @@ class Desk:
             EditRefusedError: its facts do not bear the new text out; nothing changed.
             AlreadyDecidedError: decided before. StaleViewError: changed since.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._open(item_id, content)
             before = self.report(item)
@@ -241,7 +241,7 @@ class Desk:
             RedactionError: a span covers nothing, or what must stay readable.
             AlreadyDecidedError: decided before. StaleViewError: changed since.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._open(item_id, content)
             before = self.report(item)

@@ -100,7 +100,7 @@ class SandboxProcess:
         self._deadline: float | None = None
         folder.create()
         launch = _Launch(profile, folder=folder, data=data, limits=limits, gpu=gpu)
-        with folder.log.open("wb") as log:
+        with open(folder.log, "wb", opener=_for_the_owner) as log:
             try:
                 self._process, self._group = launch.start(installation, log)
             except OSError as error:
@@ -239,6 +239,11 @@ class _Launch:
             pass_fds=pass_fds,
             start_new_session=True,
         )
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    """Open a job's log: what it printed may hold figures of a case, for this account alone."""
+    return os.open(path, flags, 0o600)
 
 
 def _fits(folder: Path, limits: Limits) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasites import say, say_text
+from datasites import say, say_text, write_file
 
 app = typer.Typer(no_args_is_help=True, help="Verify, recompute, attack the claim; offline.")
 
@@ -65,7 +65,7 @@ def report(
         say_text(json.dumps(made.to_json(), indent=1))
     if out is not None or not as_json:
         target = out if out is not None else folder / "audit.html"
-        target.write_text(render_audit(made))
+        write_file(target, render_audit(made).encode())
         say(f"audit report: {target}", error=as_json)
     if not made.sound:
         raise VerificationError("the audit found what does not hold; read the report")

@@ -232,6 +232,18 @@ def test_a_quorum_must_agree_on_the_same_terms(site, submit):
     )
 
 
+def test_one_person_is_one_vote_and_nobody_approves_their_own_plan(site, submit):
+    path = site / "site.toml"
+    text = path.read_text().replace("quorum = 1", "quorum = 2")
+    path.write_text(text.replace('"ann"', '"Dr Ann"').replace('"bob"', '"Dr R"'))
+    sha = submit(_plan())
+    assert "approved by Dr Ann" in run("approve", site, sha, "--as", "dr ann")
+    assert "already" in str(fail("approve", site, sha, "--as", " DR  Ann "))
+    assert "somebody else must review it" in str(fail("approve", site, sha, "--as", "dr r"))
+    path.write_text(path.read_text().replace('"Dr R"', '"Dr Ann "'))
+    assert "make no other person" in str(fail("approve", site, sha, "--as", "Dr Ann"))
+
+
 def test_a_rejection_needs_a_reason_and_is_final(site, submit):
     sha = submit(_plan())
     assert "say why" in str(fail("reject", site, sha, "--as", "ann", "--reason", " "))
