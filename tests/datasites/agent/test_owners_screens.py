@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 from typer.testing import CliRunner
 
@@ -10,7 +12,13 @@ from datasites.errors import PlanError, SettingsError
 from datasites.escaping import is_invisible
 from datasites.plans import make_bundle
 
-RESEARCHER = "r@university.example"
+with warnings.catch_warnings():
+    # syft 0.10 declares its models in a way that pydantic has deprecated.
+    warnings.simplefilter("ignore")
+    from datasites.syftnet import ResearcherLink
+    from datasites.syftnet.client import Participant
+
+EVE = "eve@university.example"
 HIDDEN = (
     "# \x1b[2J\x1b]52;c;cm0=\x07\x9b8m safe \u202e\u2066 # hidden\r# shown\u200b\n"
     "# [bold red]words[/bold red]\n"
@@ -38,9 +46,10 @@ def test_what_cannot_be_seen_in_a_model_file_is_shown_and_said(world):
 
 def test_a_strangers_folder_on_the_relay_does_not_act_on_the_owners_terminal(world):
     relay = world.root / "relay"
-    world.link.request("a@hospital.example")
-    for path in sorted(relay.rglob(f"*{RESEARCHER}*"), reverse=True):
-        path.rename(path.with_name(path.name.replace(RESEARCHER, f"\x1b[2J\u202e{RESEARCHER}")))
+    eve = Participant(EVE, relay.as_uri(), world.root / "box", world.root / "keys", False)
+    ResearcherLink(eve).request("a@hospital.example")
+    for path in sorted(relay.rglob(f"*{EVE}*"), reverse=True):
+        path.rename(path.with_name(path.name.replace(EVE, f"\x1b[2J\u202e{EVE}")))
     shown = _run("peers", world.site.root)
     assert not any(is_invisible(one) for one in shown.replace("\n", ""))
 
