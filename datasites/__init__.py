@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from datasites.card import NOISE_MULTIPLIER, DataCard
     from datasites.cli.text import findings_text
     from datasites.consent import consented_shard
+    from datasites.console import bars, log_to_terminal, say, say_text
     from datasites.durable import make_folder, write_file
     from datasites.errors import DatasitesError, MailboxError, PlanError, RelayError
+    from datasites.escaping import visible
     from datasites.ingest import IngestError
     from datasites.ingest.split import plan_split
     from datasites.labelled import read_labelled, read_shard
@@ -103,6 +105,7 @@ _HOMES = {
     ),
     "datasites.card": ("NOISE_MULTIPLIER", "DataCard"),
     "datasites.durable": ("make_folder", "write_file"),
+    "datasites.console": ("bars", "log_to_terminal", "say", "say_text"),
     "datasites.consent": ("consented_shard",),
     "datasites.errors": ("DatasitesError", "MailboxError", "PlanError", "RelayError"),
     "datasites.ingest": ("IngestError",),
@@ -154,6 +157,7 @@ _HOMES = {
     "datasites.syftnet.client": ("Participant",),
     "datasites.syftnet.words": ("fingerprint_words",),
     "datasites.throwaway": ("RESEARCHER", "ThrowawayHospital", "write_images"),
+    "datasites.escaping": ("visible",),
     "datasites.worker.generators": ("adapt_generator", "draw_images", "open_generator"),
     "datasites.worker.protocol": ("GENERATOR_FILE", "REPORTS_FILE"),
     "datasites.worker.train": (
@@ -226,6 +230,7 @@ __all__ = [
     "TrainTask",
     "WithheldNotice",
     "adapt_generator",
+    "bars",
     "bundle_facts",
     "check_assumptions",
     "check_released",
@@ -237,6 +242,7 @@ __all__ = [
     "explain",
     "findings_text",
     "fingerprint_words",
+    "log_to_terminal",
     "make_bundle",
     "make_folder",
     "open_bundle",
@@ -252,9 +258,12 @@ __all__ = [
     "rehearse",
     "render_released",
     "runtime_sha256",
+    "say",
+    "say_text",
     "task_bytes",
     "task_event",
     "verify_released",
+    "visible",
     "write_file",
     "write_images",
 ]

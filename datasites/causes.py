@@ -3,6 +3,9 @@
 Not in the ledger: its length and hashes cross the hospital's boundary with every receipt, and that
 a job ended badly depends on the images. A file is written before the job's outputs are kept, so a
 crash in between loses at most the job, never the reason.
+
+What a job printed may hold figures of a case. It goes into these files only, which this account
+alone reads (0600), never into the agent's log, which others may collect.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from datasites.site import Site, write_json
+from datasites.site import Site, write_file, write_json
 
 FOLDER = "causes"
 
@@ -35,6 +38,11 @@ class Cause:
 def keep_cause(site: Site, cause: Cause) -> None:
     """Write a cause down."""
     write_json(site.root / FOLDER / f"{cause.request}.json", asdict(cause))
+
+
+def keep_printed(site: Site, request: str, printed: str) -> None:
+    """Write down what a job printed of which nothing leaves, beside the causes."""
+    write_file(site.root / FOLDER / f"{request}.log", printed.encode())
 
 
 def causes(site: Site) -> list[Cause]:

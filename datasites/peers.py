@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from datasites.agent.service import participant, take_lock
+from datasites.desk.lock import desk_lock
 from datasites.errors import PeerKeyError
 from datasites.plans import APPROVED
 from datasites.plans.store import PlanStore
@@ -63,6 +64,11 @@ def unpair(site: Site, link: OwnerLink, *, email: str, actor: str, reason: str) 
         detail={"fingerprint": fingerprint},
     )
     link.unpair(email)
+    with desk_lock(site.root):  # who approves from here on sees that they were turned away
+        return _withdraw_all(site, email=email, actor=actor)
+
+
+def _withdraw_all(site: Site, *, email: str, actor: str) -> int:
     held = [
         submission.bundle.sha256
         for submission, approval in PlanStore(site).intact()

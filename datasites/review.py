@@ -1,6 +1,9 @@
 """The owner's decisions on plans: look, approve, reject, revoke. Used by every owner's surface.
 
-Checks everything, records in the ledger, then acts (writes the signed approval).
+Checks everything, records in the ledger, then acts (writes the signed approval), alone on the desk
+(`datasites.desk.lock`) from the look at what was decided before to the last write. So of two who
+decide at once the second sees what the first did. What was revoked or rejected is so for good: the
+ledger says it, and no file that is written later says otherwise (`PlanStore.approval`).
 """
 
 from __future__ import annotations
@@ -9,8 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from datasites.desk.lock import desk_lock
-from datasites.errors import PlanError, Reason, RefusedError
+from datasites.desk.permits import must_be_reviewer
+from datasites.errors import DeskError, PlanError, Reason, RefusedError
 from datasites.modelcheck import bundle_facts, encoder_facts, start_problem
+from datasites.people import count_people, is_researcher
 from datasites.plans import (
     APPROVED,
     REJECTED,
@@ -28,7 +33,9 @@ from datasites.plans import (
 from datasites.plans.store import PlanStore, Seen, Submission
 from datasites.runtime import runtime_sha256
 from datasites.site import Site, now_utc, stamp
-from privacy import ADD_OR_REMOVE_ONE, EntryKind
+from privacy import ADD_OR_REMOVE_ONE, EntryKind, entries_of_kind
+
+_IS_CLOSED = "this plan was rejected or revoked; the researcher can submit another version of it"
 
 
 @dataclass(frozen=True)
@@ -110,22 +117,32 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             voids epsilon, or it does not fit this site or its budget.
         RefusedError: its slots are longer than a job may work here.
     """
+    reviewer = _must_be_reviewer(site, reviewer)
     seen = review(site, plan)
-    bundle = seen.submission.bundle
-    _must_be_reviewer(site, reviewer)
     _must_hold(seen.findings)
-    _must_be_another(reviewer, seen.submission.sender)
-    _must_fit(site, bundle, seen.cost)
+    with desk_lock(site.root):
+        return _approve(site, seen, reviewer=reviewer, reason=reason, terms=terms)
+
+
+def _approve(site: Site, seen: Review, *, reviewer: str, reason: str, terms: Terms) -> Approval:
+    """Decide by what is true now, whatever was so when the plan was looked at."""
+    store = PlanStore(site)
+    submission = store.get(seen.submission.bundle.sha256)
+    bundle = submission.bundle
     account = site.ledger.account()
-    moment = now_utc()
+    moment = site.now()
+    cost = plan_cost(bundle.plan, account=account, time=stamp(moment))
+    _must_be_another(reviewer, submission.sender)
+    _must_be_paired(site, submission.sender)
+    _must_fit(site, bundle, cost)
     days = terms.days if terms.days is not None else site.settings.approval_days
     fresh = Approval(
         decision=APPROVED,
         plan_sha256=bundle.sha256,
         runtime_sha256=runtime_sha256(),
         dataset_version=site.card().dataset_version,
-        researcher=seen.submission.sender,
-        researcher_key=seen.submission.sender_key,
+        researcher=submission.sender,
+        researcher_key=submission.sender_key,
         reviewers=(reviewer,),
         reason=reason,
         max_rounds=terms.max_rounds if terms.max_rounds is not None else bundle.plan.rounds,
@@ -134,7 +151,10 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
         accept_synthetic=terms.accept_synthetic,
         decided=stamp(moment),
     )
-    decision = _with_vote(seen.approval, fresh, reviewer)
+    before = store.approval(bundle.sha256)
+    if before is None and store.is_closed(bundle.sha256):
+        raise PlanError(_IS_CLOSED)  # a crash came between the entry and the file
+    decision = _with_vote(before, fresh, reviewer)
     site.log(
         EntryKind.PLAN_APPROVED,
         actor=reviewer,
@@ -147,13 +167,13 @@ def approve(site: Site, plan: str, *, reviewer: str, reason: str, terms: Terms) 
             "expires": decision.expires,
             "standing_release": decision.standing_release,
             "accept_synthetic": decision.accept_synthetic,
-            "epsilon_plan": seen.cost.epsilon_alone,
+            "epsilon_plan": cost.epsilon_alone,
             "delta": account.required_budget().delta,
             "unit": site.unit(account),
             "relation": ADD_OR_REMOVE_ONE,
         },
     )
-    PlanStore(site).decide(decision)
+    store.decide(decision)
     return decision
 
 
@@ -163,15 +183,20 @@ def reject(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     Raises:
         PlanError: unknown plan or reviewer, no reason, or decided before.
     """
+    with desk_lock(site.root):
+        _reject(site, plan, reviewer=reviewer, reason=reason)
+
+
+def _reject(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     submission = store.get(plan)
-    _must_be_reviewer(site, reviewer)
+    reviewer = _must_be_reviewer(site, reviewer)
     if not reason.strip():
         raise PlanError("say why: --reason TEXT (it stays at this hospital)")
     before = store.approval(submission.bundle.sha256)
     if before is not None and before.decision == REJECTED:
         raise PlanError("this plan was rejected already")
-    if before is not None and len(before.reviewers) >= site.settings.quorum:
+    if before is not None and count_people(before.reviewers) >= site.settings.quorum:
         raise PlanError("this plan was approved; use `dura site revoke` to withdraw that")
     decision = Approval(
         decision=REJECTED,
@@ -210,14 +235,14 @@ def revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
 def _revoke(site: Site, plan: str, *, reviewer: str, reason: str) -> None:
     store = PlanStore(site)
     sha = store.get(plan).bundle.sha256
-    _must_be_reviewer(site, reviewer)
+    reviewer = _must_be_reviewer(site, reviewer)
     if not reason.strip():
         raise PlanError("say why: --reason TEXT (it stays at this hospital)")
     withdraw(site, sha, actor=reviewer, reason=reason)
 
 
 def withdraw(site: Site, sha: str, *, actor: str, reason: str) -> None:
-    """Record and write that the approval of the plan `sha` holds no more.
+    """Record and write that the approval of the plan `sha` holds no more; alone on the desk.
 
     Raises:
         PlanError: there is none.
@@ -234,7 +259,7 @@ def _with_vote(before: Approval | None, fresh: Approval, reviewer: str) -> Appro
     if before is None:
         return fresh
     if before.decision != APPROVED or before.revoked:
-        raise PlanError("this plan was rejected or revoked; the researcher can submit it anew")
+        raise PlanError(_IS_CLOSED)
     same_terms = replace(
         before,
         reviewers=fresh.reviewers,
@@ -253,12 +278,12 @@ def _with_vote(before: Approval | None, fresh: Approval, reviewer: str) -> Appro
         raise PlanError(str(error)) from error
 
 
-def _must_be_reviewer(site: Site, reviewer: str) -> None:
-    allowed = site.settings.reviewers
-    if not reviewer.strip():
-        raise PlanError("say who decides: --as NAME")
-    if allowed and reviewer not in allowed:
-        raise PlanError(f"{reviewer!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+def _must_be_reviewer(site: Site, reviewer: str) -> str:
+    """Who decides, as the site's settings spell them."""
+    try:
+        return must_be_reviewer(reviewer, site.settings.reviewers)
+    except DeskError as error:
+        raise PlanError(str(error)) from error
 
 
 def _must_hold(findings: tuple[Finding, ...]) -> None:
@@ -269,9 +294,22 @@ def _must_hold(findings: tuple[Finding, ...]) -> None:
 
 
 def _must_be_another(reviewer: str, submitter: str) -> None:
-    """Nobody approves what they submitted: not by their address, nor by a name that holds it."""
-    if submitter.casefold() in reviewer.casefold():
-        raise PlanError(f"{reviewer!r} submitted this plan; somebody else must review it")
+    """Nobody approves what they submitted, under no spelling (`datasites.people`)."""
+    if is_researcher(reviewer, submitter):
+        raise PlanError(
+            f"{reviewer!r} is {submitter}, who submitted this plan; somebody else must review it. "
+            "Who only shares the name says their own address in site.toml: "
+            f'reviewers = ["{reviewer} <ADDRESS>"]'
+        )
+
+
+def _must_be_paired(site: Site, sender: str) -> None:
+    """Nothing is approved of somebody who was turned away since they sent it."""
+    about = (EntryKind.PEER_PAIRED, EntryKind.PEER_UNPAIRED)
+    found = [entry for _, entry in entries_of_kind(site.ledger_path, *about)]
+    last = [entry.kind for entry in found if entry.resource == sender][-1:]
+    if last == [EntryKind.PEER_UNPAIRED]:
+        raise PlanError(f"{sender} was unpaired; pair with them first, then they submit it anew")
 
 
 def _must_fit(site: Site, bundle: Bundle, cost: Cost) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from datasites.errors import SettingsError
 from datasites.ingest.classes import DEFAULT_CLASSES
+from datasites.people import count_people, plain_name
 from datasites.plans.plan import Email, Name, explain
 from datasites.relayurl import checked_relay_url
 
@@ -106,8 +107,12 @@ class SiteSettings(BaseModel):
     def _quorum_possible(self) -> SiteSettings:
         if self.reviewers and self.quorum > len(self.reviewers):
             raise ValueError(f"quorum {self.quorum} of {len(self.reviewers)} reviewers")
-        if self.quorum > 1 and len(set(self.reviewers)) < self.quorum:
-            raise ValueError(f"a quorum of {self.quorum} needs as many different named reviewers")
+        different = count_people(plain_name(name) for name in self.reviewers)
+        if self.quorum > 1 and different < self.quorum:
+            raise ValueError(
+                f"a quorum of {self.quorum} needs as many different named reviewers, and these are "
+                f"{different}: case, spaces and width make no other person"
+            )
         return self
 
 

@@ -226,6 +226,13 @@ class Site:
             write_file(path, secrets.token_hex(32).encode())
         return bytes.fromhex(path.read_text())
 
+    def now(self) -> datetime:
+        """The later of the clock and the ledger's newest entry.
+
+        By it expiry is judged: a clock that is set back prolongs no approval and no rule.
+        """
+        return max(now_utc(), datetime.fromisoformat(self.ledger.account().last_time))
+
     def unit(self, account: Account) -> str:
         """Of what the account's epsilon is, as it is shown: every kind of unit in its history."""
         return account.unit or (self.card().unit if self.has_data else "privacy unit")

@@ -21,8 +21,10 @@ from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 
+from datasites.desk.lock import desk_lock
+from datasites.desk.permits import must_be_reviewer
 from datasites.durable import write_file
-from datasites.errors import PlanError
+from datasites.errors import DeskError, PlanError
 from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp, write_json
 from datasites.worker.protocol import (
@@ -94,12 +96,19 @@ def decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> N
     Raises:
         PlanError: no such plan or images, no name or reason, or decided already.
     """
+    with desk_lock(site.root):
+        _decide(site, plan, accept=accept, owner=owner, reason=reason)
+
+
+def _decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> None:
     sha = PlanStore(site).get(plan).bundle.sha256
     allowed = site.settings.reviewers
     if not owner.strip() or not reason.strip():
         raise PlanError("say who decides and why: --as NAME --reason TEXT (they stay here)")
-    if allowed and owner not in allowed:
-        raise PlanError(f"{owner!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+    try:
+        owner = must_be_reviewer(owner, allowed)
+    except DeskError as error:
+        raise PlanError(str(error)) from error
     state = state_of(site, sha)
     if state in (Synthetic.MISSING, Synthetic.DISCARDED):
         raise PlanError(f"plan {sha[:12]} has no synthetic images here ({state.value})")
@@ -114,6 +123,11 @@ def decide(site: Site, plan: str, *, accept: bool, owner: str, reason: str) -> N
 
 def accept_beforehand(site: Site, plan_sha256: str, *, time: str = "") -> None:
     """Accept waiting images, at `time` (now), if an approval that holds says so; else they wait."""
+    with desk_lock(site.root):
+        _accept_beforehand(site, plan_sha256, time=time)
+
+
+def _accept_beforehand(site: Site, plan_sha256: str, *, time: str) -> None:
     approval = PlanStore(site).approval(plan_sha256)
     if approval is None or approval.revoked or not approval.accept_synthetic:
         return

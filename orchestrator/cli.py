@@ -40,11 +40,12 @@ __all__ = ["app", "budget", "decisions", "doctor", "main", "peers", "releases"]
 
 def main() -> None:
     """Run the command line; refusals become one line and an exit code."""
-    from datasites import DatasitesError, IngestError
+    from datasites import DatasitesError, IngestError, log_to_terminal, say
     from models import ModelsError, ReportError
     from orchestrator.errors import OrchestratorError
     from privacy import PrivacyError
 
+    log_to_terminal()
     try:
         app()
     except (
@@ -55,14 +56,14 @@ def main() -> None:
         ReportError,
         PrivacyError,
     ) as error:
-        typer.echo(f"dura: {error}", err=True)
+        say(f"dura: {error}", error=True)
         sys.exit(getattr(error, "exit_code", 2))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"dura: {error.strerror or error}{where}; check the path and the disk", err=True)
+        say(f"dura: {error.strerror or error}{where}; check the path and the disk", error=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("dura: interrupted", err=True)
+        say("dura: interrupted", error=True)
         sys.exit(130)
 
 

@@ -72,7 +72,7 @@ class Conductor:
         with folder.alone():
             # Before the state: a run that `resume` does not find could be neither ended nor begun.
             last = json.dumps({"out": str(out.absolute())}).encode()
-            write_file(self.folder / LAST_RUN, last, mode=0o644)
+            write_file(self.folder / LAST_RUN, last)
             state = folder.start(study=self.study.name, plan_sha256=bundle.sha256, test=test)
             return self._go(out, state, bundle, watcher)
 

@@ -20,9 +20,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import typer
 from PIL import Image
 
+from datasites import say, say_text
 from models import draw_phantoms
 from orchestrator.errors import OrchestratorError, StudyError
 from privacy import per_unit
@@ -216,7 +216,7 @@ class Demo:
         self._dura("site", "show", self._site("A"), plans[0])
         for said in self._each(lambda name: self._approve_at(name, plans[0])):
             first, *_, rule = said.splitlines()
-            typer.echo(f"    {first}; {rule}")
+            say(f"    {first}; {rule}")
 
     def _approve_at(self, name: str, plan: str) -> str:
         return self._quiet(
@@ -246,7 +246,7 @@ class Demo:
         holdout = self.out / "data" / "researcher_test"
         words = ["study", "run", self._study, "--test", str(holdout)]
         words += ["--out", str(self.out), "--wait-s", "120"]
-        typer.echo(f"  $ dura {' '.join(words)}")
+        say(f"  $ dura {' '.join(words)}")
         with subprocess.Popen([*_program(), *words]) as run:
             try:
                 while run.poll() is None:
@@ -260,7 +260,7 @@ class Demo:
     def _decide_reports(self) -> None:
         self._tell("data owners", "decide on the reports that their LLaMa drafted; all were held")
         for told in self._each(self._decide_at):
-            typer.echo(told)
+            say_text(told)
         self._tell("researcher", "fetches what was released")
         time.sleep(2.0)
         self._dura("study", "reports", self._study)
@@ -310,7 +310,7 @@ class Demo:
             f"{summary['wall_s']} s in all; look at {self.out / 'report.html'}",
             f"and, as an auditor would, at {self.out / 'audit.html'}",
         ):
-            typer.echo(f"    {line}")
+            say(f"    {line}")
 
     # --- commands and processes -------------------------------------------------------------
 
@@ -323,18 +323,21 @@ class Demo:
 
     def _tell(self, who: str, what: str) -> None:
         elapsed = time.monotonic() - self._started
-        typer.echo(f"\n[{elapsed:5.1f} s] {who}: {what}")
+        say()
+        say(f"[{elapsed:5.1f} s] {who}: {what}")
 
     def _dura(self, *words: str) -> None:
         """Run one command and print it with what it says."""
-        typer.echo(f"  $ dura {' '.join(words)}")
+        say(f"  $ dura {' '.join(words)}")
         for line in self._quiet(*words).splitlines():
-            typer.echo(f"    {line}")
+            say(f"    {line}")
 
     def _quiet(self, *words: str) -> str:
         done = subprocess.run([*_program(), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise OrchestratorError(f"`dura {' '.join(words)}` failed: {done.stderr.strip()}")
+            raise OrchestratorError(
+                f"`dura {' '.join(words)}` failed: {' / '.join(done.stderr.strip().splitlines())}"
+            )
         return done.stdout
 
     def _each(self, work: Callable[[str], str]) -> Sequence[str]:

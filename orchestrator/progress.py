@@ -7,8 +7,9 @@ event, with no control codes, so that the same run can be read afterwards.
 
 An outcome that is not one of `usable` ("done", "held") is a problem and is shown as such. A
 hospital counts once a step; its later outcomes (an update that fails a check after it arrived)
-are shown, not counted. Names and reasons come from outside: they are never read as markup and
-lose their control characters. The clock is an argument and is only used for elapsed times.
+are shown, not counted. Names and reasons come from outside: they are never read as markup, and
+what cannot be seen in them is written out. The clock is an argument and is only used for elapsed
+times.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from datasites import bars, visible
 from orchestrator.curves import RoundScore
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 USABLE = frozenset({"done", "held"})
 UNSANDBOXED = "UNSAFE: the job ran without a sandbox"
@@ -61,7 +65,7 @@ class RoundProgress:
         usable: Collection[str] = USABLE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console if console is not None else Console(stderr=True)
+        self._console = console if console is not None else bars()
         self._usable = frozenset(usable)
         self._clock = clock
         self._started = clock()
@@ -147,5 +151,5 @@ def _hospitals(count: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text from outside without control characters, cut to a line's length."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:80]
+    """Text from outside with what cannot be seen written out, cut to a line's length."""
+    return visible(text)[:80]

@@ -27,6 +27,7 @@ from datasites import (
     ReportTask,
     Status,
     render_released,
+    write_file,
 )
 from orchestrator.errors import StudyError, VerificationError
 from orchestrator.researcher import Researcher
@@ -158,17 +159,19 @@ def inbox(
 
 
 def save(rows: Sequence[InboxRow], folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Write released reports below `folder`, one folder a hospital; returns the files."""
+    """Write released reports below `folder`, one folder a hospital; returns the files.
+
+    A case report is about one patient: the files are for this account only, as their folders are.
+    """
     written = []
     for row in rows:
         if row.report is None:
             continue
         home = folder / row.hospital
-        home.mkdir(parents=True, exist_ok=True)
         for kind in ("text", "json", *formats):
             suffix, data = render_released(row.report, kind)
             path = home / f"{row.item}.{suffix}"
-            path.write_bytes(data)
+            write_file(path, data)
             written.append(path)
     return written
 

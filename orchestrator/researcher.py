@@ -158,7 +158,7 @@ class Researcher:
         """Keep a verified receipt if it is newer than the one that is kept."""
         before = self.newest(site)
         if not before or is_newer(signed_receipt, before):
-            write_file(self.receipts / f"{site}.json", signed_receipt.encode(), mode=0o644)
+            write_file(self.receipts / f"{site}.json", signed_receipt.encode())
 
     def countersign(self, site: str, request: str, signed_receipt: str) -> bytes:
         """Sign what a verified receipt says of a hospital's ledger, and send both there.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from datasites import Bundle, PlanError
+from datasites import Bundle, PlanError, visible
 from datasites import ReleasedReport as SignedReport
 from models import Evaluation, ModelsError, weights_sha256
 from orchestrator.audit import LedgerFinding, verify_run
@@ -67,7 +67,7 @@ def write_results(
     ledgers = _ledgers(folder)
     spends = _spends(folder)
     for site, signed in reports:
-        folder.write(f"reports/{site}/{signed.item}.txt", signed.text.encode())
+        folder.write(f"reports/{site}/{signed.item}.txt", visible(signed.text, keep="\n").encode())
         folder.write(
             f"reports/{site}/{signed.item}.json", signed.model_dump_json(indent=1).encode()
         )

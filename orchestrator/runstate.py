@@ -159,8 +159,8 @@ class RunFolder:
         Raises:
             StudyError: another orchestrator conducts it.
         """
-        make_folder(self.root, mode=0o755)  # durably, or all that is written in it may be lost
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        make_folder(self.root)  # durably, or all that is written in it may be lost
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
@@ -192,9 +192,9 @@ class RunFolder:
         self.write(STATE_FILE, state.model_dump_json(indent=1).encode())
 
     def write(self, name: str, data: bytes) -> Path:
-        """Write a file below the run's folder, whole or not at all."""
+        """Write a file below the run's folder, whole or not at all, for this account only."""
         path = self.root / name
-        write_file(path, data, mode=0o644, folder_mode=0o755)
+        write_file(path, data)
         return path
 
     def save_checkpoint(

@@ -30,7 +30,7 @@ from datasites.agent.outputs import OPENING, event_of, taken
 from datasites.agent.requests import RequestBook
 from datasites.agent.start import ReadyJob
 from datasites.answers import EVALUATION_FILE, Answer, Status
-from datasites.causes import Cause, keep_cause
+from datasites.causes import FOLDER, Cause, keep_cause, keep_printed
 from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
 from datasites.errors import DatasitesError, OutputError, ReleaseRefusedError
 from datasites.features import keep_features
@@ -59,7 +59,7 @@ from datasites.worker.protocol import (
     DraftReports,
     Result,
 )
-from models import ModelsError
+from models import ModelsError, WeightsError
 from privacy import (
     DpEvent,
     EntryKind,
@@ -106,15 +106,18 @@ class Finisher:
         """
         if isinstance(job.task, PoolTask):  # it sees no shard
             if ending is not Ending.DONE:
-                raise OutputError(_badly(ending, folder))
+                keep_printed(self._site, job.request.id, _tail(folder))
+                raise OutputError(f"the job {ending}; {_for_the_owner(job, '.log')}")
             self._book.keep_results(job.request.id, taken(job, folder.outputs, ""))
             return True
         try:
             kept = taken(job, folder.outputs, NOISE_ONLY)
-        except OutputError as error:
-            what = "" if ending is Ending.DONE else f"; {_badly(ending, folder)}"
-            raise OutputError(f"without data: {error}{what}") from error
-        problem = _badly(ending, folder) if ending is not Ending.DONE else ""
+        except (OutputError, WeightsError) as error:
+            keep_printed(self._site, job.request.id, _tail(folder))
+            what = "" if ending is Ending.DONE else f"; the job {ending}"
+            why = _for_the_owner(job, ".log")
+            raise OutputError(f"without data: {error}{what}; {why}") from error
+        problem = f"the job {ending}" if ending is not Ending.DONE else ""
         if not problem:
             try:
                 kept = taken(job, folder.outputs, "")
@@ -122,7 +125,8 @@ class Finisher:
             except (DatasitesError, ModelsError, ValueError, KeyError, TypeError) as error:
                 problem = str(error)
         if problem:
-            log.error("of %s noise alone leaves: %s", job.request.id, problem)
+            # Why may be a figure of a case: others read this log.
+            log.error("of %s noise alone leaves; %s", job.request.id, _for_the_owner(job, ".json"))
             keep_cause(
                 self._site,
                 Cause(
@@ -326,8 +330,8 @@ def _moment(job: ReadyJob) -> str:
     return job.request.due or stamp(now_utc())
 
 
-def _badly(ending: Ending, folder: JobFolder) -> str:
-    return f"the job {ending}; it printed: {_tail(folder)}"
+def _for_the_owner(job: ReadyJob, suffix: str) -> str:
+    return f"why is for the owner alone, in {FOLDER}/{job.request.id}{suffix}"
 
 
 def _tail(folder: JobFolder) -> str:

@@ -4,7 +4,8 @@ Order, and nothing later happens unless all before it held: the ledger is not be
 signed; the plan's bytes are the received
 ones; the approval holds (`authorise`); the encoder that the plan names, if it names one, is here
 and unaltered; a sandbox is there; the spend fits the budget and is
-**reserved** in the ledger, in one transaction; only then does the sandbox get the job. A request
+**reserved** in the ledger, in one transaction, after one more look at the approval while nobody
+can decide (`datasites.desk.lock`); only then does the sandbox get the job. A request
 whose reservation is there already was interrupted by a crash: it is not run a second time, but
 `reopen` finds what its collected outputs need to be settled.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.behind import must_not_be_behind
+from datasites.desk.lock import desk_lock
 from datasites.errors import Reason, RefusedError
 from datasites.ingest import published_version, shard_version
 from datasites.modelcheck import encoder_problem
@@ -138,9 +140,16 @@ class Starter:
         """Reserve the job's spend; returns the job with its inputs.
 
         Raises:
-            RefusedError: the budget does not allow it.
+            RefusedError: the budget does not allow it, or the approval holds no more.
         """
-        self._reserve(job)
+        with desk_lock(self._site.root):  # no decision falls between this look and the spend
+            approval = self._plans.approval(job.bundle.sha256)
+            at = self.circumstances(
+                job.bundle, sender=job.request.sender, sender_key=job.approval.researcher_key
+            )
+            granted = authorise(job.task, plan=job.bundle.plan, approval=approval, at=at)
+            job = replace(job, approval=granted)
+            self._reserve(job)
         inputs = dict(job.bundle.files)
         inputs[JOB_FILE] = self._job(job).model_dump_json().encode()
         return replace(job, inputs=inputs | job.inputs)
@@ -158,7 +167,7 @@ class Starter:
             has_generator=images in (Synthetic.UNDECIDED, Synthetic.ACCEPTED),
             has_pool=(synthetic / POOLED_IMAGES).exists(),
             quorum=self._site.settings.quorum,
-            now=now_utc(),
+            now=self._site.now(),
             others_started=[
                 name for name in self.requests(bundle.sha256) if not name.startswith(TRAIN_REQUEST)
             ],

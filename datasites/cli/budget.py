@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import amount, say
+from datasites.cli.text import amount
+from datasites.console import say
 
 if TYPE_CHECKING:
     from datasites.site import Site

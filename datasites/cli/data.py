@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from datasites.cli.text import say
+from datasites.console import say_text
 
 app = typer.Typer(no_args_is_help=True, help="Divide a data set among hospitals.")
 
@@ -33,4 +33,4 @@ def split(
     from datasites.ingest import SplitSettings, split_dataset
 
     settings = SplitSettings(clients=clients, test=test, holdout=holdout, alpha=alpha, seed=seed)
-    say(split_dataset(source, out, settings).to_text())
+    say_text(split_dataset(source, out, settings).to_text())

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import alarm_if_unsafe, amount, findings_text, say, several, table
+from datasites.cli.text import alarm_if_unsafe, amount, findings_text, several, table
+from datasites.console import alarm, say, say_text
+from datasites.escaping import count_invisible
 
 PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, or its beginning.")]
 
@@ -57,14 +59,24 @@ def show(site: SiteArg, plan: PlanArg) -> None:
     say(f"study {bundle.plan.study} by {seen.submission.sender} (key {seen.submission.sender_key})")
     say(f"runs on this hospital's own code {runtime_sha256()[:12]}; no code of theirs is executed")
     for name, data in sorted(bundle.files.items()):
-        say(f"\n--- {name}")
-        say(data.decode().rstrip())
-    say("\n--- difference from the last approved version")
-    say(seen.difference)
-    say("\n--- what epsilon rests on")
+        say()
+        say(f"--- {name}")
+        hidden = count_invisible(data.decode())
+        if hidden:
+            alarm(
+                f"{name} HOLDS {hidden} CHARACTER(S) THAT CANNOT BE SEEN, written below as "
+                "<U+...>: ask the researcher what for before you approve"
+            )
+        say_text(data.decode().rstrip())
+    say()
+    say("--- difference from the last approved version")
+    say_text(seen.difference)
+    say()
+    say("--- what epsilon rests on")
     for line in findings_text(seen.findings):
         say(line)
-    say("\n--- privacy, computed here")
+    say()
+    say("--- privacy, computed here")
     whose = per_unit(opened.unit(account))
     cost, unit = seen.cost, opened.unit(account)
     say(f"every epsilon at delta {budget.delta:g} {whose}")

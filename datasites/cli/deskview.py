@@ -190,7 +190,7 @@ def _report(report: HeldReport, item: Item) -> Iterator[str]:
     try:
         facts = report.parsed
     except ReportError as error:
-        yield report.visible.rstrip()
+        yield from report.visible.rstrip().split("\n")
         yield from ("", f"--- facts: CANNOT BE READ ({error})")
         return
     text = report.visible if item.redactions else report.text
@@ -201,7 +201,7 @@ def _report(report: HeldReport, item: Item) -> Iterator[str]:
         number = numbers.setdefault(one.names, len(numbers) + 1)
         shown.append(f"{text[place : one.end]}[{number}]")
         place = one.end
-    yield ("".join(shown) + text[place:]).rstrip()
+    yield from ("".join(shown) + text[place:]).rstrip().split("\n")
     for words in linked.unlinked:
         yield f"!! {words!r} comes from no fact"
     yield from ("", "--- facts, as the text uses them")
@@ -217,7 +217,7 @@ def _report(report: HeldReport, item: Item) -> Iterator[str]:
         "",
         "--- facts, whole" + (" (stay here)" if item.redactions else " (leave as well)"),
     )
-    yield json.dumps(json.loads(report.facts), indent=2, sort_keys=True)
+    yield from json.dumps(json.loads(report.facts), indent=2, sort_keys=True).split("\n")
 
 
 def _findings(seen: Seen) -> Iterator[str]:

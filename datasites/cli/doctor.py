@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from datasites.cli.site import SiteArg, app
-from datasites.cli.text import alarm, say
+from datasites.console import alarm, say
 
 PROBLEM_EXIT_CODE = 6
 

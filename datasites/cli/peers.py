@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from datasites.cli.site import SiteArg, Who, Why, app
-from datasites.cli.text import say, table
+from datasites.cli.text import table
+from datasites.console import say
 
 EmailArg = Annotated[str, typer.Argument(help="The researcher.")]
 

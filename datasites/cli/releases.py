@@ -11,7 +11,8 @@ import typer
 
 from datasites.cli.site import SiteArg, Who, Why
 from datasites.cli.site import app as site_app
-from datasites.cli.text import alarm_if_unsafe, say, table
+from datasites.cli.text import alarm_if_unsafe, table
+from datasites.console import say, say_text
 from datasites.errors import Reason
 from datasites.reportformat import Format
 
@@ -50,7 +51,7 @@ def list_items(
     shown = [item for item in items if everything or item.is_open]
     shown.sort(key=lambda item: (not item.is_open, item.held, item.id))
     if as_json:
-        say(json.dumps([_as_json(desk, item) for item in shown], indent=1))
+        say_text(json.dumps([_as_json(desk, item) for item in shown], indent=1))
         return
     rows = [
         (
@@ -171,7 +172,7 @@ def redact(
     spans += [found for given in words or [] for found in occurrences(text, given)]
     done = desk.redact(item, spans, actor=who, reason=reason, content=content)
     say(f"{done.id}: {done.redactions} block(s); it is {done.state}, and nothing has left")
-    say(desk.report(done).visible.rstrip())
+    say_text(desk.report(done).visible.rstrip())
 
 
 @app.command()
@@ -227,7 +228,7 @@ def rule(
 def rules(site: SiteArg) -> None:
     """List release rules and how often each was used."""
     from datasites.desk import Desk, RuleBook
-    from datasites.site import Site, now_utc
+    from datasites.site import Site
 
     opened = Site.open(site)
     desk = Desk(opened)
@@ -237,7 +238,7 @@ def rules(site: SiteArg) -> None:
         state = "in force"
         if one.revoked:
             state = f"withdrawn by {one.revoked_by}"
-        elif now_utc() >= datetime.fromisoformat(one.expires):
+        elif opened.now() >= datetime.fromisoformat(one.expires):
             state = "expired"
         elif len(one.reviewers) < opened.settings.quorum:
             state = "waits for reviewers"

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from datasites.cli.text import alarm, alarm_if_behind, alarm_if_unsafe, say
+from datasites.cli.text import alarm_if_behind, alarm_if_unsafe
+from datasites.console import alarm, log_to_terminal, say, say_text
 
 app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
 
@@ -101,9 +102,9 @@ def ingest(
         persons=persons_csv,
     )
     intake = take_in(opened, folder, test, actor=getpass.getuser(), rule=rule)
-    say(intake.train.to_text())
+    say_text(intake.train.to_text())
     if intake.test is not None:
-        say(intake.test.to_text())
+        say_text(intake.test.to_text())
     publish_mock(opened, open_link(opened))
     card = intake.card
     say(f"data set {card.dataset_version[:12]}: about {card.units:.0f} units ({card.unit}), noised")
@@ -117,7 +118,7 @@ def ingest(
             say(f"  about {count:.0f} {what}, noised by {noise:g}")
     say(f"every epsilon of this data is {per_unit(card.unit)}: {card.unit_meaning}")
     if intake.against is not None:
-        say(f"exactly, for your eyes: {intake.against.to_text()}")
+        say_text(f"exactly, for your eyes: {intake.against.to_text()}")
     if not intake.changed:
         say("the same images were here already: nothing changed, nothing was spent")
 
@@ -138,7 +139,7 @@ def serve(
     from datasites.site import Site
     from datasites.unsafe import log_unsafe_serve
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_terminal(level=logging.INFO, times=True)
     stopping: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:

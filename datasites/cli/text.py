@@ -6,21 +6,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import typer
+from datasites.console import alarm, say
+from datasites.escaping import visible
 
 if TYPE_CHECKING:
     from datasites.plans import Finding
     from datasites.site import Site
-
-
-def say(line: str = "") -> None:
-    """Write one line."""
-    typer.echo(line)
-
-
-def alarm(line: str) -> None:
-    """Write one line in red, where there is colour."""
-    typer.secho(line, fg=typer.colors.RED, bold=True)
 
 
 def alarm_if_unsafe(site: Site) -> None:
@@ -67,7 +58,7 @@ def several(by_units: Mapping[int, float], unit: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table with columns as wide as needed."""
-    lines = [tuple(header), *(tuple(row) for row in rows)]
+    lines = [tuple(header), *(tuple(visible(cell) for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

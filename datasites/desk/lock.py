@@ -1,7 +1,10 @@
-"""One lock for everything that decides about outputs: releasing, editing, rules, revocation.
+"""One lock for everything that people decide at a site: plans, images, outputs, rules.
 
-Whoever holds it is alone on this desk, across processes: an approval cannot be revoked between
-the check that it holds and the entry that says an output was released under it.
+Approving, rejecting, revoking, accepting images, releasing, editing and setting rules read what was
+decided, decide, record and write under it, and so does the agent when it reserves a job's spend.
+Whoever holds it is alone on this desk, across processes: an approval cannot be revoked between the
+look at it and the entry that says what was done under it, and no vote of a colleague can write over
+a revocation. The ledger has a lock of its own, which is taken within this one, never around it.
 """
 
 from __future__ import annotations

@@ -23,11 +23,14 @@ from datasites.desk.assessment import Assessment
 from datasites.desk.items import Item, ItemKind
 from datasites.desk.release_rule import RULE_KINDS, ReleaseRule
 from datasites.errors import DeskError, Obstacle, ReleaseRefusedError
+from datasites.people import count_people, listed_as, plain_name
 from datasites.plans import APPROVED, Approval
 
 
-def must_be_reviewer(actor: str, allowed: Sequence[str]) -> None:
+def must_be_reviewer(actor: str, allowed: Sequence[str]) -> str:
     """Refuse a decision by nobody, or by somebody who may not take it.
+
+    Returns the name as it is recorded: one person has one, however they type it.
 
     Args:
         actor: who decides.
@@ -36,10 +39,16 @@ def must_be_reviewer(actor: str, allowed: Sequence[str]) -> None:
     Raises:
         DeskError: with what to do.
     """
-    if not actor.strip():
-        raise DeskError("say who decides: --as NAME")
-    if allowed and actor not in allowed:
+    try:
+        name = plain_name(actor)
+    except ValueError as error:
+        raise DeskError(str(error)) from error
+    if not allowed:
+        return name
+    listed = listed_as(name, allowed)
+    if listed is None:
         raise DeskError(f"{actor!r} is not a reviewer here; reviewers: {', '.join(allowed)}")
+    return listed
 
 
 def must_be_releasable(
@@ -57,7 +66,11 @@ def must_be_releasable(
         ReleaseRefusedError: with the obstacle.
     """
     plan = item.plan_sha256[:12]
-    if approval is None or approval.decision != APPROVED or len(approval.reviewers) < quorum:
+    if (
+        approval is None
+        or approval.decision != APPROVED
+        or count_people(approval.reviewers) < quorum
+    ):
         raise ReleaseRefusedError(
             Obstacle.NOT_APPROVED,
             f"{item.id} cannot leave: plan {plan} is not approved here; withhold it, or approve "
@@ -90,7 +103,7 @@ def must_be_covered(
     granted = must_be_releasable(item, assessment, approval, quorum=quorum)
     if item.kind not in RULE_KINDS or not assessment.noised:
         raise _not_covered(item, rule, "no rule may let un-noised outputs or case reports go")
-    if rule.revoked or len(rule.reviewers) < quorum:
+    if rule.revoked or count_people(rule.reviewers) < quorum:
         raise _not_covered(item, rule, "the rule is not in force")
     if rule.plan_sha256 != item.plan_sha256 or item.kind not in rule.kinds:
         raise _not_covered(item, rule, "the rule is about other outputs")

@@ -14,6 +14,7 @@ from typing import Any
 
 from datasites.desk.items import ItemKind
 from datasites.errors import RuleError
+from datasites.people import is_same_person
 from privacy import JsonValue, Purpose, SigningKey, sign_document, verify_document
 
 RULE_KINDS = frozenset({ItemKind.HOSPITAL_REPORT, ItemKind.GLOBAL_REPORT})
@@ -60,7 +61,7 @@ def agree(rule: ReleaseRule, *, reviewer: str, decided: str) -> ReleaseRule:
     Raises:
         RuleError: they agreed already.
     """
-    if reviewer in rule.reviewers:
+    if any(is_same_person(reviewer, known) for known in rule.reviewers):
         raise RuleError(f"{reviewer} agreed to {rule.id} already")
     return replace(rule, reviewers=(*rule.reviewers, reviewer), decided=decided)
 

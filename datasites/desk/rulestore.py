@@ -21,9 +21,10 @@ from datasites.desk.release_rule import ReleaseRule, agree, open_rule, sign_rule
 from datasites.desk.store import Desk
 from datasites.desk.words import WORDS_FILE
 from datasites.errors import DeskError, ReleaseRefusedError, RuleError
+from datasites.people import count_people
 from datasites.plans import APPROVED
 from datasites.plans.store import PlanStore
-from datasites.site import Site, now_utc, stamp, write_json
+from datasites.site import Site, stamp, write_json
 from privacy import EntryKind, SignatureError
 
 log = logging.getLogger("dura.desk")
@@ -59,7 +60,7 @@ class RuleBook:
             RuleError: nobody, no reason, no approved plan, agreed already, or no such kind.
             PlanError: there is no such plan.
         """
-        must_be_reviewer(reviewer, self._site.settings.reviewers)
+        reviewer = must_be_reviewer(reviewer, self._site.settings.reviewers)
         if not reason.strip():
             raise RuleError("say why: --reason TEXT (it stays at this hospital)")
         with desk_lock(self._site.root):
@@ -68,7 +69,7 @@ class RuleBook:
             approval = store.approval(sha)
             if approval is None or approval.decision != APPROVED or approval.revoked:
                 raise RuleError(f"plan {sha[:12]} is not approved, so a rule would cover nothing")
-            now = now_utc()
+            now = self._site.now()
             waiting = self._waiting(sha, tuple(kinds), now)
             if waiting is not None:
                 rule = agree(waiting, reviewer=reviewer, decided=stamp(now))
@@ -92,7 +93,7 @@ class RuleBook:
         Raises:
             RuleError: nobody, no such rule, or withdrawn before.
         """
-        must_be_reviewer(reviewer, self._site.settings.reviewers)
+        reviewer = must_be_reviewer(reviewer, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             rule = next((rule for rule in self.all() if rule.id == rule_id), None)
             if rule is None or rule.revoked:
@@ -155,7 +156,7 @@ class RuleBook:
             if (
                 (rule.plan_sha256, rule.kinds) == (plan_sha256, kinds)
                 and not rule.revoked
-                and len(rule.reviewers) < self._site.settings.quorum
+                and count_people(rule.reviewers) < self._site.settings.quorum
                 and now < datetime.fromisoformat(rule.expires)
             ):
                 return rule

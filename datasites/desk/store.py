@@ -55,8 +55,6 @@ from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp
 from privacy import EntryKind
 
-_APPROVALS = frozenset({EntryKind.PLAN_APPROVED, EntryKind.APPROVAL_REVOKED})
-
 
 class Desk:
     """The release desk of one site."""
@@ -108,12 +106,7 @@ class Desk:
 
     def approval(self, item: Item) -> Approval | None:
         """The decision on the plan an item was made under; revoked where the ledger says so."""
-        approval = PlanStore(self._site).approval(item.plan_sha256)
-        about = [entry.kind for entry in self._journal.entries(item.plan_sha256)]
-        last = [kind for kind in about if kind in _APPROVALS][-1:]
-        if approval is not None and last == [EntryKind.APPROVAL_REVOKED]:
-            return replace(approval, revoked=True)  # a crash came before the file was written
-        return approval
+        return PlanStore(self._site).approval(item.plan_sha256)
 
     # --- changing ---------------------------------------------------------------------------
 
@@ -172,7 +165,7 @@ class Desk:
             DeskError: unknown item or person. AlreadyDecidedError: decided before.
             StaleViewError: it was changed since. ReleaseRefusedError: it may not leave.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._settled(item_id)
             told = code.value if state is ItemState.WITHHELD else ""
@@ -215,7 +208,7 @@ class Desk:
             self.approval(item),
             rule,
             quorum=self._site.settings.quorum,
-            now=now_utc(),
+            now=self._site.now(),
         )
         by = f"{rule.id} by {', '.join(rule.reviewers)}"
         reason = "verified, noised, no identifier marked"
@@ -228,7 +221,7 @@ class Desk:
             EditRefusedError: its facts do not bear the new text out; nothing changed.
             AlreadyDecidedError: decided before. StaleViewError: changed since.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._open(item_id, content)
             before = self.report(item)
@@ -248,7 +241,7 @@ class Desk:
             RedactionError: a span covers nothing, or what must stay readable.
             AlreadyDecidedError: decided before. StaleViewError: changed since.
         """
-        must_be_reviewer(actor, self._site.settings.reviewers)
+        actor = must_be_reviewer(actor, self._site.settings.reviewers)
         with desk_lock(self._site.root):
             item = self._open(item_id, content)
             before = self.report(item)

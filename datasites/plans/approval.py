@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from datasites.errors import Reason, RefusedError
+from datasites.people import count_people, is_same_person
 from datasites.plans.plan import Plan
 from datasites.plans.tasks import GenerateTask, PoolTask, ReportTask, Task, TrainTask
 from privacy import JsonValue, Purpose, SigningKey, sign_document, verify_document
@@ -125,7 +126,7 @@ def add_vote(approval: Approval, *, reviewer: str, decided: str) -> Approval:
     Raises:
         ValueError: the reviewer agreed already.
     """
-    if reviewer in approval.reviewers:
+    if any(is_same_person(reviewer, known) for known in approval.reviewers):
         raise ValueError(f"{reviewer} approved this plan already")
     return replace(approval, reviewers=(*approval.reviewers, reviewer), decided=decided)
 
@@ -191,10 +192,10 @@ def _granted(approval: Approval | None, at: Circumstances) -> Approval:
         raise RefusedError(Reason.REJECTED_BY_OWNER, f"rejected: {approval.reason}")
     if approval.revoked:
         raise RefusedError(Reason.APPROVAL_REVOKED, f"revoked: {approval.reason}")
-    if len(approval.reviewers) < at.quorum:
+    if count_people(approval.reviewers) < at.quorum:
         raise RefusedError(
             Reason.NOT_APPROVED,
-            f"{len(approval.reviewers)} of {at.quorum} reviewers have approved so far",
+            f"{count_people(approval.reviewers)} of {at.quorum} reviewers have approved so far",
         )
     if at.now >= datetime.fromisoformat(approval.expires):
         raise RefusedError(Reason.APPROVAL_EXPIRED, f"the approval expired at {approval.expires}")

@@ -2,12 +2,18 @@
 
 A bundle holds `plan.json` and, when the plan names `model.py` as its model, that file; nothing
 else. Its hash covers each file's name and bytes. Pure functions over values.
+
+The bytes of `plan.json` are exactly what `plan_bytes` writes for what they parse to, else the
+bundle is refused, at the researcher and at the hospital. So nothing can be shown that does not
+run: of a key that comes twice the last one counts, but a reviewer may see the first; a carriage
+return writes over what a terminal showed; what stands after the document is read by nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from datasites.errors import PlanError
 from datasites.plans.plan import MODEL_FILE, PLAN_FILE, Plan, parse_plan, plan_bytes
@@ -53,7 +59,8 @@ def open_bundle(files: Mapping[str, bytes]) -> Bundle:
     """Check received files and parse the plan in them.
 
     Raises:
-        PlanError: a file is missing, unknown, too large or not text, or the plan is invalid.
+        PlanError: a file is missing, unknown, too large or not text, the plan is invalid, or its
+            bytes are not the canonical ones of what they parse to.
     """
     unknown = sorted(set(files) - {PLAN_FILE, MODEL_FILE})
     if unknown:
@@ -68,6 +75,7 @@ def open_bundle(files: Mapping[str, bytes]) -> Bundle:
         except UnicodeDecodeError as error:
             raise PlanError(f"{name} is not UTF-8 text: {error}") from error
     plan = parse_plan(files[PLAN_FILE])
+    _must_be_canonical(files[PLAN_FILE], plan)
     wanted = plan.model.name == MODEL_FILE
     if wanted != (MODEL_FILE in files):
         raise PlanError(
@@ -76,3 +84,24 @@ def open_bundle(files: Mapping[str, bytes]) -> Bundle:
         )
     manifest = {name: sha256_hex(data) for name, data in files.items()}
     return Bundle(plan=plan, files=dict(files), sha256=digest(manifest))
+
+
+def _must_be_canonical(found: bytes, plan: Plan) -> None:
+    """What people read and what is parsed are one thing: one plan, one sequence of bytes."""
+    wanted = plan_bytes(plan)
+    if found == wanted:
+        return
+    pairs = zip_longest(found.split(b"\n"), wanted.split(b"\n"))
+    number, (mine, canonical) = next(
+        (number, pair) for number, pair in enumerate(pairs, start=1) if pair[0] != pair[1]
+    )
+    raise PlanError(
+        f"{PLAN_FILE} is not written as what it parses to: line {number} is {_line(mine)}, its "
+        f"canonical form is {_line(canonical)}. A key that comes twice, other spaces, line ends or "
+        "order, and anything after the plan are refused, so that what a reviewer reads is what "
+        "runs; `dura study submit` writes the canonical form"
+    )
+
+
+def _line(line: bytes | None) -> str:
+    return "missing" if line is None else ascii(line[:60].decode(errors="replace"))

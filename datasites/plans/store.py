@@ -2,13 +2,15 @@
 
 A bundle is kept byte for byte and checked against its hash each time it is read. An approval is
 believed only with the site's own signature; a file that was altered is refused, not repaired.
+And never against the ledger: what was revoked or rejected there is so for good, whatever a file
+says that was written later, by a colleague or after a crash, or was put back.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
 from datasites.plans.approval import (
@@ -21,7 +23,9 @@ from datasites.plans.approval import (
 from datasites.plans.bundle import Bundle, open_bundle
 from datasites.plans.plan import MODEL_FILE, PLAN_FILE
 from datasites.site import Site, write_file, write_json
-from privacy import SignatureError
+from privacy import EntryKind, SignatureError, entries_of_kind
+
+_CLOSING = (EntryKind.APPROVAL_REVOKED, EntryKind.PLAN_REJECTED)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class PlanStore:
         self._site = site
         self._plans = site.root / "plans"
         self._approvals = site.root / "approvals"
+        self._closed: frozenset[str] = frozenset()
+        self._closed_at_bytes = -1
 
     def add(self, submission: Submission) -> None:
         """Keep a received bundle; the same bundle from the same sender is kept once."""
@@ -136,11 +142,26 @@ class PlanStore:
             ) from error
 
     def approval(self, plan_sha256: str) -> Approval | None:
-        """The decision on a plan, None when there is none yet.
+        """The decision on a plan, None when there is none yet; what the ledger closed is revoked.
 
         Raises:
             RefusedError: the file was altered.
         """
+        approval = self._kept(plan_sha256)
+        if approval is not None and approval.decision == APPROVED and self.is_closed(plan_sha256):
+            return replace(approval, revoked=True)
+        return approval
+
+    def is_closed(self, plan_sha256: str) -> bool:
+        """Whether the ledger says that an approval of the plan was revoked, or it was rejected."""
+        size_bytes = self._site.ledger_path.stat().st_size
+        if size_bytes != self._closed_at_bytes:
+            found = entries_of_kind(self._site.ledger_path, *_CLOSING)
+            self._closed = frozenset(entry.resource for _, entry in found)
+            self._closed_at_bytes = size_bytes
+        return plan_sha256 in self._closed
+
+    def _kept(self, plan_sha256: str) -> Approval | None:
         path = self._approvals / f"{plan_sha256}.json"
         if not path.exists():
             return None

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from datasites.answers import ReleasedReport
 from datasites.errors import FormatError
+from datasites.escaping import visible
 from datasites.reportfile.html import html_of
 from datasites.reportfile.page import Page, page_of_released
 from datasites.reportformat import Format
@@ -22,7 +23,7 @@ def render(page: Page, kind: Format, *, time: datetime, document: str) -> bytes:
     """
     match kind:
         case Format.TEXT:
-            return page.text.encode()
+            return visible(page.text, keep="\n").encode()
         case Format.HTML:
             return html_of(page).encode()
         case Format.PDF:

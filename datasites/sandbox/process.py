@@ -111,7 +111,7 @@ class SandboxProcess:
             limits=limits,
             gpu=gpu,
         )
-        with folder.log.open("wb") as log:
+        with open(folder.log, "wb", opener=_for_the_owner) as log:
             try:
                 started = launch.start(installation, log)
             except (OSError, SandboxError) as error:
@@ -215,6 +215,11 @@ def _holds(folder: int, *, files: int) -> bool:
     state = os.fstatvfs(folder)
     # Its own root is counted too. The kernel counts what has no name, or no readable one.
     return state.f_bfree > 0 and state.f_files - state.f_ffree - 1 <= files
+
+
+def _for_the_owner(path: str, flags: int) -> int:
+    """Open a job's log: what it printed may hold figures of a case, for this account alone."""
+    return os.open(path, flags, 0o600)
 
 
 def _flat(folder: Path, limits: Limits) -> bool:

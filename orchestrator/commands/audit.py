@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from datasites import say, say_text, write_file
+
 app = typer.Typer(no_args_is_help=True, help="Verify, recompute, attack the claim; offline.")
 
 
@@ -31,16 +33,16 @@ def verify(
         where = f" ({finding.path})" if finding.path else ""
         if finding.verified:
             head = finding.head[:12]
-            typer.echo(
+            say(
                 f"{finding.hospital}{where}: {finding.entries} entries hold, head {head}; "
                 f"{finding.receipts} receipts and {finding.countersigned} countersignatures agree"
             )
         else:
-            typer.echo(f"{finding.hospital}{where}: DOES NOT HOLD: {finding.problem}")
+            say(f"{finding.hospital}{where}: DOES NOT HOLD: {finding.problem}")
     broken = [finding for finding in findings if not finding.verified]
     if broken:
         raise VerificationError(f"{len(broken)} of {len(findings)} ledgers do not hold")
-    typer.echo(f"all {len(findings)} ledgers hold")
+    say(f"all {len(findings)} ledgers hold")
 
 
 @app.command()
@@ -60,11 +62,11 @@ def report(
 
     made = make_report(folder)
     if as_json:
-        typer.echo(json.dumps(made.to_json(), indent=1))
+        say_text(json.dumps(made.to_json(), indent=1))
     if out is not None or not as_json:
         target = out if out is not None else folder / "audit.html"
-        target.write_text(render_audit(made))
-        typer.echo(f"audit report: {target}", err=as_json)
+        write_file(target, render_audit(made).encode())
+        say(f"audit report: {target}", error=as_json)
     if not made.sound:
         raise VerificationError("the audit found what does not hold; read the report")
 
@@ -166,7 +168,7 @@ def empirical(
     if released is not None and members is not None and others is not None:
         attack = attack_released(settings, released, members=members, others=others)
         found = found.model_copy(update={"released": attack})
-    typer.echo(found.to_text())
+    say_text(found.to_text())
     if out is not None:
         out.write_text(found.model_dump_json(indent=1) + "\n")
     if found.red:
@@ -178,7 +180,7 @@ def _attack_mechanism(*, quick: bool, as_json: bool, out: Path | None) -> None:
     from orchestrator.mechanism import attack_mechanism
 
     found = attack_mechanism(quick=quick)
-    typer.echo(found.model_dump_json(indent=1) if as_json else found.to_text())
+    say_text(found.model_dump_json(indent=1) if as_json else found.to_text())
     if out is not None:
         out.write_text(found.model_dump_json(indent=1) + "\n")
     if found.red:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datasites import say, say_text
+
 if TYPE_CHECKING:
     from orchestrator.accuracy_cases import Case
 
@@ -115,18 +117,18 @@ def _measure(
     from privacy import per_unit
 
     bench = AccuracyBench(data, test=test, validation=validation)
-    typer.echo(
+    say(
         f"{bench.data.train_images} images in {int(bench.data.units.max()) + 1} units "
         f"({bench.data.unit}), data set {bench.data.version[:12]}; epsilon is of the whole study "
         f"at delta {DELTA:g} {per_unit(bench.data.unit)}"
     )
-    rows = run(bench, wanted, say=lambda row: typer.echo(said(row)))
+    rows = run(bench, wanted, say=lambda row: say(said(row)))
     command = " ".join(["dura", *sys.argv[1:]])
     found = document(bench, rows, command=command)
-    typer.echo(table(found["summary"]))
+    say_text(table(found["summary"]))
     if out is not None:
         write_file(out, as_text(found).encode(), mode=0o644)
-        typer.echo(f"written: {out}")
+        say(f"written: {out}")
         if curve:
             write_file(out.with_suffix(".png"), curve_png(found["summary"]), mode=0o644)
-            typer.echo(f"written: {out.with_suffix('.png')}")
+            say(f"written: {out.with_suffix('.png')}")

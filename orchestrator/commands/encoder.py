@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from datasites import say
+
 
 def encoder(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the encoder goes.")],
@@ -41,14 +43,14 @@ def encoder(
             seed=seed,
         ),
     )
-    typer.echo(f"encoder {card.name} in {folder}")
+    say(f"encoder {card.name} in {folder}")
     for line in card.saw:
-        typer.echo(f"  saw {line}")
-    typer.echo(f"  licence: {card.licence}")
+        say(f"  saw {line}")
+    say(f"  licence: {card.licence}")
     for what, value in card.measured.items():
-        typer.echo(f"  {what.replace('_', ' ')}: {value}")
-    typer.echo(f"  its hash, which a plan names: {encoder_sha256(folder)}")
-    typer.echo(
+        say(f"  {what.replace('_', ' ')}: {value}")
+    say(f"  its hash, which a plan names: {encoder_sha256(folder)}")
+    say(
         f"next: `dura study init STUDY --encoder {folder}`, and hand the folder to each hospital, "
         "whose owner names it as encoder in site.toml (docs/encoders.md)"
     )

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from datasites import say
+
 app = typer.Typer(no_args_is_help=True, help="Check released reports, offline.")
 
 
@@ -39,12 +41,12 @@ def verify(
     checks = check_released(data, public_hex=public)
     for check in checks:
         said = "holds" if check.holds else f"DOES NOT HOLD: {check.problem}"
-        typer.echo(f"{check.name:<10} {said}" + (f" ({check.note})" if check.note else ""))
+        say(f"{check.name:<10} {said}" + (f" ({check.note})" if check.note else ""))
     failed = [check.name for check in checks if not check.holds]
     if failed:
         raise VerificationError(f"{file} does not hold: {', '.join(failed)}; do not rely on it")
     report = json.loads(data)
-    typer.echo(
+    say(
         f"{report['kind']} report {report['item']}, released by {keys[public] or 'that key'} "
         f"({report['hospital']}) on {report['released']}: holds"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from datasites import say
 from orchestrator.recipes import DEFAULT, recipe_names
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def init(
     )
     (study / "study.toml").write_text(text)
     office = Office(study)
-    typer.echo(f"study {name} created in {study}; edit study.toml, then `dura study check {study}`")
-    typer.echo(f"your key's fingerprint: {office.researcher.link.fingerprint}")
+    say(f"study {name} created in {study}; edit study.toml, then `dura study check {study}`")
+    say(f"your key's fingerprint: {office.researcher.link.fingerprint}")
 
 
 @app.command()
@@ -93,21 +94,21 @@ def pair(
         if not mark:
             raise StudyError(f"--pin wants EMAIL=FINGERPRINT, not {entry!r}")
         link.pin(email, mark)
-        typer.echo(f"pinned {email}")
+        say(f"pinned {email}")
     pinned = link.pinned()
-    typer.echo(f"your fingerprint, to be told to data owners: {link.fingerprint}")
-    typer.echo(f"or, in words: {fingerprint_words(link.fingerprint)}")
+    say(f"your fingerprint, to be told to data owners: {link.fingerprint}")
+    say(f"or, in words: {fingerprint_words(link.fingerprint)}")
     for site in office.study.hospitals:
         if site in pinned:
-            typer.echo(f"{site}: paired, {pinned[site]}")
+            say(f"{site}: paired, {pinned[site]}")
             continue
         link.request(site)
         try:
             mark = link.site_fingerprint(site)
-            typer.echo(f"{site}: published {mark}; compare, then --pin it")
-            typer.echo(f"    or, in words: {fingerprint_words(mark)}")
+            say(f"{site}: published {mark}; compare, then --pin it")
+            say(f"    or, in words: {fingerprint_words(mark)}")
         except DatasitesError:
-            typer.echo(f"{site}: asked; its owner has not answered yet")
+            say(f"{site}: asked; its owner has not answered yet")
 
 
 @app.command()
@@ -126,9 +127,9 @@ def check(study: StudyArg) -> None:
     delta = spec.privacy.delta
     cost = filter_epsilon(plan_charges(plan_events(plan)), delta=delta)
     fixed = epsilon(plan_events(plan), delta=delta)
-    typer.echo(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
-    typer.echo(f"noise multiplier {plan.train.noise_multiplier} (training)")
-    typer.echo(
+    say(f"plan {bundle.sha256[:12]}: {plan.rounds} rounds of {plan.train.steps} steps")
+    say(f"noise multiplier {plan.train.noise_multiplier} (training)")
+    say(
         f"costs epsilon {cost:.3f} at delta {delta:g} {per_unit('privacy unit')} "
         "(patient, near-duplicate group or image: each hospital's approval says which); by itself, "
         f"without plans chosen later beside it, {fixed:.3f}"
@@ -141,7 +142,7 @@ def check(study: StudyArg) -> None:
         encoder=look_at_encoder(plan, spec.model),
     )
     for line in findings_text(findings):
-        typer.echo(line)
+        say(line)
     encoder = plan_encoder(plan, spec.model)
     weights = weights_to_bytes(
         initial_weights(
@@ -154,17 +155,17 @@ def check(study: StudyArg) -> None:
         )
     )
     for done in rehearse(bundle, weights, checkpoint=spec.checkpoint, encoder=encoder):
-        typer.echo(
+        say(
             f"rehearsed {done.kind} on {done.images} mock images: {done.steps_taken} steps in "
             f"{done.work_s:.1f} s of a slot of {done.slot_s:g} s"
         )
         if done.is_near:
-            typer.echo(
+            say(
                 "    warning slots: a hospital has more images, or a slower machine; a job "
                 "that is not done in its slot leaves noise alone and costs the same: ask for "
                 "longer slots"
             )
-    typer.echo("all well; `dura study submit` sends it to the hospitals")
+    say("all well; `dura study submit` sends it to the hospitals")
 
 
 @app.command()
@@ -174,7 +175,7 @@ def submit(study: StudyArg) -> None:
 
     office = Office(study)
     bundle = office.submit()
-    typer.echo(f"plan {bundle.sha256} sent to {len(office.study.hospitals)} hospitals")
+    say(f"plan {bundle.sha256} sent to {len(office.study.hospitals)} hospitals")
 
 
 @app.command()
@@ -197,7 +198,7 @@ def status(study: StudyArg) -> None:
             )
         else:
             text = f"refused [{decision.reason}]"
-        typer.echo(f"{standing.hospital}: {text}")
+        say(f"{standing.hospital}: {text}")
 
 
 @app.command()
@@ -249,14 +250,14 @@ def report(
     if part is not None:
         delta = conductor.study.privacy.delta
         cost = epsilon([gaussian(noise_multiplier=part.metrics_noise_multiplier)], delta=delta)
-        typer.echo(
+        say(
             f"each hospital spends epsilon {cost:.3f} at delta {delta} (alone) for it, "
             f"{per_unit('privacy unit')}"
         )
     rows = conductor.ask_for_reports(model=model, hospitals=named, wait_s=wait_s)
     for row in rows:
-        typer.echo(_inbox_line(row))
-    typer.echo(f"`dura study reports {study}` fetches what their owners release")
+        say(_inbox_line(row))
+    say(f"`dura study reports {study}` fetches what their owners release")
 
 
 @app.command()
@@ -276,17 +277,17 @@ def reports(
     own = [row for row in rows if row.request in asked]
     save(own, study / "reports", formats or [])
     for row in rows:
-        typer.echo(_inbox_line(row))
+        say(_inbox_line(row))
     if not own or (study / "last_run.json").exists():
         out = conductor.gather_reports()
         save([row for row in rows if row not in own], out / "reports", formats or [])
         counts = json.loads((out / "summary.json").read_text())["reports"]
-        typer.echo(
+        say(
             f"reports: {counts['released']} released, {counts['held']} held by their owners, "
             f"{counts['withheld']} withheld; see {out / 'reports'}"
         )
     if own:
-        typer.echo(f"asked for outside the run: see {study / 'reports'}")
+        say(f"asked for outside the run: see {study / 'reports'}")
 
 
 @app.command()
@@ -303,21 +304,21 @@ def evaluate(
 
     evaluation = evaluate_file(model, data, encoder=encoder)
     if as_json:
-        typer.echo(json.dumps(evaluation.to_json()))
+        say(json.dumps(evaluation.to_json()))
         return
-    typer.echo(
+    say(
         f"{evaluation.n} images: accuracy {evaluation.accuracy:.4f}, "
         f"macro F1 {evaluation.macro_f1:.4f}"
     )
     for score in evaluation.per_class:
-        typer.echo(
+        say(
             f"  {score.name:12s} precision {score.precision:.3f}  recall {score.recall:.3f}  "
             f"F1 {score.f1:.3f}  ({score.support} images)"
         )
 
 
 def _say_done(evaluation: Evaluation, out: Path) -> None:
-    typer.echo(
+    say(
         f"done: accuracy {evaluation.accuracy:.4f}, macro F1 {evaluation.macro_f1:.4f} on "
         f"{evaluation.n} test images; see {out / 'report.html'}"
     )

@@ -12,10 +12,12 @@ from pypdf import PdfReader
 from datasites.desk import BLOCK, HeldReport, Item, ItemKind, ItemState, occurrences
 from datasites.desk.content import redact
 from datasites.errors import FormatError
+from datasites.escaping import is_invisible
 from datasites.released import sign_released
 from datasites.reportfile import page_of_held, page_of_released, render
 from datasites.reportfile.dicom import encapsulated_pdf, header_from, pseudonymous_header
 from datasites.reportformat import Format
+from orchestrator.report_requests import InboxRow, save
 from privacy import SigningKey
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
@@ -63,6 +65,18 @@ def test_a_released_report_says_by_whom_and_when(released):
     assert "released by A on 2026-11-24" in text
     assert "NOT RELEASED" not in text
     assert page.figures[0] == ("glioma", 0.9131)
+
+
+def test_a_saved_report_is_for_this_account_and_cannot_act_on_who_reads_it(released, tmp_path):
+    hostile = "A\x1b[2J\x9b8m\u202e"
+    report = released.model_copy(update={"hospital": hostile, "text": released.text + hostile})
+    row = InboxRow("a@h.example", "r1", "case-1", "case", "released", report=report)
+    written = save([row], tmp_path / "reports", [])
+    text = next(path for path in written if path.suffix == ".txt").read_text()
+    assert "<U+001B>[2J<U+009B>8m<U+202E>" in text
+    assert not any(is_invisible(one) for one in text.replace("\n", ""))
+    for path in (tmp_path / "reports").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_letters_beyond_latin_are_set_as_well(drafted, case_facts):

@@ -37,7 +37,7 @@ def test_plain_lines_are_one_for_each_event() -> None:
     assert show(terminal=False).splitlines() == [
         "round 1: asking 2 hospitals",
         "round 1: north: done after 0.5 s (1 of 2)",
-        "round 1: [bold]south?[2J: problem, budget_exceeded after 1.0 s (2 of 2)",
+        "round 1: [bold]south<U+001B>[2J: problem, budget_exceeded after 1.0 s (2 of 2)",
         "round 1: north: problem, norm_too_large after 1.5 s (2 of 2)",
         "round 1: accuracy 82.6%, macro F1 80.0%, loss 0.512",
     ]
@@ -48,7 +48,7 @@ def test_a_terminal_gets_bars_and_keeps_what_went_wrong() -> None:
     assert "1/4" in shown
     assert "2/2" in shown
     assert "accuracy 82.6%" in shown
-    assert "[bold]south?[2J: budget_exceeded after" in shown
+    assert "[bold]south<U+001B>[2J: budget_exceeded after" in shown
     assert "north: norm_too_large after" in shown
     assert "\x1b[2J" not in shown
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1

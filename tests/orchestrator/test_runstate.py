@@ -67,6 +67,16 @@ def test_an_infinite_epsilon_survives_the_disk(folder, state):
     assert folder.load().contributions[0].epsilon == float("inf")
 
 
+def test_everything_in_a_run_is_for_this_account_alone(folder, state):
+    folder.save_receipt("a", "r1", "{}")
+    folder.save_keys({"a": "ab"})
+    folder.write("reports/a/case-1.txt", b"of one patient")
+    with folder.alone():
+        pass
+    for path in (folder.root, *folder.root.rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
 def test_two_runs_never_share_request_ids(tmp_path):
     states = [
         RunFolder(tmp_path / str(n)).start(study="s", plan_sha256="a", test=tmp_path)

@@ -169,10 +169,12 @@ def test_what_is_malformed_is_refused_and_not_kept(world):
     world.submit("nothing", notes__txt=b"hello")
     stolen = world.plan.model_copy(update={"researcher": "other@university.example"})
     world.submit("stolen", plan__json=make_bundle(stolen, None).files["plan.json"])
+    twice = world.bundle.files["plan.json"].replace(b'"rounds"', b'"rounds": 1,\r  "rounds"')
+    world.submit("twice", plan__json=twice)
     agent.step()
     jobs = (
         *("no-json", "unknown", "no-weights", "other-weights", "more", "nothing", "stolen"),
-        *("unnamed-correction", "other-correction", "no-correction"),
+        *("unnamed-correction", "other-correction", "no-correction", "twice"),
     )
     for job in jobs:
         _refused(world.answer(job), Reason.MALFORMED_REQUEST)

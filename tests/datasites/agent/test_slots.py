@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from datasites.agent.requests import RequestState
 from datasites.agent.slots import Running
 from datasites.answers import Status
-from datasites.causes import causes
+from datasites.causes import FOLDER, causes
 from datasites.cli.site import app
 from datasites.desk import Desk
 from datasites.errors import OutputError, Reason, RefusedError
@@ -84,6 +84,10 @@ def run(by_hand, trained):
     return begin
 
 
+def _modes(folder):
+    return {path.stat().st_mode & 0o777 for path in (folder, *folder.rglob("*"))}
+
+
 def _receipt(world):
     return json.loads(world.answer("t1").receipt)["receipt"]
 
@@ -110,7 +114,7 @@ BAD = [
 
 @pytest.mark.parametrize(("ending", "own"), BAD)
 def test_a_job_that_ends_badly_on_data_is_released_as_noise_like_any_other(
-    run, trained, ending, own
+    run, trained, ending, own, caplog
 ):
     world = run(ending, own=trained if own == "trained" else own)
     assert world.answer("t1").status is Status.DONE
@@ -125,6 +129,10 @@ def test_a_job_that_ends_badly_on_data_is_released_as_noise_like_any_other(
     said = CliRunner().invoke(app, ["status", str(world.site.root)]).output
     assert "noise alone" in said
     assert "t1" in said
+    # Others may read the agent's log; the owner alone reads what the job printed.
+    assert "causes/t1.json" in caplog.text
+    assert "overflows" not in caplog.text
+    assert _modes(world.site.root / FOLDER) == {0o600, 0o700}
     # Nothing of it leaves or is in what an auditor gets.
     for data in (*world.answers("t1").values(), world.site.ledger_path.read_bytes()):
         assert b"overflows" not in data
@@ -148,12 +156,18 @@ def test_noise_in_place_of_a_failure_looks_like_success(run, trained, world):
 
 
 @pytest.mark.parametrize("noise", [b"", b"not weights"])
-def test_what_was_wrong_before_a_shard_was_opened_fails_whatever_came_after(run, trained, noise):
-    world = run(own=trained, noise=noise)
+def test_what_was_wrong_before_a_shard_was_opened_fails_whatever_came_after(
+    run, trained, noise, caplog
+):
+    world = run(Ending.FAILED, own=trained, noise=noise)
     answer = world.answer("t1")
-    assert (answer.status, answer.reason) == (Status.FAILED, Reason.OUTPUT_REFUSED)
+    assert (answer.status, answer.reason) == (Status.FAILED, Reason.JOB_FAILED)
     assert world.site.ledger.account().states["t1"] == "reserved"
     assert causes(world.site) == []
+    assert "causes/t1.log" in caplog.text
+    assert "overflows" not in caplog.text
+    assert "overflows" in (world.site.root / FOLDER / "t1.log").read_text()
+    assert _modes(world.site.root / FOLDER) == {0o600, 0o700}
 
 
 def test_a_job_that_left_no_noise_is_refused(by_hand, trained):

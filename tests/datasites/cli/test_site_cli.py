@@ -20,7 +20,7 @@ import tomli_w
 from PIL import Image
 from typer.testing import CliRunner
 
-from datasites.cli import budget, decisions
+from datasites.cli import budget, decisions, peers
 from datasites.cli import data as data_cli
 from datasites.cli import site as site_cli
 from datasites.cli.text import amount
@@ -47,7 +47,7 @@ with warnings.catch_warnings():
 CLASSES = ("glioma", "notumor")
 RESEARCHER = "r@university.example"
 RUNNER = CliRunner()
-assert decisions.app is budget.app is site_cli.app
+assert decisions.app is budget.app is peers.app is site_cli.app
 
 
 def run(*arguments: object) -> str:

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from datasites import site as site_module
 from datasites.desk import Desk, ItemKind, ItemState, RuleBook, listed_kinds
-from datasites.desk import store as store_module
 from datasites.errors import DeskError, PlanError, RuleError
 from datasites.plans.store import PlanStore, Submission
 from privacy import EntryKind
@@ -141,7 +141,7 @@ def test_a_rule_ends_with_its_time_and_its_approval(
     decided(**fields)
     if not fields:
         later = datetime.fromisoformat(rule.expires) + timedelta(seconds=1)
-        monkeypatch.setattr(store_module, "now_utc", lambda: later)
+        monkeypatch.setattr(site_module, "now_utc", lambda: later)
     assert book.apply() == []
 
 

@@ -57,6 +57,12 @@ def start(tmp_path):
 WORK = 'read line; test "$line" = go || exit 1; cat /job/in/task > /job/out/answer'
 
 
+def test_what_a_job_prints_is_for_this_account_alone(start):
+    sandbox = start("echo image 7 scored 0.9 >&2; read line")
+    assert stat.S_IMODE(sandbox.folder.log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(sandbox.folder.root.stat().st_mode) == 0o700
+
+
 def test_a_job_gets_its_inputs_and_its_output_comes_out(start):
     sandbox = start(WORK)
     assert sandbox.alive
