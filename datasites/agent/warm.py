@@ -157,8 +157,8 @@ class WarmSandboxes:
             if self._site.settings.report_model:
                 # From the Hub it is fetched here, outside: a sandbox has no network.
                 mounts["llama"] = find_model(self._site.settings.report_model).folder
-        elif profile is Profile.POOL:
-            mounts = {}  # it draws from what others released, and is shown nothing of this site's
+        elif profile in (Profile.POOL, Profile.LOOK):
+            mounts = {}  # what others released, or a model alone: nothing of this site's is shown
         else:
             mounts = {TRAIN: self._site.shard(TRAIN)}
         if profile in (Profile.GENERATE, Profile.POOL) and self._site.settings.generator_checkpoint:

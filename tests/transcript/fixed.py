@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -112,3 +113,6 @@ class InProcess:
 
     def end(self) -> None:
         pass
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder.root)

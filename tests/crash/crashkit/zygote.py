@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 warnings.simplefilter("ignore")
@@ -31,7 +32,7 @@ import orchestrator.pictures  # noqa: E402
 import orchestrator.results  # noqa: E402
 from datasites.agent import Agent  # noqa: E402
 from datasites.desk import Desk, ItemKind, ItemState  # noqa: E402
-from datasites.sandbox import process  # noqa: E402
+from datasites.sandbox import launch  # noqa: E402
 from datasites.site import Site  # noqa: E402
 from datasites.syftnet.transports.folder import FolderStorage  # noqa: E402
 from models import build_model, predict  # noqa: E402
@@ -43,15 +44,15 @@ _STANDIN = Path(__file__).with_name("standin.py")
 
 def _light_sandbox() -> None:
     """Have sandboxes run the stand-in for the worker; everything around it stays."""
-    real = process.sandbox_argv
+    real = launch.sandbox_argv
 
     def argv(program: list[str], *, mounts, **rest) -> list[str]:
         python = program[0]
         data = {**mounts.data, "standin": _STANDIN.parent}
-        light = type(mounts)(mounts.code, data, mounts.job_in, mounts.job_out)
+        light = replace(mounts, data=data)
         return real([python, "-I", "-S", "/data/standin/standin.py"], mounts=light, **rest)
 
-    process.sandbox_argv = argv
+    launch.sandbox_argv = argv
 
 
 def _agent(order: dict) -> int:

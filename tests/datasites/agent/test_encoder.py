@@ -101,7 +101,7 @@ def test_who_trains_and_who_reports_sees_the_encoder_read_only_and_nobody_else(
     world = approved
     _hold(world, folder)
     warm = WarmSandboxes(world.site)
-    for profile, sees in zip(Profile, (True, False, False, True), strict=True):
+    for profile, sees in zip(Profile, (True, False, False, True, False), strict=True):
         mounts = warm._mounts(world.bundle.sha256, profile)
         assert mounts.get("encoder") == (folder if sees else None)
     _hold(world, tmp_path / "nowhere")

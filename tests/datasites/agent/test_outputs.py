@@ -28,7 +28,7 @@ from datasites.plans.store import PlanStore
 from datasites.released import check_released
 from datasites.review import revoke
 from datasites.worker.protocol import DraftReports
-from models import WeightsError, initial_weights, weights_to_bytes
+from models import initial_weights, weights_to_bytes
 from privacy import gaussian, sha256_hex
 
 CLASSES = ["glioma", "notumor"]
@@ -51,7 +51,7 @@ def test_weights_that_are_not_the_models_are_refused(by_hand, spoil):
     by_hand.begin(by_hand.world.task())
     by_hand.result(1)
     by_hand.write(weights__safetensors=spoil(by_hand.world.weights))
-    with pytest.raises(WeightsError):
+    with pytest.raises(OutputError, match="without data"):
         by_hand.finish()
     assert not Desk(by_hand.world.site).items()
     assert by_hand.world.site.ledger.account().states["t1"] == "reserved"

@@ -18,7 +18,7 @@ import tomli_w
 from datasites.agent.warm import WarmSandboxes
 from datasites.answers import Status
 from datasites.desk import Desk, ItemKind, ItemState
-from datasites.errors import PlanError, Reason
+from datasites.errors import OutputError, PlanError, Reason
 from datasites.plans import (
     DeclaredOutput,
     DpPart,
@@ -33,7 +33,6 @@ from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
 from datasites.worker.protocol import Profile
 from models import (
-    WeightsError,
     checkpoint_sha256,
     pack_generators,
     weights_from_bytes,
@@ -120,7 +119,7 @@ def test_a_generator_waits_for_its_owner_whatever_leave_stands(pooling, by_hand_
 def test_a_generator_that_is_no_plain_weights_file_is_refused(pooling, by_hand_in, adapted):
     hand = by_hand_in(pooling)
     _made(hand, pooling, adapted[:-4] + np.float32(np.nan).tobytes())
-    with pytest.raises(WeightsError, match="NaN"):
+    with pytest.raises(OutputError, match="NaN"):
         hand.finish()
     assert not Desk(pooling.site).items()
 
