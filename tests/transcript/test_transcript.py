@@ -183,10 +183,10 @@ def fails_on_bright(monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of private images that one of them fails, as weights can be made to have it."""
     losses = train_worker._losses
 
-    def checked(files: object, model: object, shard: object) -> object:
+    def checked(files: object, model: object, shard: object, *, kept: bool) -> object:
         if any(each.min() == 255 for each in shard.images):  # type: ignore[attr-defined]
             raise ValueError("per-image gradients do not add up")
-        return losses(files, model, shard)  # type: ignore[arg-type]
+        return losses(files, model, shard, kept=kept)  # type: ignore[arg-type]
 
     monkeypatch.setattr(train_worker, "_losses", checked)
 
