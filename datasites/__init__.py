@@ -163,7 +163,6 @@ _HOMES = {
     "datasites.worker.train": (
         "MOST_IMAGES",
         "MOST_KEPT_ROWS",
-        "MOST_KEPT_ROWS",
         "MOST_ROWS",
         "SYNTHETIC_BATCH",
         "correction_term",

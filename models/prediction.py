@@ -43,12 +43,14 @@ def each_alone(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) 
     black = function(torch.zeros((1, *images.shape[1:]), dtype=torch.uint8))
     shape = black.shape[1:]
 
+    failed: list[Exception] = []
+
     @torch.no_grad()
     def alone(image: NDArray[np.uint8]) -> Tensor:
         try:
             return function(torch.from_numpy(np.array(image))[None]).reshape(1, *shape)
-        except Exception:  # whatever one image does, it does to itself
-            log.exception("an image cannot be computed; it counts as not a number")
+        except Exception as error:  # whatever one image does, it does to itself
+            failed.append(error)
             return torch.full_like(black, math.nan)
 
     threads = torch.get_num_threads()
@@ -60,6 +62,8 @@ def each_alone(function: Callable[[Tensor], Tensor], images: NDArray[np.uint8]) 
             return torch.cat([black[:0], *pool.map(alone, images)])
     finally:
         torch.set_num_threads(threads)
+        if failed:  # one entry, however many: a line an image could fill a disk, and end the job
+            log.error("%d images cannot be computed; NaN stands", len(failed), exc_info=failed[0])
 
 
 def predict_logits(model: nn.Module, images: NDArray[np.uint8]) -> torch.Tensor:

@@ -1,13 +1,12 @@
 """From a queued request to a reserved job: check everything, record, then act.
 
 Order, and nothing later happens unless all before it held: the ledger is not behind what this site
-signed; the plan's bytes are the received
-ones; the approval holds (`authorise`); the encoder that the plan names, if it names one, is here
-and unaltered; a sandbox is there; the spend fits the budget and is
-**reserved** in the ledger, in one transaction, after one more look at the approval while nobody
-can decide (`datasites.desk.lock`); only then does the sandbox get the job. A request
-whose reservation is there already was interrupted by a crash: it is not run a second time, but
-`reopen` finds what its collected outputs need to be settled.
+signed; the plan's bytes are the received ones; the approval holds (`authorise`); the encoder that
+the plan names, if it names one, is here and unaltered; a sandbox is there; the approval is looked
+at once more while nobody can decide (`datasites.desk.lock`), and while nobody can the spend, if it
+fits the budget, is **reserved** in the ledger, in one transaction; only then does the sandbox get
+the job. A request whose reservation is there already was interrupted by a crash: it is not run a
+second time, but `reopen` finds what its collected outputs need to be settled.
 """
 
 from __future__ import annotations
