@@ -72,7 +72,7 @@ bench-flags: setup
 	@rm -rf runs/flags
 
 bench-reports: setup
-	.venv/bin/python -m models.scripts.bench_reports
+	.venv/bin/python -m models.training_scripts.bench_reports
 
 format: setup
 	.venv/bin/ruff check --fix .

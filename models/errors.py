@@ -9,7 +9,7 @@
     ├── PhantomError         phantoms were asked for that cannot be drawn
     └── GeneratorError       a diffusion generator's settings, images or labels are out of range
 
-The reports' errors stand in `models.report_errors`, under the same root. `exit_code` is what the
+The reports' errors stand in `models.reports.errors`, under the same root. `exit_code` is what the
 command line returns: 2, bad input.
 """
 

@@ -1,6 +1,6 @@
 """The encoder's late blocks trained along without privacy, over hospitals: what noise takes.
 
-FedAvg and FedProx of `models.encoder_tuned` take one pass over each hospital's images a round.
+FedAvg and FedProx of `models.encoder.finetune` take one pass over each hospital's images a round.
 Where hospitals are unlike, whole passes drift apart; the remedy measured beside them takes one step
 a round on a batch of images in proportion to what each hospital has, and steps by Adam
 at the server (Reddi et al. 2020): its mean gradient is that of all images together, at the price of

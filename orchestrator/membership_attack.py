@@ -1,8 +1,9 @@
 """Membership attacks: on the audit's own model, and on a released one whose members are known.
 
-RMIA (`models.membership`) with reference models that never saw a target, trained as the audit's
-model was. A released model is attacked with images that somebody knows to have been in its training
-(`members`) and others that were not: the half of the others is attacked, the rest is for reference.
+RMIA (`models.metrics.membership`) with reference models that never saw a target, trained as the
+audit's model was. A released model is attacked with images that somebody knows to have been in its
+training (`members`) and others that were not: the half of the others is attacked, the rest is for
+reference.
 """
 
 from __future__ import annotations

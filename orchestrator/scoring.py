@@ -16,7 +16,7 @@ from orchestrator.errors import EvaluationError
 from orchestrator.model_spec import ModelSpec, file_encoder, plan_encoder, stands_on
 
 ENCODER_FIELD = "encoder_sha256"
-"""In a model file: what `models.encoder_card` calls so; empty where it stands on no encoder."""
+"""In a model file: what `models.encoder.card` calls so; empty where it stands on no encoder."""
 
 
 class TestSet:

@@ -17,9 +17,10 @@ post-processing.
 
 Hence the noise of a matrix cell is z sqrt(2), of a histogram cell z sqrt(2 C). Nothing is clamped
 here: what comes out is unbiased, and figures with their intervals are derived from it
-(`models.noised_metrics`) at no further cost. A unit's vector depends on its own scores only, so a
-score must not depend on who shares a batch (`models.prediction` scores one image at a time), and it
-is defined for every unit: an image whose scores or label cannot be counted is left out, alone.
+(`models.metrics.noised`) at no further cost. A unit's vector depends on its own scores only, so a
+score must not depend on who shares a batch (`models.images.alone` scores one image at a
+time), and it is defined for every unit: an image whose scores or label cannot be counted is left
+out, alone.
 """
 
 import math

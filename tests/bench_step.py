@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from datasites import MOST_KEPT_ROWS, public_rows
 from models import build_model
-from models.frozen_start import FrozenStart
+from models.classifiers.frozen_features import FrozenStart
 from privacy import DpSgdSettings, KeyStream, Sgd, os_noise, train_dp
 
 CASES = {

@@ -86,7 +86,7 @@ class StableDiffusionPart(DpPart):
     fetches it from the Hub (`generator_checkpoint` in `site.toml`).
 
     Attributes:
-        checkpoint_sha256: over its files, see `models.stable_source`.
+        checkpoint_sha256: over its files, see `models.generators.checkpoint`.
         image_size: pixels of its images.
         prompt: what an image is called, `{class}` standing for the class.
         rank: of the additions.

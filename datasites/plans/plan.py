@@ -65,7 +65,7 @@ class ModelPart(_Part):
     Attributes:
         name: of the classifier.
         image_size: pixels a side.
-        encoder_sha256: of the encoder that `encoder_head` stands on, see `models.encoder_card`;
+        encoder_sha256: of the encoder that `encoder_head` stands on, see `models.encoder.card`;
             each hospital has it in a folder of its own (`encoder` in `site.toml`). None for the
             shipped one.
     """

@@ -2,7 +2,7 @@
 
 The noised confusion matrix is half of one Gaussian release (`privacy.evaluation`); what is derived
 from it costs nothing more (post-processing). The same figures, with the same intervals, are what
-the researcher derives from the released counts: both ask `models.noised_metrics`.
+the researcher derives from the released counts: both ask `models.metrics.noised`.
 """
 
 from __future__ import annotations

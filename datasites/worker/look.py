@@ -1,7 +1,7 @@
 """Looking at a researcher's model, inside a sandbox: it is built, and its gradients are compared.
 
 The owner's process builds nothing that a plan describes: it reads `model.py` and bounds what the
-model takes (`models.modelfile_shapes`), and then has this done where memory and time have limits
+model takes (`models.modelfile.shapes`), and then has this done where memory and time have limits
 and nothing of the site is to be seen. Only random images go through the model.
 """
 

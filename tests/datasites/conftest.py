@@ -17,7 +17,7 @@ from datasites.plans import (
     TrainPart,
     make_bundle,
 )
-from models.scripts.tiny_encoder import write_tiny as write_tiny_encoder
+from models.training_scripts.tiny_encoder import write_tiny as write_tiny_encoder
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 RESEARCHER = "researcher@university.example"
@@ -165,9 +165,9 @@ def cohort_facts():
 def drafted():
     """A draft as a job leaves it: written by the template from facts, so it verifies."""
     from datasites.worker.protocol import DraftReport
-    from models.render import render
-    from models.report_layout import compose
-    from models.templates import template_body
+    from models.reports.language.layout import compose
+    from models.reports.language.rendering import render
+    from models.reports.language.template import template_body
 
     def draft(facts, name="case-1", **fields):
         base = {

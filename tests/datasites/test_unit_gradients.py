@@ -22,7 +22,7 @@ from models import (
     build_generator,
     classifier_names,
 )
-from models.modelfile_layers import LAYERS
+from models.modelfile.layers import LAYERS
 from privacy import GradientError, check_gradients
 from privacy.grad_sample import UnitGradSampleModule
 

@@ -21,8 +21,8 @@ STATED = ("per_unit(", "RELATION", RELATION)
 
 ELSEWHERE = {
     "datasites/cli/budget.py:_limit_lines": "is given `whose`, made by `per_unit`",
-    "models/facts_checks.py:check_relation": "names the relation that it refuses",
-    "models/report_references.py:_privacy": "unit and relation of the facts, checked there",
+    "models/reports/facts/checks.py:check_relation": "names the relation that it refuses",
+    "models/reports/facts/sources.py:_privacy": "unit and relation of the facts, checked there",
     "orchestrator/accuracy_tables.py:said": "a line below the one that states both",
     "orchestrator/audit_ledger.py:_budget": "a note in the section whose heading states both",
     "orchestrator/curves.py:__post_init__": "says what is no total",

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from models import encoder_sha256, load_model_file
-from models.encoder_card import WEIGHTS_FILE
-from models.scripts.tiny_encoder import write_random
+from models.encoder.card import WEIGHTS_FILE
+from models.training_scripts.tiny_encoder import write_random
 from orchestrator.demo import write_phantoms
 from tests.end_to_end.conftest import PROGRAM, all_time, dura, edited, mail, must, refused, until
 

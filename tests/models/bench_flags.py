@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from datasites.labelled import read_labelled
-from models.case_checks import energy_scores, energy_threshold
 from models.classes import DEFAULT_CLASSES
-from models.classifiers import normalise
-from models.encoder_head import EncoderHead, encoder_head
-from models.facts_parts import QUALITY_FLAGS
-from models.image_checks import quality_flags
+from models.classifiers.encoder_head import EncoderHead, encoder_head
+from models.images.pixels import normalise
+from models.reports.case_look import energy_scores, energy_threshold
+from models.reports.facts.parts import QUALITY_FLAGS
+from models.reports.image_quality import quality_flags
 from tests.models.spoiled import SPOILED
 
 Images = NDArray[np.uint8]

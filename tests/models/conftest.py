@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.scripts.tiny_stable_diffusion import write_tiny
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 
 torch.set_num_threads(1)
 

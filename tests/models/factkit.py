@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.facts import (
+from models.reports.facts import (
     Calibration,
     CaseFacts,
     ClassScores,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from models.facts import Calibration, CaseFacts, ClassScores, CohortFacts, Facts
-from models.render import render
-from models.report_layout import compose
-from models.templates import template_body
+from models.reports.facts import Calibration, CaseFacts, ClassScores, CohortFacts, Facts
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
 
 HASH = "0123456789ab" + "c" * 52
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.adapters import TRAINS, add_low_rank, choose_trained
-from models.diffusion import build_generator
 from models.errors import GeneratorError
-from models.settings import GeneratorSettings
+from models.generators.diffusion import build_generator
+from models.generators.lora import TRAINS, add_low_rank, choose_trained
+from models.generators.settings import GeneratorSettings
 
 TINY = GeneratorSettings(image_size=8, channels=(8, 8), groups=4, timesteps=50)
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import v2
 
-from models.augment import _BatchAffine, build_augment
-from models.classifiers import BLACK
 from models.errors import AugmentError
-from models.settings import AugmentSettings
+from models.images.augment import _BatchAffine, build_augment
+from models.images.augment_settings import AugmentSettings
+from models.images.pixels import BLACK
 
 EVERYTHING = AugmentSettings(
     horizontal_flip=True, shift=0.1, rotate_deg=15, scale=0.1, brightness=0.2

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torchvision.models import get_model, get_model_weights
 
-from models.backbone_weights import imagenet_weights, weights_of_file
+from models.encoder.backbone_weights import imagenet_weights, weights_of_file
 from models.errors import WeightsError
-from models.weights import weights_to_bytes
+from models.weights.tensors import weights_to_bytes
 
 STATE = {"a": torch.ones(2), "b": torch.arange(3)}
 

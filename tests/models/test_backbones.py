@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from models.backbones import Backbone
-from models.classifiers import build_seeded
-from models.encoder_card import Architecture, BackbonePart
+from models.classifiers.registry import build_seeded
+from models.encoder.backbones import Backbone
+from models.encoder.card import Architecture, BackbonePart
 from models.errors import WeightsError
 from privacy import check_gradients
 

@@ -7,14 +7,14 @@ from collections import Counter
 
 import pytest
 
-from models.facts import Facts
-from models.render import render
-from models.report_layout import compose
-from models.scripts import bench_reports
-from models.scripts.report_corruptions import CORRUPTIONS, SENTENCES
-from models.scripts.report_phrases import write_body
-from models.scripts.synthetic_facts import sample_case, sample_facts
-from models.verify import check_report
+from models.reports.facts import Facts
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.verify.verify import check_report
+from models.training_scripts import bench_reports
+from models.training_scripts.report_corruptions import CORRUPTIONS, SENTENCES
+from models.training_scripts.report_phrases import write_body
+from models.training_scripts.synthetic_facts import sample_case, sample_facts
 
 
 def texts(count: int) -> list[tuple[str, Facts]]:

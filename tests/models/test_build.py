@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.build import build_model, initial_weights
+from models.classifiers.build import build_model, initial_weights
 from models.errors import ModelFileError, UnknownModelError
 
 TEXT = (

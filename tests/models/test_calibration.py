@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.calibration import WIDEST, calibrated_from
+from models.metrics.calibration import WIDEST, calibrated_from
 
 BINS = 20
 

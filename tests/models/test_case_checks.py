@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.case_checks import CaseLook, energy_threshold, outlier_check, sensitive_region
-from models.classifiers import build_classifier
-from models.facts_parts import REGIONS
-from models.phantoms import draw_phantoms
+from models.classifiers.registry import build_classifier
+from models.phantoms.draw import draw_phantoms
+from models.reports.case_look import CaseLook, energy_threshold, outlier_check, sensitive_region
+from models.reports.facts.parts import REGIONS
 
 CLASSES = ("glioma", "notumor")
 SIZE = 48

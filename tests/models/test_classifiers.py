@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifiers import (
-    BLACK,
+from models.classifiers.registry import (
     build_classifier,
     build_seeded,
     classifier_names,
     initial_weights,
-    normalise,
 )
 from models.errors import UnknownModelError
+from models.images.pixels import BLACK, normalise
 
 
 def test_names_can_be_asked_for_without_torch() -> None:

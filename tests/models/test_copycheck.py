@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models import draw_phantoms
-from models.copycheck import copy_check
 from models.errors import GeneratorError
+from models.generators.memorisation import copy_check
 
 CLASSES = ("glioma", "notumor")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.diffusion import build_generator, diffusion_losses, sample_images
 from models.errors import GeneratorError
-from models.settings import GeneratorSettings
+from models.generators.diffusion import build_generator, diffusion_losses, sample_images
+from models.generators.settings import GeneratorSettings
 
 TINY = GeneratorSettings(image_size=8, channels=(8, 8), groups=4, timesteps=50)
 

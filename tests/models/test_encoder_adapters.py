@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifiers import build_classifier, normalise
-from models.encoder import SIDE
-from models.encoder_adapters import FROZEN, RANK, EncoderAdapted
-from models.phantoms import draw_phantoms
-from models.trunk import BLOCKS, CHANNELS, Trunk
+from models.classifiers.encoder_adapters import FROZEN, RANK, EncoderAdapted
+from models.classifiers.registry import build_classifier
+from models.encoder.efficientnet import BLOCKS, CHANNELS, Trunk
+from models.encoder.encoder import SIDE
+from models.images.pixels import normalise
+from models.phantoms.draw import draw_phantoms
 
 NAMES = ("encoder_film", "encoder_lora")
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.card_file import CARD_FILE
-from models.classifiers import build_classifier, normalise
-from models.encoder import Encoder, load_encoder
-from models.encoder_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_card
-from models.encoder_head import CONSTANT, EncoderHead, fresh_head
+from models.classifiers.encoder_head import CONSTANT, EncoderHead, fresh_head
+from models.classifiers.registry import build_classifier
+from models.encoder.card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_card
+from models.encoder.encoder import Encoder, load_encoder
 from models.errors import WeightsError
-from models.phantoms import draw_phantoms
-from models.weights import weights_sha256
+from models.images.pixels import normalise
+from models.phantoms.draw import draw_phantoms
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_sha256
 from privacy import check_gradients
 
 

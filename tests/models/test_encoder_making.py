@@ -16,12 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.backbone_encoder import BackboneEncoder, open_encoder
-from models.build import build_model
-from models.card_file import CARD_FILE
-from models.classifiers import normalise
-from models.encoder import load_encoder
-from models.encoder_card import (
+from models.classifiers.build import build_model
+from models.classifiers.encoder_head import CONSTANT, EncoderHead
+from models.encoder.card import (
     ASSETS,
     MAX_BACKBONE_BYTES,
     WEIGHTS_FILE,
@@ -29,12 +26,15 @@ from models.encoder_card import (
     encoder_sha256,
     read_card,
 )
-from models.encoder_head import CONSTANT, EncoderHead
-from models.encoder_making import EncoderSettings, make_encoder
+from models.encoder.encoder import load_encoder
+from models.encoder.make import EncoderSettings, make_encoder
+from models.encoder.open import BackboneEncoder, open_encoder
 from models.errors import UnknownModelError, WeightsError
-from models.phantoms import draw_phantoms
-from models.scripts.tiny_encoder import write_tiny
-from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
+from models.images.pixels import normalise
+from models.phantoms.draw import draw_phantoms
+from models.training_scripts.tiny_encoder import write_tiny
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_from_bytes, weights_sha256, weights_to_bytes
 
 SETTINGS = EncoderSettings(architecture="mobilenet_v3_small", saw="x", weights=Path("none.pth"))
 

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from models.facts import (
+from models.reports.errors import FactsError
+from models.reports.facts import (
     OTHERS,
     Calibration,
     ClassScores,
@@ -15,8 +16,7 @@ from models.facts import (
     facts_from_json,
     references,
 )
-from models.facts_case import degree, family_of
-from models.report_errors import FactsError
+from models.reports.facts.case import degree, family_of
 from tests.models.factkit import HASH, case, cohort, held, point, scores, share
 
 

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.facts import (
+from models.reports.errors import FactsError
+from models.reports.facts import (
     Facts,
     OutlierCheck,
     facts_from_json,
     facts_sha256,
     references,
 )
-from models.report_errors import FactsError
-from models.report_references import class_text, percent
-from models.scripts.synthetic_facts import sample_facts
+from models.reports.facts.sources import class_text, percent
+from models.training_scripts.synthetic_facts import sample_facts
 from tests.models.factkit import case, cohort, held
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.card_file import CARD_FILE
-from models.diffusion import diffusion_losses
 from models.errors import GeneratorError, WeightsError
-from models.generator_card import ASSETS, WEIGHTS_FILE, read_generator_card
-from models.generator_start import CLASS_ROWS, MAX_BYTES, load_start
-from models.scripts.pretrain_generator import SHAPE, draw, loss_on
-from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
+from models.generators.card import ASSETS, WEIGHTS_FILE, read_generator_card
+from models.generators.diffusion import diffusion_losses
+from models.generators.pretrained import CLASS_ROWS, MAX_BYTES, load_start
+from models.training_scripts.pretrain_generator import SHAPE, draw, loss_on
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_from_bytes, weights_sha256, weights_to_bytes
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_the_shipped_weights_are_those_of_the_card() -> None:
     assert card.never_saw == "any image of a patient"
     assert card.licence
     assert card.shape == SHAPE
-    assert card.made_by.startswith("python -m models.scripts.pretrain_generator")
+    assert card.made_by.startswith("python -m models.training_scripts.pretrain_generator")
     assert {t.dtype for t in weights_from_bytes(data).values()} == {torch.float16}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.head_box import cut_out, cut_to_head, head_box
-from models.phantoms import draw_phantoms
+from models.images.crop_to_head import cut_out, cut_to_head, head_box
+from models.phantoms.draw import draw_phantoms
 
 
 @pytest.fixture(scope="module")

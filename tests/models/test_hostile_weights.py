@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from models.errors import WeightsError
-from models.modelstore import save_model_file
-from models.weightrules import check_weights
-from models.weights import weights_from_bytes
+from models.weights.model_file import save_model_file
+from models.weights.rules import check_weights
+from models.weights.tensors import weights_from_bytes
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 ENTRY_TEXT = json.dumps(ENTRY).encode()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from models.image_checks import noise_level, quality_flags
-from models.phantoms import draw_phantoms
+from models.phantoms.draw import draw_phantoms
+from models.reports.image_quality import noise_level, quality_flags
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 

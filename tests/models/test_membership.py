@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import MetricsError
-from models.membership import attack_tpr, rmia_scores
+from models.metrics.membership import attack_tpr, rmia_scores
 
 
 def test_a_model_that_learnt_by_heart_is_found_out():

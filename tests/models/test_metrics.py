@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 
 from models.errors import MetricsError
-from models.metrics import Evaluation, evaluate
+from models.metrics.exact import Evaluation, evaluate
 
 NAMES = ("a", "b", "c")
 

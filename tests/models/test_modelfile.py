@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from models import modelfile
-from models.classifiers import build_seeded
+from models.classifiers.registry import build_seeded
 from models.errors import ModelFileError
-from models.modelfile import build_from_text
-from models.modelfile_shapes import Cost
+from models.modelfile import build as modelfile
+from models.modelfile.build import build_from_text
+from models.modelfile.shapes import Cost
 
 HEAD = "from torch import nn\ndef build(classes, image_size):\n    "
 EXAMPLE = '''"""Three blocks, each half as wide and twice as deep."""

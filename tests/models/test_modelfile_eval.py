@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ModelFileError
-from models.modelfile_eval import MAX_ITEMS, MAX_LEAVES, MAX_NUMBER, Interpreter
-from models.modelfile_layers import Layer, Value
+from models.modelfile.interpret import MAX_ITEMS, MAX_LEAVES, MAX_NUMBER, Interpreter
+from models.modelfile.layers import Layer, Value
 
 
 def _value(text: str, **names: Value) -> Value:

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from models.errors import ModelFileError
-from models.modelfile_layers import LAYERS, Layer, Value, bind, layer_names
+from models.modelfile.layers import LAYERS, Layer, Value, bind, layer_names
 
 EXAMPLES: dict[str, dict[str, Value]] = {
     "Conv2d": {"in_channels": 1, "out_channels": 2, "kernel_size": 3},

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import ModelFileError
-from models.modelfile_layers import Layer
-from models.modelfile_read import MAX_BYTES, read_model_text
+from models.modelfile.layers import Layer
+from models.modelfile.read import MAX_BYTES, read_model_text
 
 IMPORT = "from torch import nn\n"
 HEAD = IMPORT + "\ndef build(classes: int, image_size: int) -> nn.Module:\n    "
@@ -45,7 +45,7 @@ def test_annotations_may_be_left_out(signature: str) -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys; from models.modelfile_shapes import check_model_text; "
+    code = "import sys; from models.modelfile.shapes import check_model_text; "
     code += "print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

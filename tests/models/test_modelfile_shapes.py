@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.errors import ModelFileError, UnknownModelError
-from models.modelfile_layers import Layer, bind
-from models.modelfile_shapes import _effect, check_model_text
+from models.modelfile.layers import Layer, bind
+from models.modelfile.shapes import _effect, check_model_text
 
 HEAD = "from torch import nn\ndef build(classes, image_size):\n    "
 

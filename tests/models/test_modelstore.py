@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.errors import WeightsError
-from models.modelstore import load_model_file, save_model_file
-from models.weights import weights_to_bytes
+from models.weights.model_file import load_model_file, save_model_file
+from models.weights.tensors import weights_to_bytes
 
 STATE = {"b": torch.ones(2), "a": torch.arange(3)}
 ABOUT = {"model": "small_cnn", "classes": "a,b", "image_size": "64", "model_text": "é\n'\""}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from models.networks import small_cnn
+from models.classifiers.small_cnn import small_cnn
 
 
 def test_the_small_cnn_is_small_and_starts_undecided() -> None:

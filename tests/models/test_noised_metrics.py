@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
 from models.errors import MetricsError
-from models.noised_metrics import is_informative, noised_evaluation
+from models.metrics.noised import is_informative, noised_evaluation
 from privacy import UnsafeSeededNoise, cell_noise, counted, released
 
 CLASSES, BINS = 3, 8

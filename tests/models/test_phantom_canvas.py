@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.phantom_canvas import Frame, inside, paint, pixel_grid, smooth_noise
+from models.phantoms.canvas import Frame, inside, paint, pixel_grid, smooth_noise
 
 
 def _frame(size: int = 64) -> Frame:

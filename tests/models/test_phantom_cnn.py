@@ -16,12 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.card_file import CARD_FILE
-from models.classifiers import build_classifier, normalise
-from models.encoder import read_weights
-from models.errors import WeightsError
-from models.head_box import cut_to_head
-from models.phantom_cnn import (
+from models.classifiers.phantom_cnn import (
     CENTRE,
     SIDE,
     STEP,
@@ -31,9 +26,15 @@ from models.phantom_cnn import (
     phantom_cnn,
     standardised,
 )
-from models.phantom_cnn_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_cnn_card
-from models.phantoms import draw_phantoms
-from models.weights import weights_sha256, weights_to_bytes
+from models.classifiers.phantom_cnn_card import ASSETS, MAX_BYTES, WEIGHTS_FILE, read_cnn_card
+from models.classifiers.registry import build_classifier
+from models.encoder.encoder import read_weights
+from models.errors import WeightsError
+from models.images.crop_to_head import cut_to_head
+from models.images.pixels import normalise
+from models.phantoms.draw import draw_phantoms
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_sha256, weights_to_bytes
 
 
 @pytest.fixture(scope="module")

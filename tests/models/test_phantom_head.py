@@ -5,7 +5,7 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from models.phantom_head import CONTRASTS, View, draw_head, pose_head
+from models.phantoms.head import CONTRASTS, View, draw_head, pose_head
 
 
 @pytest.mark.parametrize("view", list(View))

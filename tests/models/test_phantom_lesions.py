@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from models.classes import HEALTHY_NAMES
-from models.phantom_head import Pose, View, draw_head, pose_head
-from models.phantom_lesions import Lesion, draw_lesion, plan_lesion
+from models.phantoms.head import Pose, View, draw_head, pose_head
+from models.phantoms.lesions import Lesion, draw_lesion, plan_lesion
 
 RNG_SEEDS = range(60)
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.phantom_head import View, draw_head, pose_head
-from models.phantom_planes import draw_deep
+from models.phantoms.head import View, draw_head, pose_head
+from models.phantoms.planes import draw_deep
 
 
 @pytest.mark.parametrize("view", list(View))

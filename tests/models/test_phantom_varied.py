@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import PhantomError
-from models.phantom_varied import CLASSES, CONTRAST_NAMES, VIEWS, draw_varied
+from models.phantoms.varied import CLASSES, CONTRAST_NAMES, VIEWS, draw_varied
 
 
 def _draw(label: str, *, seed: int = 0, size: int = 64):

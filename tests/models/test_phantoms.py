@@ -13,7 +13,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from models.classes import DEFAULT_CLASSES
 from models.errors import PhantomError
-from models.phantoms import draw_phantom, draw_phantoms
+from models.phantoms.draw import draw_phantom, draw_phantoms
 
 
 def test_a_set_is_labelled_class_after_class_in_the_order_asked_for() -> None:
@@ -108,6 +108,6 @@ def test_what_cannot_be_drawn_is_refused(
 
 
 def test_drawing_needs_no_torch() -> None:
-    code = "import sys; import models.phantoms; print('torch' in sys.modules)"
+    code = "import sys; import models.phantoms.draw; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

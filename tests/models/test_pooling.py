@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import WeightsError
-from models.pooling import MAX_GENERATORS, pack_generators, unpack_generators
-from models.weights import weights_to_bytes
+from models.generators.pool_file import MAX_GENERATORS, pack_generators, unpack_generators
+from models.weights.tensors import weights_to_bytes
 
 NAMES = st.text("abc./_0", min_size=1, max_size=8).filter(lambda name: name != "__metadata__")
 STATES = st.dictionaries(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifiers import normalise
-from models.prediction import predict
+from models.classifiers.prediction import predict
+from models.images.pixels import normalise
 
 
 def _images(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

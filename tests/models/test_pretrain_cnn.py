@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.card_file import CARD_FILE
-from models.phantom_cnn import SIDE, phantom_cnn
-from models.phantom_cnn_card import WEIGHTS_FILE, read_cnn_card
-from models.scripts import pretrain_cnn
-from models.scripts.pretrain_cnn import Settings, accuracy, draw, main, pretrain, train
-from models.weights import weights_sha256
+from models.classifiers.phantom_cnn import SIDE, phantom_cnn
+from models.classifiers.phantom_cnn_card import WEIGHTS_FILE, read_cnn_card
+from models.training_scripts import pretrain_cnn
+from models.training_scripts.pretrain_cnn import Settings, accuracy, draw, main, pretrain, train
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_sha256
 
 TINY = Settings(phantoms=8, epochs=1)
 

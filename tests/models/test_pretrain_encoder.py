@@ -15,15 +15,15 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifierCV
 
-from models.card_file import CARD_FILE
 from models.classes import DEFAULT_CLASSES
-from models.classifiers import normalise
-from models.encoder import load_encoder
-from models.encoder_card import WEIGHTS_FILE
-from models.encoder_fit import fit_levels, fit_projection
+from models.encoder.card import WEIGHTS_FILE
+from models.encoder.encoder import load_encoder
+from models.encoder.fit import fit_levels, fit_projection
 from models.errors import WeightsError
-from models.phantoms import draw_phantoms
-from models.scripts.pretrain_encoder import Settings, pretrain, read_start
+from models.images.pixels import normalise
+from models.phantoms.draw import draw_phantoms
+from models.training_scripts.pretrain_encoder import Settings, pretrain, read_start
+from models.weights.card import CARD_FILE
 
 SMALL = Settings(phantoms=160, epochs=2, dimension=64)
 

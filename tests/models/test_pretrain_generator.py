@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from models.card_file import CARD_FILE
-from models.generator_card import WEIGHTS_FILE, read_generator_card
-from models.generator_start import load_start
-from models.scripts.pretrain_generator import Settings, draw, pretrain
-from models.settings import GeneratorSettings
-from models.weights import weights_sha256
+from models.generators.card import WEIGHTS_FILE, read_generator_card
+from models.generators.pretrained import load_start
+from models.generators.settings import GeneratorSettings
+from models.training_scripts.pretrain_generator import Settings, draw, pretrain
+from models.weights.card import CARD_FILE
+from models.weights.tensors import weights_sha256
 
 SHAPE = GeneratorSettings(image_size=16, channels=(16, 16), groups=4, timesteps=100)
 SMALL = Settings(phantoms=64, steps=40, batch=16)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.facts import CaseFacts, references
-from models.prompt import COMPACT_TAGS, build_prompt, chat_messages, compact_names
-from models.report_language import patterns
-from models.report_layout import DISCLAIMER, sections_of
-from models.scripts.synthetic_facts import sample_case, sample_cohort, sample_facts
+from models.reports.facts import CaseFacts, references
+from models.reports.language.language import patterns
+from models.reports.language.layout import DISCLAIMER, sections_of
+from models.reports.writer.prompt import COMPACT_TAGS, build_prompt, chat_messages, compact_names
+from models.training_scripts.synthetic_facts import sample_case, sample_cohort, sample_facts
 
 
 @settings(deadline=None)

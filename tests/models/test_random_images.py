@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.encoder.efficientnet import EARLY, Trunk
 from models.errors import PhantomError
-from models.random_images import draw_random_image, draw_random_images
-from models.scripts.contrastive import pair_loss, train_contrastive
-from models.scripts.pretrain_encoder import start_at_random
-from models.trunk import EARLY, Trunk
+from models.phantoms.dead_leaves import draw_random_image, draw_random_images
+from models.training_scripts.contrastive import pair_loss, train_contrastive
+from models.training_scripts.pretrain_encoder import start_at_random
 
 
 def test_an_image_follows_from_seed_and_row() -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.facts import references
-from models.render import render
-from models.report_errors import RenderError
-from models.report_layout import compose
-from models.scripts.synthetic_facts import sample_case, sample_facts
-from models.templates import template_body
+from models.reports.errors import RenderError
+from models.reports.facts import references
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
+from models.training_scripts.synthetic_facts import sample_case, sample_facts
 
 FACTS = sample_case(random.Random(1))
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.render import render
-from models.report_automaton import DONE, Automaton, State
-from models.report_language import Section, Step, sections
-from models.report_layout import compose
-from models.report_tokens import TokenTable, Tracker
-from models.report_words import VOCABULARY
-from models.scripts.report_phrases import write_sections
-from models.scripts.synthetic_facts import sample_case, sample_facts
-from models.verify import verify_report
+from models.reports.language.automaton import DONE, Automaton, State
+from models.reports.language.language import Section, Step, sections
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.verify.verify import verify_report
+from models.reports.vocabulary import VOCABULARY
+from models.reports.writer.tokens import TokenTable, Tracker
+from models.training_scripts.report_phrases import write_sections
+from models.training_scripts.synthetic_facts import sample_case, sample_facts
 
 SECTION = Section(
     "Result\n",

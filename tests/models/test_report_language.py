@@ -10,16 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.facts import references
-from models.render import fill, render
-from models.report_claims import DEGREES, MARGINS, TRENDS
-from models.report_language import _language, count_sentences, holds, patterns, sections, variants
-from models.report_layout import compose
-from models.report_paths import places
-from models.report_words import VOCABULARY, in_vocabulary
-from models.scripts.report_phrases import write_body
-from models.scripts.synthetic_facts import sample_case, sample_cohort, sample_facts
-from models.verify import verify_report
+from models.reports.facts import references
+from models.reports.language.graph import places
+from models.reports.language.language import (
+    _language,
+    count_sentences,
+    holds,
+    patterns,
+    sections,
+    variants,
+)
+from models.reports.language.layout import compose
+from models.reports.language.rendering import fill, render
+from models.reports.verify.claims import DEGREES, MARGINS, TRENDS
+from models.reports.verify.verify import verify_report
+from models.reports.vocabulary import VOCABULARY, in_vocabulary
+from models.training_scripts.report_phrases import write_body
+from models.training_scripts.synthetic_facts import sample_case, sample_cohort, sample_facts
 
 
 def every_pattern() -> list[str]:

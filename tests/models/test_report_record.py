@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from models.facts import Facts, facts_sha256
-from models.report import Report
-from models.report_errors import ReportCheckError, ReportFileError
-from models.verify import verify_report
+from models.reports.errors import ReportCheckError, ReportFileError
+from models.reports.facts import Facts, facts_sha256
+from models.reports.report import Report
+from models.reports.verify.verify import verify_report
 from tests.models.reportkit import CASE, HASH, text_of
 
 

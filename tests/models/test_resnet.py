@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torchvision
 
-from models.resnet import resnet18
+from models.classifiers.resnet import resnet18
 
 
 def test_resnet18_keeps_torchvisions_names_and_shapes_but_for_what_must_differ() -> None:

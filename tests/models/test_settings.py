@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import AugmentError, GeneratorError
-from models.settings import AugmentSettings, GeneratorSettings
+from models.generators.settings import GeneratorSettings
+from models.images.augment_settings import AugmentSettings
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.adapters import Trains
 from models.errors import GeneratorError, WeightsError
-from models.generator_card import read_generator_card
-from models.small_generator import SmallGenerator, fresh_generator, pretrained_generator
+from models.generators.card import read_generator_card
+from models.generators.lora import Trains
+from models.generators.small_unet import SmallGenerator, fresh_generator, pretrained_generator
 
 CLASSES = ("glioma", "notumor")
 SHA256 = read_generator_card().sha256

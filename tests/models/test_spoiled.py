@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from models.classes import DEFAULT_CLASSES
-from models.phantoms import draw_phantoms
+from models.phantoms.draw import draw_phantoms
 from tests.models import bench_flags
 from tests.models.spoiled import SPOILED
 

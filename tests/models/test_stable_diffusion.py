@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from models.errors import GeneratorError, WeightsError
-from models.scripts.tiny_stable_diffusion import write_tiny
-from models.stable_diffusion import StableGenerator, stable_generator
-from models.stable_source import checkpoint_sha256
+from models.generators.checkpoint import checkpoint_sha256
+from models.generators.stable_diffusion import StableGenerator, stable_generator
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 
 CLASSES = ("glioma", "notumor")
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import GeneratorError
-from models.stable_source import checkpoint_sha256, find_checkpoint
+from models.generators.checkpoint import checkpoint_sha256, find_checkpoint
 
 
 @pytest.fixture

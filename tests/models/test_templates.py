@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.facts import CaseFacts, ClassScores, CohortFacts, Facts
-from models.render import render
-from models.report_layout import DISCLAIMER, PROVENANCE, compose, sections_of
-from models.scripts.synthetic_facts import sample_facts
-from models.templates import template_body
-from models.verify import verify_report
+from models.reports.facts import CaseFacts, ClassScores, CohortFacts, Facts
+from models.reports.language.layout import DISCLAIMER, PROVENANCE, compose, sections_of
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
+from models.reports.verify.verify import verify_report
+from models.training_scripts.synthetic_facts import sample_facts
 
 WORDS = st.from_regex(r"[A-Za-z][A-Za-z0-9]{1,7}", fullmatch=True)
 

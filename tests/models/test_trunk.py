@@ -7,8 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.errors import WeightsError
-from models.trunk import (
+from models.encoder.efficientnet import (
     BLOCKS,
     CHANNELS,
     MIDDLE,
@@ -19,6 +18,7 @@ from models.trunk import (
     _folded,
     fold_pretrained,
 )
+from models.errors import WeightsError
 
 
 @pytest.mark.parametrize("side", [64, 100])

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.facts import Facts
-from models.render import render
-from models.report_errors import Finding, ReportCheckError
-from models.report_layout import DISCLAIMER, PROVENANCE, compose
-from models.scripts.synthetic_facts import sample_case, sample_facts
-from models.templates import template_body
-from models.verify import verify_report
+from models.reports.errors import Finding, ReportCheckError
+from models.reports.facts import Facts
+from models.reports.language.layout import DISCLAIMER, PROVENANCE, compose
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
+from models.reports.verify.verify import verify_report
+from models.training_scripts.synthetic_facts import sample_case, sample_facts
 from tests.models.reportkit import CASE, COHORT, text_of
 
 

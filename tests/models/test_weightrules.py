@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import WeightsError
-from models.weightrules import TensorInfo, check_weights, read_header
+from models.weights.rules import TensorInfo, check_weights, read_header
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 MAX = 10_000

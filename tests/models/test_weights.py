@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.classifiers import initial_weights
+from models.classifiers.registry import initial_weights
 from models.errors import WeightsError
-from models.weights import weights_from_bytes, weights_sha256, weights_to_bytes
+from models.weights.tensors import weights_from_bytes, weights_sha256, weights_to_bytes
 
 DTYPES = [
     torch.float64,

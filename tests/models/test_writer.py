@@ -17,15 +17,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from models.facts import CaseFacts, Facts, facts_sha256
-from models.report_errors import WriterError
-from models.report_layout import PROVENANCE
-from models.report_source import SHIPPED_MODEL, find_model
-from models.scripts import train_report_llama
-from models.scripts.synthetic_facts import sample_case, sample_cohort
-from models.templates import template_body
-from models.verify import verify_report
-from models.writer import ReportWriter
+from models.reports.errors import WriterError
+from models.reports.facts import CaseFacts, Facts, facts_sha256
+from models.reports.language.layout import PROVENANCE
+from models.reports.language.template import template_body
+from models.reports.verify.verify import verify_report
+from models.reports.writer.model_source import SHIPPED_MODEL, find_model
+from models.reports.writer.writer import ReportWriter
+from models.training_scripts import train_report_llama
+from models.training_scripts.synthetic_facts import sample_case, sample_cohort
 
 START, STOP, UNKNOWN = "<s>", "</s>", "<unk>"
 MAX_TEMPLATE_SHARE = 0.05
@@ -361,7 +361,8 @@ def test_a_quick_run_does_not_overwrite_the_shipped_model(
 
 def test_verifying_needs_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; import models.verify, models.templates, models.report, models.prompt;"
+        "import sys; import models.reports.verify.verify, models.reports.language.template;"
+        "import models.reports.report, models.reports.writer.prompt;"
         "print(sorted({'torch', 'transformers', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
     done = subprocess.run(

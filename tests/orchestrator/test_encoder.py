@@ -27,9 +27,9 @@ from models import (
     weights_sha256,
     weights_to_bytes,
 )
-from models.card_file import CARD_FILE
-from models.encoder_card import WEIGHTS_FILE
-from models.scripts.tiny_encoder import write_random
+from models.encoder.card import WEIGHTS_FILE
+from models.training_scripts.tiny_encoder import write_random
+from models.weights.card import CARD_FILE
 from orchestrator import cli
 from orchestrator.commands import audit as audit_cli
 from orchestrator.conduct import Conductor

@@ -9,9 +9,9 @@ from datasites.desk import HeldReport, Item, ItemKind, ItemState, occurrences
 from datasites.desk.content import redact
 from datasites.released import sign_released
 from models import CaseFacts
-from models.render import render
-from models.report_layout import compose
-from models.templates import template_body
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
 from orchestrator.cli import app
 from orchestrator.errors import StudyError, VerificationError
 from privacy import Purpose, SigningKey, sha256_hex, sign_document

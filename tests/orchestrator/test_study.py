@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from datasites import plan_events
 from models import checkpoint_sha256, read_generator_card
-from models.scripts.tiny_stable_diffusion import write_tiny
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 from orchestrator.errors import StudyError
 from orchestrator.office import draft_bundle
 from orchestrator.recipes import recipe_for

@@ -42,8 +42,8 @@ def sources():
         check=True,
     ).stdout.split()
     packages = ("datasites/", "orchestrator/", "models/", "privacy/")
-    # A developer's own programs (`scripts`) show what they made themselves.
-    return [path for path in listed if path.startswith(packages) and "/scripts/" not in path]
+    # A developer's own programs (`scripts`, `training_scripts`) show what they made themselves.
+    return [path for path in listed if path.startswith(packages) and "scripts/" not in path]
 
 
 def ways_out(text):

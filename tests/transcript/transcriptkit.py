@@ -371,9 +371,9 @@ class _Template:
     def write(self, facts: Any, *, seed: int) -> Any:
         from types import SimpleNamespace
 
-        from models.render import render
-        from models.report_layout import compose
-        from models.templates import template_body
+        from models.reports.language.layout import compose
+        from models.reports.language.rendering import render
+        from models.reports.language.template import template_body
 
         text = render(compose(facts, template_body(facts), "template"), facts).text
         return SimpleNamespace(text=text, source="template", attempts=seed % 3)

@@ -17,9 +17,9 @@ from datasites.cli import releases
 from datasites.desk import BLOCK, Desk
 from datasites.plans import ReportPart, ReportTask, make_bundle
 from datasites.released import check_released
-from models.render import render
-from models.report_layout import compose
-from models.templates import template_body
+from models.reports.language.layout import compose
+from models.reports.language.rendering import render
+from models.reports.language.template import template_body
 from privacy import sha256_hex
 
 RUNNER = CliRunner()

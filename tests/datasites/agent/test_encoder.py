@@ -25,8 +25,8 @@ from datasites.review import review
 from datasites.site import Site
 from datasites.worker.protocol import Profile
 from models import encoder_sha256, weights_from_bytes, weights_to_bytes
-from models.card_file import CARD_FILE
-from models.encoder_card import WEIGHTS_FILE
+from models.encoder.card import WEIGHTS_FILE
+from models.weights.card import CARD_FILE
 
 
 def _hold(world, folder):

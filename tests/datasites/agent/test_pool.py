@@ -38,7 +38,7 @@ from models import (
     weights_from_bytes,
     weights_to_bytes,
 )
-from models.scripts.tiny_stable_diffusion import write_tiny
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 from privacy import EntryKind, sha256_hex
 
 GENERATOR = "generator.safetensors"

@@ -45,7 +45,7 @@ from datasites.plans.plan import (
 )
 from datasites.worker.look import model_facts
 from models import checkpoint_sha256, encoder_sha256, read_generator_card
-from models.scripts.tiny_stable_diffusion import write_tiny
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 
 
 def _found(plan, code, *, units=1000.0, model=None):

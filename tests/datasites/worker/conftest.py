@@ -25,7 +25,7 @@ from datasites.plans import (
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Claim, Job
 from models import draw_phantoms, initial_weights, weights_to_bytes
-from models.scripts.tiny_stable_diffusion import write_tiny
+from models.training_scripts.tiny_stable_diffusion import write_tiny
 
 torch.set_num_threads(1)
 

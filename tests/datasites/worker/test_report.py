@@ -20,7 +20,7 @@ from datasites.worker import report
 from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports
 from models import OTHERS, CaseLook, Estimate, build_classifier, verify_report, weights_to_bytes
-from models.facts import facts_from_json
+from models.reports.facts import facts_from_json
 from privacy import TestCounts
 
 CLASSES = ("glioma", "notumor")

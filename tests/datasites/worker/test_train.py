@@ -32,8 +32,8 @@ from models import (
     weights_from_bytes,
     weights_to_bytes,
 )
-from models.encoder import load_encoder
-from models.encoder_card import read_card
+from models.encoder.card import read_card
+from models.encoder.encoder import load_encoder
 from privacy import GradientError, UnsafeNoNoise
 
 MODEL_TEXT = """from torch import nn

@@ -1,0 +1,5 @@
+"""Classifiers: the registry, the networks, heads on frozen features, prediction."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

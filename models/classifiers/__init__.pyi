@@ -1,0 +1,10 @@
+from .build import build_model as build_model
+from .build import initial_weights as initial_weights
+from .encoder_head import EncoderHead as EncoderHead
+from .frozen_features import FrozenStart as FrozenStart
+from .prediction import predict as predict
+from .prediction import predict_logits as predict_logits
+from .registry import ENCODER_HEAD as ENCODER_HEAD
+from .registry import ON_ENCODER as ON_ENCODER
+from .registry import build_classifier as build_classifier
+from .registry import classifier_names as classifier_names

@@ -1,0 +1,14 @@
+from .calibration import calibrated_from as calibrated_from
+from .exact import ClassScore as ClassScore
+from .exact import Evaluation as Evaluation
+from .exact import RocCurve as RocCurve
+from .exact import evaluate as evaluate
+from .membership import AttackScore as AttackScore
+from .membership import attack_tpr as attack_tpr
+from .membership import label_probabilities as label_probabilities
+from .membership import rmia_scores as rmia_scores
+from .noised import Estimate as Estimate
+from .noised import NoisedEvaluation as NoisedEvaluation
+from .noised import class_figures as class_figures
+from .noised import noised_accuracy as noised_accuracy
+from .noised import noised_evaluation as noised_evaluation

@@ -1,0 +1,5 @@
+"""A researcher's `model.py`: read, checked and built without executing it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Phantoms: drawn heads with drawn lesions, for tests, demos and pretraining without patients."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

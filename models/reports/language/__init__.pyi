@@ -1,0 +1,15 @@
+from .automaton import DONE as DONE
+from .automaton import Automaton as Automaton
+from .automaton import State as State
+from .language import holds as holds
+from .language import patterns as patterns
+from .language import sections as sections
+from .layout import DISCLAIMER as DISCLAIMER
+from .layout import PROVENANCE as PROVENANCE
+from .layout import Source as Source
+from .layout import compose as compose
+from .layout import header_of as header_of
+from .layout import sections_of as sections_of
+from .parse import language_findings as language_findings
+from .rendering import render as render
+from .template import template_body as template_body
