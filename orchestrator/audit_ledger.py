@@ -1,8 +1,9 @@
 """One hospital's ledger as an auditor shows it: spends, refusals, budgets, disclosures. Pure.
 
-The ledger is read by the hospital's own fold (`privacy.story`), which refuses a story that cannot
-have happened; there is no second reader. What is computed anew here are the figures: epsilon by the
-filter, which is the claim, and as if all plans had been fixed beforehand by three accountants.
+The ledger is read by the hospital's own fold (`privacy.ledger.story`), which refuses a story that
+cannot have happened; there is no second reader. What is computed anew here are the figures: epsilon
+by the filter, which is the claim, and as if all plans had been fixed beforehand by three
+accountants.
 
 Counted is every committed spend with the event of its commit, and every reservation that was
 neither committed nor provably destroyed, in full. A disclosure makes epsilon infinite for the

@@ -1,8 +1,8 @@
 """What a hospital's own code would never have done, and what its receipts must agree with. Pure.
 
 The chain shows that nothing was changed, and the fold that the entries can have happened in this
-order (`privacy.story`). A hospital that holds its own key can still tell a false story in both.
-`check_story` looks at the ledger by itself:
+order (`privacy.ledger.story`). A hospital that holds its own key can still tell a false story in
+both. `check_story` looks at the ledger by itself:
 
     opening     the first entry names the key that sealed it
     approval    no run of a plan was reserved before the plan was approved, nor after that approval

@@ -23,7 +23,7 @@ from orchestrator.mechanism.adversary import CLASSES, Neighbours
 from orchestrator.mechanism.crossing import Crossed
 from orchestrator.mechanism.jobs import TESTING, TRAINING, Kind, Pair, job_for
 from privacy import Noise, UnsafeNoNoise
-from privacy.grid import Grid
+from privacy.mechanism.grid import Grid
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def float_noise(total: NDArray[np.float32], *, std: float) -> NDArray[np.float32
 
 
 def float_counts(exact: NDArray[np.float64], *, std: float) -> NDArray[np.float64]:
-    """`privacy.evaluation.released` and `privacy.counts.noised_counts`: doubles plus doubles."""
+    """`released` and `noised_counts` of `privacy.release`: doubles plus doubles."""
     return exact + np.random.default_rng().normal(0.0, std, exact.shape)
 
 
@@ -113,12 +113,12 @@ RESTORE_CHECK = """
 import torch
 from datasites.worker import train as work
 from privacy.errors import GradientError
-from privacy.grad_sample import per_sample, trainable
+from privacy.training.grad_sample import per_sample, trainable
 
 right = work.train_dp
 
 def checked(model, **how):
-    # privacy.dpsgd: the check that per-image gradients add up, made on the first private batch.
+    # privacy.training.dpsgd: the check that per-image gradients add up, on the first private batch.
     if len(how["units"]) == 0:
         return right(model, **how)
     wrapped = per_sample(model)

@@ -142,7 +142,7 @@ def _layers(code: Assumption, layers: tuple[str, ...], why: str, by: str) -> Fin
 _WORDS: Mapping[Assumption, tuple[tuple[str, ...], str]] = {
     Assumption.SAMPLER: (
         ("sampler", "shuffle", "batch_size"),
-        "a plan has no word for a sampler: `privacy.dpsgd` alone draws, each unit by its own coin",
+        "a plan has no word for a sampler: `privacy.training` alone draws, a coin a unit",
     ),
     Assumption.WEIGHTED_SAMPLING: (
         ("class_weight", "sample_weight", "weighted", "oversample"),
@@ -228,7 +228,7 @@ def _synthetic(plan: Plan) -> Iterator[Finding]:
     else:
         text = "no synthetic image is used"
         if part is not None:
-            text = "the generator is trained by `privacy.dpsgd`; its event is part of the cost"
+            text = "the generator is trained by `privacy.training`; its event is part of the cost"
         yield Finding(Assumption.GENERATOR_WITHOUT_DP, Severity.HOLDS, text)
 
 

@@ -16,7 +16,7 @@ from privacy import LEAST_NOISE, LEAST_SENSITIVITY, MOST_NOISE, MOST_SENSITIVITY
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NoiseMultiplier = Annotated[float, Field(ge=LEAST_NOISE, le=MOST_NOISE)]
 ClippingNorm = Annotated[float, Field(ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)]
-"""Beyond them integer arithmetic is not safe, and no plan needs it; see `privacy.grid`."""
+"""Beyond them integer arithmetic is not safe, and no plan needs it: `privacy.mechanism`."""
 Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 _PROMPT = r"^[A-Za-z0-9 ,.-]*\{class\}[A-Za-z0-9 ,.-]*$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -1,8 +1,8 @@
 """A hospital's test results as figures that a report may state: from noised counts only.
 
-The noised confusion matrix is half of one Gaussian release (`privacy.evaluation`); what is derived
-from it costs nothing more (post-processing). The same figures, with the same intervals, are what
-the researcher derives from the released counts: both ask `models.metrics.noised`.
+The noised confusion matrix is half of one Gaussian release (`privacy.release.evaluation`); what is
+derived from it costs nothing more (post-processing). The same figures, with the same intervals, are
+what the researcher derives from the released counts: both ask `models.metrics.noised`.
 """
 
 from __future__ import annotations

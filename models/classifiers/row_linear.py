@@ -2,7 +2,7 @@
 
 A matrix product chooses the order of its additions by a row's place in the batch. Here each logit
 is a sum of products along its own row, so that an image's gradient is the same in any company
-(`privacy.rehearsal` finds that out, and lets such layers train in chunks).
+(`privacy.training.rehearsal` finds that out, and lets such layers train in chunks).
 """
 
 from __future__ import annotations

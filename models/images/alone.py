@@ -1,9 +1,9 @@
 """One image at a time: what a function makes of each, whatever the others are.
 
 Kernels choose the order of their additions by the shape of a batch, so in a batch the last bits of
-one image's numbers depend on who is beside it, and what is counted of them would (`privacy.grid`).
-Several images are computed side by side, each by one thread: that is faster than one image by
-several, and its bits do not depend on how many threads there are.
+one image's numbers depend on who is beside it, and what is counted of them would
+(`privacy.mechanism.grid`). Several images are computed side by side, each by one thread: that is
+faster than one image by several, and its bits do not depend on how many threads there are.
 
 What is wrong with a function raises on a black image, before any image is looked at. On an image
 nothing raises: where the function does, NaN stands, for that image alone.

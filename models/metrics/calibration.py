@@ -1,11 +1,12 @@
 """How often a score like this one was right, from counts of scores. Pure.
 
 A softmax value is not a rate. What a hospital released with noise holds one: for each class the
-histogram of its score over its own cases and over all others (`privacy.evaluation`). Of the cases
-whose score for the predicted class fell into the same step as this one's, the share that truly were
-of that class is its calibrated confidence (histogram binning: Zadrozny and Elkan 2001), with a 95 %
-interval over sampling and noise. It is derived from released counts, so it costs no privacy; a
-temperature was tried and left, since scores near 1 share one step and made it too confident.
+histogram of its score over its own cases and over all others (`privacy.release.evaluation`). Of the
+cases whose score for the predicted class fell into the same step as this one's, the share that
+truly were of that class is its calibrated confidence (histogram binning: Zadrozny and Elkan 2001),
+with a 95 % interval over sampling and noise. It is derived from released counts, so it costs no
+privacy; a temperature was tried and left, since scores near 1 share one step and made it too
+confident.
 
 Nothing is returned, and the probability stays uncalibrated, where the counts cannot carry it: an
 interval wider than `WIDEST`. Judged from the released counts alone.

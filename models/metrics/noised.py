@@ -1,7 +1,7 @@
 """Figures from noised counts, each with an interval that includes sampling and noise. Pure.
 
-Inputs are unbiased counts with known Gaussian noise on every cell (`privacy.evaluation`); what is
-derived from them costs no privacy. An interval holds with 95 % confidence over both what a
+Inputs are unbiased counts with known Gaussian noise on every cell (`privacy.release.evaluation`);
+what is derived from them costs no privacy. An interval holds with 95 % confidence over both what a
 hospital's cases could have been and the noise that was added.
 
 A share a / b of noised counts has a noised denominator, so "estimate plus or minus" fails where

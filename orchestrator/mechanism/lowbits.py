@@ -1,7 +1,8 @@
 """Low bits: whom do the last bits of released weights and counts give away?
 
 The attacker knows every unit but one, the start and the settings; it makes releases of its own with
-the installed release, learns from them (`privacy.lowbits`), and is then judged on others.
+the installed release, learns from them (`privacy.empirical.low_bits`), and is then judged on
+others.
 
 - **Weights**: one full-batch step of the installed trainer, at the default plan's noise and clip.
   Start weights are zero, learning rate and expected units powers of two: the researcher chooses the

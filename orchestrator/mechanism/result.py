@@ -1,10 +1,10 @@
 """What attacks on the mechanism found, as a document and as a table. Pure.
 
 An attack is *broken through* (red) when it shows what the accounting does not cover: a lower bound
-on mu above the accounted one (`privacy.distinguishing`), or, for what is no noised number, a
-difference between hospitals that differ in one unit, the same at every repetition. Statistical
-verdicts are wrong in one of a thousand audits of a right release (`SIGNIFICANCE` is divided by the
-number of attacks); a difference that is seen is a fact.
+on mu above the accounted one (`privacy.empirical.distinguishing`), or, for what is no noised
+number, a difference between hospitals that differ in one unit, the same at every repetition.
+Statistical verdicts are wrong in one of a thousand audits of a right release (`SIGNIFICANCE` is
+divided by the number of attacks); a difference that is seen is a fact.
 
 Green says that these attacks found nothing.
 """

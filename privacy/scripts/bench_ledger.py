@@ -21,16 +21,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from privacy.budget import Budget
-from privacy.canonical import sha256_hex
-from privacy.details import Commit, Reservation
-from privacy.entries import Entry, EntryKind
-from privacy.events import gaussian
-from privacy.ledger import Ledger
-from privacy.mechanisms import describe
-from privacy.signing import SigningKey
-from privacy.spend import set_budget
-from privacy.verification import verify_file
+from privacy.accounting.events import gaussian
+from privacy.accounting.mechanisms import describe
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.verify import verify_file
+from privacy.signing.canonical import sha256_hex
+from privacy.signing.keys import SigningKey
+from privacy.spending.budget import Budget
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import Commit, Reservation
+from privacy.spending.spend import set_budget
 
 _ROUNDS = 60
 _EVENT = gaussian(noise_multiplier=4.0)

@@ -26,7 +26,7 @@ from datasites.settings import make_settings, write_settings
 from datasites.site import Site
 from models import draw_phantoms
 from privacy import RELATION, os_rng, per_unit
-from privacy.grid import Grid
+from privacy.mechanism.grid import Grid
 
 CLASSES = ("glioma", "notumor")
 assert decisions.app is budget.app is site_cli.app

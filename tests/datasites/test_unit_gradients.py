@@ -24,7 +24,7 @@ from models import (
 )
 from models.modelfile.layers import LAYERS
 from privacy import GradientError, check_gradients
-from privacy.grad_sample import UnitGradSampleModule
+from privacy.training.grad_sample import UnitGradSampleModule
 
 torch.set_num_threads(1)
 

@@ -29,13 +29,13 @@ ELSEWHERE = {
     "orchestrator/curves.py:epsilon_series": "says what is no total",
     "orchestrator/plots.py:_spent": "a mark on a picture whose axis states both",
     "orchestrator/update_checks.py:_check_claims": "says what is no privacy statement",
-    "privacy/accounting.py:agreed_opinions": "an alarm on the accountants, not a claim",
-    "privacy/accounts.py:__str__": "names the units for which nothing holds any more",
-    "privacy/amounts.py:check_epsilon": "refuses an amount",
-    "privacy/budget.py:__str__": "an amount; every page that shows one adds `per_unit`",
-    "privacy/calibration.py:calibrate_noise": "refuses an amount",
-    "privacy/guarantee.py:__post_init__": "refuses an amount",
-    "privacy/receipts.py:__post_init__": "refuses an amount",
+    "privacy/accounting/accountant.py:agreed_opinions": "an alarm on the accountants, not a claim",
+    "privacy/spending/account.py:__str__": "names the units for which nothing holds any more",
+    "privacy/accounting/checks.py:check_epsilon": "refuses an amount",
+    "privacy/spending/budget.py:__str__": "an amount; every page that shows one adds `per_unit`",
+    "privacy/accounting/calibrate.py:calibrate_noise": "refuses an amount",
+    "privacy/accounting/claim.py:__post_init__": "refuses an amount",
+    "privacy/ledger/receipts.py:__post_init__": "refuses an amount",
 }
 _EPSILON = re.compile(r"(epsilon|ε)[^.;:(]*$", re.IGNORECASE)
 

@@ -1,9 +1,9 @@
 """A hospital that holds its own key, and tells its ledger and receipts as it likes.
 
 `honest` makes the entries and receipts of a few runs by the makers that hospitals use
-(`privacy.spend`). A false story changes them at will; `publish` then writes a chain that holds and
-receipts that are signed, over whatever is told: no signature is ever wrong, so what finds a false
-story is never a signature.
+(`privacy.spending.spend`). A false story changes them at will; `publish` then writes a chain that
+holds and receipts that are signed, over whatever is told: no signature is ever wrong, so what finds
+a false story is never a signature.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from privacy import (
     sign_receipt,
     signed_receipt_to_json,
 )
-from privacy.chain import GENESIS_HASH, entry_line, seal_line
+from privacy.ledger.chain import GENESIS_HASH, entry_line, seal_line
 
 SITE, RESEARCHER, STUDY = "a@hospital.example", "r@university.example", "study"
 TIME = "2026-11-24T12:00:00Z"

@@ -24,7 +24,7 @@ from privacy import (
     reserve,
     set_budget,
 )
-from privacy.chain import SealedEntry
+from privacy.ledger.chain import SealedEntry
 from tests.orchestrator.storykit import KEY, TIME, Story, note, wanted
 
 NASTY = "<script>alert(1)</script>"

@@ -35,7 +35,7 @@ from privacy import (
     reserve,
     set_budget,
 )
-from privacy.chain import SealedEntry
+from privacy.ledger.chain import SealedEntry
 from tests.orchestrator.ledgeroracle import oracle_epsilon
 from tests.orchestrator.storykit import KEY, RESEARCHER, TIME, Story, note, publish, wanted
 

@@ -21,7 +21,7 @@ from orchestrator.empirical_result import EmpiricalAudit
 from orchestrator.empirical_run import CLASSES, EmpiricalSettings, mock_records
 from orchestrator.errors import StudyError, VerificationError
 from privacy import Budget, epsilon
-from privacy.noise import OsNoise
+from privacy.mechanism.noise import OsNoise
 
 torch.set_num_threads(1)
 

@@ -29,7 +29,7 @@ from privacy import (
     event_to_json,
     set_budget,
 )
-from privacy.receipts import signed_receipt_from_json
+from privacy.ledger.receipts import signed_receipt_from_json
 from tests.orchestrator import impossible, untrue
 from tests.orchestrator.storykit import (
     COMMITTED,

@@ -31,7 +31,7 @@ from orchestrator.mechanism.jobattacks import (
 from orchestrator.mechanism.jobs import TRAINING, Kind, Pair
 from orchestrator.mechanism.lowbits import Target, attack_low_bits, weights_target
 from orchestrator.mechanism.result import MechanismAttack, MechanismAudit
-from privacy.grid import Grid
+from privacy.mechanism.grid import Grid
 from tests.faultkit import (
     RESTORE_CHECK,
     WorkerJobs,

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from privacy.budget import Budget
-from privacy.entries import Entry, EntryKind
-from privacy.ledger import Ledger
-from privacy.signing import SigningKey
-from privacy.spend import set_budget
+from privacy.ledger.ledger import Ledger
+from privacy.signing.keys import SigningKey
+from privacy.spending.budget import Budget
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.spend import set_budget
 
 NOON = "2026-11-23T12:00:00Z"
 

@@ -7,10 +7,10 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from privacy import rehearsal
-from privacy.dpsgd import DpSgdResult, DpSgdSettings, train_dp
-from privacy.noise import UnsafeNoNoise, UnsafeSeededNoise
-from privacy.randomness import UnsafeSeededStream
+from privacy.mechanism.noise import UnsafeNoNoise, UnsafeSeededNoise
+from privacy.mechanism.randomness import UnsafeSeededStream
+from privacy.training import rehearsal
+from privacy.training.dpsgd import DpSgdResult, DpSgdSettings, train_dp
 
 UNITS = torch.tensor([0, 3, 0, 1, 3, 3, 2, 7])
 

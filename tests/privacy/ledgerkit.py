@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from privacy.accounts import Account
-from privacy.canonical import sha256_hex
-from privacy.chain import entry_line, seal_line
-from privacy.details import Reservation
-from privacy.entries import Entry
-from privacy.events import gaussian
-from privacy.ledger import Ledger
-from privacy.ledgerreading import read_file
-from privacy.mechanisms import describe
-from privacy.signing import SigningKey
-from privacy.spend import reserve
+from privacy.accounting.events import gaussian
+from privacy.accounting.mechanisms import describe
+from privacy.ledger.chain import entry_line, seal_line
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.read import read_file
+from privacy.signing.canonical import sha256_hex
+from privacy.signing.keys import SigningKey
+from privacy.spending.account import Account
+from privacy.spending.entries import Entry
+from privacy.spending.payloads import Reservation
+from privacy.spending.spend import reserve
 
 Note = Callable[..., Entry]
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from privacy import accounting
-from privacy.accounting import (
+from privacy.accounting import accountant as accounting
+from privacy.accounting.accountant import (
     agreed_opinions,
     coarse_epsilon,
     epsilon,
@@ -19,10 +19,10 @@ from privacy.accounting import (
     naive_sum,
     second_opinions,
 )
-from privacy.amounts import SAMPLER_SHARE, paid_delta
+from privacy.accounting.checks import SAMPLER_SHARE, paid_delta
+from privacy.accounting.events import compose, gaussian, laplace, non_private, poisson_gaussian
+from privacy.accounting.gdp import gaussian_epsilon
 from privacy.errors import AccountantError, BudgetAmountError
-from privacy.events import compose, gaussian, laplace, non_private, poisson_gaussian
-from privacy.gdp import gaussian_epsilon
 
 DELTA = 1e-5
 

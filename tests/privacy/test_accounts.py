@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounts import SpendState
-from privacy.budget import Budget, Limit, Scope
-from privacy.details import (
+from privacy.accounting.events import DpEvent, compose, gaussian, laplace, poisson_gaussian
+from privacy.accounting.filter import filter_epsilon, plan_charges
+from privacy.accounting.mechanisms import Mechanism, describe
+from privacy.accounting.merging import merge
+from privacy.errors import LedgerError
+from privacy.spending.account import SpendState
+from privacy.spending.budget import Budget, Limit, Scope
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import (
     BudgetChange,
     Commit,
     Destruction,
@@ -15,13 +21,7 @@ from privacy.details import (
     DisclosureKind,
     Reservation,
 )
-from privacy.entries import Entry, EntryKind
-from privacy.errors import LedgerError
-from privacy.events import DpEvent, compose, gaussian, laplace, poisson_gaussian
-from privacy.filter import filter_epsilon, plan_charges
-from privacy.fold import AccountFold, account_from
-from privacy.mechanisms import Mechanism, describe
-from privacy.merging import merge
+from privacy.spending.replay import AccountFold, account_from
 
 NOON = "2026-11-23T12:00:00Z"
 

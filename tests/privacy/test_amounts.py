@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from privacy.amounts import check_delta, check_epsilon
+from privacy.accounting.checks import check_delta, check_epsilon
 from privacy.errors import BudgetAmountError
 
 NOT_AMOUNTS = [math.nan, math.inf, -math.inf, True, False, "1", None, 10**400, [1.0]]

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.accounts import Account
-from privacy.budget import Budget, Limit, Scope
-from privacy.details import Reservation
-from privacy.entries import Entry, EntryKind
+from privacy.accounting.events import DpEvent, compose, gaussian, poisson_gaussian
+from privacy.accounting.filter import filter_epsilon, plan_charges
+from privacy.accounting.mechanisms import describe
 from privacy.errors import BudgetExceededError, LedgerError
-from privacy.events import DpEvent, compose, gaussian, poisson_gaussian
-from privacy.filter import filter_epsilon, plan_charges
-from privacy.fold import AccountFold
-from privacy.mechanisms import describe
-from privacy.spend import commit, destroy, reserve, set_budget
+from privacy.spending.account import Account
+from privacy.spending.budget import Budget, Limit, Scope
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import Reservation
+from privacy.spending.replay import AccountFold
+from privacy.spending.spend import commit, destroy, reserve, set_budget
 
 DELTA = 1e-5
 NOISE = gaussian(noise_multiplier=5.0)

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from privacy.budget import Budget, check_spend
+from privacy.accounting.events import gaussian, non_private
+from privacy.accounting.filter import Charges, filter_epsilon, plan_charges
 from privacy.errors import BudgetAmountError, BudgetExceededError
-from privacy.events import gaussian, non_private
-from privacy.filter import Charges, filter_epsilon, plan_charges
+from privacy.spending.budget import Budget, check_spend
 
 ROUND = plan_charges(gaussian(noise_multiplier=1.5))
 SIX = plan_charges(gaussian(noise_multiplier=1.5, count=6))

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.calibration import GRID, calibrate_noise
+from privacy.accounting.calibrate import GRID, calibrate_noise
+from privacy.accounting.events import DpEvent, compose, gaussian, non_private, poisson_gaussian
+from privacy.accounting.filter import filter_epsilon, plan_charges
 from privacy.errors import BudgetAmountError, CalibrationError, EventError
-from privacy.events import DpEvent, compose, gaussian, non_private, poisson_gaussian
-from privacy.filter import filter_epsilon, plan_charges
 
 DELTA = 1e-5
 

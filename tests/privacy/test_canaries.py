@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-import privacy.dpsgd
+import privacy.training.dpsgd
 from privacy import (
     DpSgdSettings,
     UnsafeNoNoise,
@@ -28,9 +28,9 @@ from privacy import (
     epsilon,
     poisson_gaussian,
 )
-from privacy.canaries import CanaryRun, Subject, directional, train_with_canaries
+from privacy.empirical.canaries import CanaryRun, Subject, directional, train_with_canaries
 from privacy.errors import SettingsError
-from privacy.grid import Grid
+from privacy.mechanism.grid import Grid
 
 CLAIM, DELTA, RATE, STEPS = 2.0, 1e-5, 0.5, 12
 REAL, IMAGES, COORDINATES = 60, 60, 400
@@ -127,12 +127,12 @@ def test_a_looser_clip_turns_red(noise_multiplier, monkeypatch):
 
 def test_sampling_everybody_turns_red(monkeypatch):
     settings = {"sampling_rate": 0.05, "noise_multiplier": 0.8, "steps": 40}
-    real = privacy.dpsgd.UnitIndex.draw
+    real = privacy.training.dpsgd.UnitIndex.draw
 
     def everybody(index, *, sampling_rate, max_images, stream):
         return real(index, sampling_rate=1.0, max_images=max_images, stream=stream)
 
-    monkeypatch.setattr(privacy.dpsgd.UnitIndex, "draw", everybody)
+    monkeypatch.setattr(privacy.training.dpsgd.UnitIndex, "draw", everybody)
     module = nn.Linear(1, 1)
     run = train_with_canaries(
         Subject(

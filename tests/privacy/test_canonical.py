@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from privacy.canonical import canonical_bytes, digest, normalise, parse_json, sha256_hex
 from privacy.errors import CanonicalError
+from privacy.signing.canonical import canonical_bytes, digest, normalise, parse_json, sha256_hex
 
 json_values = st.recursive(
     st.none()

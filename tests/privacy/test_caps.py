@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.accounts import Account
-from privacy.budget import Budget, Limit, Scope
-from privacy.details import Disclosure, DisclosureKind, Reservation
-from privacy.entries import Entry, EntryKind
+from privacy.accounting.events import DpEvent, gaussian
+from privacy.accounting.filter import filter_epsilon, plan_charges
+from privacy.accounting.mechanisms import describe
 from privacy.errors import BudgetAmountError, BudgetExceededError, LedgerError
-from privacy.events import DpEvent, gaussian
-from privacy.filter import filter_epsilon, plan_charges
-from privacy.fold import AccountFold
-from privacy.mechanisms import describe
-from privacy.spend import commit, disclose, reserve, set_budget
+from privacy.spending.account import Account
+from privacy.spending.budget import Budget, Limit, Scope
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import Disclosure, DisclosureKind, Reservation
+from privacy.spending.replay import AccountFold
+from privacy.spending.spend import commit, disclose, reserve, set_budget
 
 NOON = "2026-11-23T12:00:00Z"
 DELTA = 1e-5

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privacy.canonical import canonical_bytes, sha256_hex
-from privacy.chain import (
+from privacy.errors import LedgerError, LedgerTamperedError
+from privacy.ledger.chain import (
     GENESIS_HASH,
     MAX_LINE_BYTES,
     Checkpoint,
@@ -16,10 +16,10 @@ from privacy.chain import (
     read_line,
     seal_line,
 )
-from privacy.chainreader import sealed_entries, verify_chain
-from privacy.entries import Entry, EntryKind, entry_to_json
-from privacy.errors import LedgerError, LedgerTamperedError
-from privacy.signing import SigningKey
+from privacy.ledger.chain_reader import sealed_entries, verify_chain
+from privacy.signing.canonical import canonical_bytes, sha256_hex
+from privacy.signing.keys import SigningKey
+from privacy.spending.entries import Entry, EntryKind, entry_to_json
 
 Note = Callable[..., Entry]
 BATCHES = (1, 3, 1, 2)

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.canonical import canonical_bytes
-from privacy.chain import Checkpoint
-from privacy.countersignatures import (
+from privacy.errors import LedgerError, SignatureError
+from privacy.ledger.chain import Checkpoint
+from privacy.ledger.countersignatures import (
     countersign,
     countersignature_entry,
     countersignature_from_json,
     countersignature_to_json,
     verify_countersignature,
 )
-from privacy.entries import EntryKind
-from privacy.errors import LedgerError, SignatureError
-from privacy.signing import SigningKey
+from privacy.signing.canonical import canonical_bytes
+from privacy.signing.keys import SigningKey
+from privacy.spending.entries import EntryKind
 
 
 @pytest.fixture

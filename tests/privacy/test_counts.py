@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.counts import counts_event, noised_counts, shown_counts, unit_weights
+from privacy.accounting.events import gaussian
 from privacy.errors import EventError, SettingsError
-from privacy.events import gaussian
-from privacy.noise import UnsafeNoNoise, UnsafeSeededNoise
+from privacy.mechanism.noise import UnsafeNoNoise, UnsafeSeededNoise
+from privacy.release.counts import counts_event, noised_counts, shown_counts, unit_weights
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=20)
 
@@ -114,5 +114,5 @@ def test_the_event_is_one_gaussian_release() -> None:
 
 
 def test_torch_stays_unloaded() -> None:
-    code = "import sys, privacy.counts; sys.exit('torch' in sys.modules)"
+    code = "import sys, privacy.release.counts; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

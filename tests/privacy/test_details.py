@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.budget import Budget, Limit, Scope
-from privacy.details import (
+from privacy.accounting.events import DpEvent, compose, event_to_json, gaussian
+from privacy.accounting.mechanisms import describe
+from privacy.errors import EventError, LedgerError
+from privacy.spending.budget import Budget, Limit, Scope
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import (
     BudgetChange,
     Commit,
     Destruction,
@@ -13,10 +17,6 @@ from privacy.details import (
     DisclosureKind,
     Reservation,
 )
-from privacy.entries import Entry, EntryKind
-from privacy.errors import EventError, LedgerError
-from privacy.events import DpEvent, compose, event_to_json, gaussian
-from privacy.mechanisms import describe
 
 Note = Callable[..., Entry]
 EVENT = gaussian(noise_multiplier=1.0)

@@ -12,9 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from privacy.dpsgd import Losses
-from privacy.events import poisson_gaussian
-from privacy.grid import Grid
+from privacy.accounting.events import poisson_gaussian
+from privacy.mechanism.grid import Grid
+from privacy.training.dpsgd import Losses
 from tests.privacy.dpsgdkit import (
     UNITS,
     classify,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from privacy.accounting.events import poisson_gaussian
 from privacy.errors import EventError, GradientError, SettingsError
-from privacy.events import poisson_gaussian
-from privacy.gradient_check import check_gradients
+from privacy.training.gradient_check import check_gradients
 from tests.privacy.dpsgdkit import (
     bare,
     chosen,

@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from privacy.entries import MAX_TEXT, Entry, EntryKind, entry_from_json, entry_to_json
 from privacy.errors import LedgerError
+from privacy.spending.entries import MAX_TEXT, Entry, EntryKind, entry_from_json, entry_to_json
 
 Note = Callable[..., Entry]
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from privacy import epsilon, gaussian
 from privacy.errors import EventError, SettingsError
-from privacy.evaluation import (
+from privacy.mechanism.noise import UnsafeNoNoise, UnsafeSeededNoise
+from privacy.release.evaluation import (
     EVALUATION_SENSITIVITY,
     TestCounts,
     cell_noise,
@@ -24,7 +25,6 @@ from privacy.evaluation import (
     evaluation_event,
     released,
 )
-from privacy.noise import UnsafeNoNoise, UnsafeSeededNoise
 
 CLASSES, BINS = 3, 5
 _ROWS = st.lists(

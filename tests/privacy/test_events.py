@@ -8,8 +8,7 @@ from dp_accounting import dp_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.errors import EventError
-from privacy.events import (
+from privacy.accounting.events import (
     check_event,
     compose,
     event_from_json,
@@ -19,6 +18,7 @@ from privacy.events import (
     non_private,
     poisson_gaussian,
 )
+from privacy.errors import EventError
 
 noises = st.floats(1e-3, 1e3)
 rates = st.floats(1e-6, 1.0)
@@ -74,7 +74,7 @@ print(accountant.get_epsilon(told["delta"]))
 
 
 def test_an_auditor_recomputes_with_dp_accounting_alone() -> None:
-    from privacy.accounting import epsilon, interval_for
+    from privacy.accounting.accountant import epsilon, interval_for
 
     spent = [
         poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.1, steps=20),

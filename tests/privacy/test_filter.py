@@ -12,9 +12,16 @@ from hypothesis import strategies as st
 from mpmath import mp
 from scipy.stats import binom
 
-from privacy.accounting import epsilon
-from privacy.events import DpEvent, compose, gaussian, laplace, non_private, poisson_gaussian
-from privacy.filter import (
+from privacy.accounting.accountant import epsilon
+from privacy.accounting.events import (
+    DpEvent,
+    compose,
+    gaussian,
+    laplace,
+    non_private,
+    poisson_gaussian,
+)
+from privacy.accounting.filter import (
     SHARE,
     Charges,
     block_shift,
@@ -23,7 +30,7 @@ from privacy.filter import (
     filter_epsilon,
     plan_charges,
 )
-from privacy.gdp import gaussian_delta, gaussian_epsilon
+from privacy.accounting.gdp import gaussian_delta, gaussian_epsilon
 
 DELTA = 1e-5
 LOSS = 2.0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from privacy.errors import GradientError
-from privacy.grad_sample import check_model, check_rows, check_sums, per_sample
+from privacy.training.grad_sample import check_model, check_rows, check_sums, per_sample
 
 IMAGES = 4
 Forward = Callable[[nn.Module, Tensor], Tensor]

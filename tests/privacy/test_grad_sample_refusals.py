@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from privacy.errors import GradientError
-from privacy.grad_sample import check_model, check_rows, per_sample
-from privacy.gradient_check import check_gradients
+from privacy.training.grad_sample import check_model, check_rows, per_sample
+from privacy.training.gradient_check import check_gradients
 
 IMAGES = 4
 

@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
 
 from privacy.errors import SettingsError
-from privacy.grid import Grid
-from privacy.noise import NOISE_BITS, UnsafeNoNoise, UnsafeSeededNoise
+from privacy.mechanism.grid import Grid
+from privacy.mechanism.noise import NOISE_BITS, UnsafeNoNoise, UnsafeSeededNoise
 
 NOISES = st.floats(0.02, 2.0**16)
 NORMS = st.floats(2.0**-20, 2.0**20)

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from privacy.accounting import guarantee
+from privacy.accounting.accountant import guarantee
+from privacy.accounting.claim import ADD_OR_REMOVE_ONE, Guarantee, Unit
+from privacy.accounting.events import gaussian, non_private
 from privacy.errors import BudgetAmountError
-from privacy.events import gaussian, non_private
-from privacy.guarantee import ADD_OR_REMOVE_ONE, Guarantee, Unit
 
 
 def test_it_reads_as_a_complete_statement() -> None:

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ def test_every_public_name_loads() -> None:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="attribute '?nonsense"):
         _ = privacy.nonsense  # type: ignore[attr-defined]
 
 
@@ -36,19 +35,13 @@ def test_heavy_vendors_load_late(statement: str, absent: tuple[str, ...]) -> Non
     assert done.stdout.strip() == "[]"
 
 
-def test_typing_block_and_table_agree() -> None:
-    text = Path(privacy.__file__).read_text(encoding="utf-8")
-    typed = {
-        line.split(" as ")[-1].strip()
-        for line in text.splitlines()
-        if line.startswith("    from privacy.")
-    }
-    assert typed == set(privacy.__all__)
+def test_no_name_is_listed_twice() -> None:
+    assert len(set(privacy.__all__)) == len(privacy.__all__)
 
 
 def test_accountant_name_is_the_installed_one() -> None:
     from importlib.metadata import version
 
-    from privacy.accounting import ACCOUNTANT
+    from privacy.accounting.accountant import ACCOUNTANT
 
     assert version("dp-accounting") in ACCOUNTANT

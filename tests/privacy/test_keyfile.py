@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from privacy.errors import KeyFileError
-from privacy.keyfile import create_key, load_key
+from privacy.signing.key_file import create_key, load_key
 
 
 def test_round_trip_and_mode(tmp_path: Path) -> None:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from privacy.accounts import Account
-from privacy.chain import Checkpoint
-from privacy.entries import Entry, EntryKind
 from privacy.errors import (
     BudgetExceededError,
     LedgerBusyError,
@@ -20,12 +17,15 @@ from privacy.errors import (
     LedgerTamperedError,
     LedgerWriteError,
 )
-from privacy.keyfile import create_key, load_key
-from privacy.ledger import Ledger
-from privacy.ledgerreading import read_file
-from privacy.signing import SigningKey
-from privacy.spend import commit
-from privacy.verification import verify_file
+from privacy.ledger.chain import Checkpoint
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.read import read_file
+from privacy.ledger.verify import verify_file
+from privacy.signing.key_file import create_key, load_key
+from privacy.signing.keys import SigningKey
+from privacy.spending.account import Account
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.spend import commit
 from tests.privacy.ledgerkit import NOON, ROUND, Note, asking
 
 
@@ -120,8 +120,8 @@ def _compete(path: str, key_path: str, name: str, go: str) -> None:
 
 
 def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> None:
-    from privacy.budget import Budget
-    from privacy.spend import set_budget
+    from privacy.spending.budget import Budget
+    from privacy.spending.spend import set_budget
 
     key = create_key(tmp_path / "key.pem")
     ledger = Ledger.create(tmp_path / "ledger.jsonl", key, time=NOON, actor="owner")
@@ -147,8 +147,8 @@ def test_processes_never_spend_the_last_of_a_budget_twice(tmp_path: Path) -> Non
 APPENDER = """
 import sys
 from pathlib import Path
-from privacy.entries import Entry, EntryKind
-from privacy.keyfile import load_key
+from privacy.spending import Entry, EntryKind
+from privacy.signing.key_file import load_key
 from privacy.ledger import Ledger
 
 ledger = Ledger.open(Path(sys.argv[1]), load_key(Path(sys.argv[2])))

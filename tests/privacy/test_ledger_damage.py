@@ -11,18 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from privacy.canonical import sha256_hex
-from privacy.entries import EntryKind
 from privacy.errors import (
     LedgerError,
     LedgerTamperedError,
     LedgerWriteError,
 )
-from privacy.keyfile import create_key
-from privacy.ledger import Ledger
-from privacy.ledgerreading import read_file
-from privacy.signing import SigningKey
-from privacy.verification import verify_file
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.read import read_file
+from privacy.ledger.verify import verify_file
+from privacy.signing.canonical import sha256_hex
+from privacy.signing.key_file import create_key
+from privacy.signing.keys import SigningKey
+from privacy.spending.entries import EntryKind
 from tests.privacy.ledgerkit import NOON, Note, asking, batch
 
 
@@ -113,9 +113,9 @@ def test_a_write_that_the_system_stops_half_way(ledger: Ledger, note: Note) -> N
     code = """
 import resource, signal, sys
 from pathlib import Path
-from privacy.entries import Entry, EntryKind
+from privacy.spending import Entry, EntryKind
 from privacy.errors import LedgerWriteError
-from privacy.keyfile import load_key
+from privacy.signing.key_file import load_key
 from privacy.ledger import Ledger
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path = Path(sys.argv[1])

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.chain import GENESIS_HASH, MAX_LINE_BYTES, entry_line, seal_line
-from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
-from privacy.ledgerfile import TailKind, classify_tail, create_whole, locked_file, read_lines
-from privacy.signing import SigningKey
+from privacy.ledger.chain import GENESIS_HASH, MAX_LINE_BYTES, entry_line, seal_line
+from privacy.ledger.file import TailKind, classify_tail, create_whole, locked_file, read_lines
+from privacy.signing.keys import SigningKey
+from privacy.spending.entries import Entry, EntryKind
 
 OPENING = Entry(
     kind=EntryKind.LEDGER_OPENED,

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.chain import GENESIS_HASH, Checkpoint, entry_line, seal_line
 from privacy.errors import LedgerTamperedError
-from privacy.ledger import Ledger
-from privacy.lookup import entry_at
-from privacy.signing import SigningKey
+from privacy.ledger.chain import GENESIS_HASH, Checkpoint, entry_line, seal_line
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.lookup import entry_at
+from privacy.signing.keys import SigningKey
 from tests.privacy.ledgerkit import Note
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from privacy import Guessed, SettingsError, lattice_steps, learn, least_mu
-from privacy.lowbits import impossible
+from privacy.empirical.low_bits import impossible
 from tests.faultkit import float_counts, float_noise, float_sum, grid_release, lattice_noise
 
 CLIP, NOISE = 0.3, 4.8

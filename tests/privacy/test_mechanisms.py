@@ -3,15 +3,15 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.errors import EventError
-from privacy.events import compose, gaussian, laplace, non_private, poisson_gaussian
-from privacy.mechanisms import (
+from privacy.accounting.events import compose, gaussian, laplace, non_private, poisson_gaussian
+from privacy.accounting.mechanisms import (
     Mechanism,
     Sampler,
     check_mechanisms,
     describe,
     mechanism_from_json,
 )
+from privacy.errors import EventError
 
 TRAIN = poisson_gaussian(sampling_rate=0.1, noise_multiplier=1.2, steps=7)
 COUNT = gaussian(noise_multiplier=5.0)

@@ -5,8 +5,8 @@ from dp_accounting import dp_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.events import compose, gaussian, laplace, non_private, poisson_gaussian
-from privacy.merging import Merged, Part, merge
+from privacy.accounting.events import compose, gaussian, laplace, non_private, poisson_gaussian
+from privacy.accounting.merging import Merged, Part, merge
 
 
 def sgd(steps: int, noise: float = 1.0, rate: float = 0.1) -> dp_event.DpEvent:

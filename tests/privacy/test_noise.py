@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from privacy import noise as noise_module
-from privacy.noise import (
+from privacy.mechanism import noise as noise_module
+from privacy.mechanism.noise import (
     LAMBDA,
     NOISE_BITS,
     WEIGHTS,
@@ -23,7 +23,7 @@ from privacy.noise import (
     decide,
     os_noise,
 )
-from privacy.randomness import KeyStream, Part, UnsafeSeededStream
+from privacy.mechanism.randomness import KeyStream, Part, UnsafeSeededStream
 
 SIGMA = 2**NOISE_BITS
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
 from privacy import epsilon, gaussian, poisson_gaussian
-from privacy.errors import BudgetAmountError, SettingsError
-from privacy.onerun import (
+from privacy.empirical.one_run import (
     Guesses,
     _gaussian_bound,
     audit_scores,
@@ -30,6 +29,7 @@ from privacy.onerun import (
     p_value,
     rejects,
 )
+from privacy.errors import BudgetAmountError, SettingsError
 
 
 def _exactly(m: int, r: int, v: int, accuracy: Fraction, delta: Fraction) -> Fraction:

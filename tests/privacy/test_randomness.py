@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import kstest
 
 from privacy.errors import SettingsError
-from privacy.randomness import KeyStream, UnsafeSeededStream, os_generator, os_rng
+from privacy.mechanism.randomness import KeyStream, UnsafeSeededStream, os_generator, os_rng
 
 
 def test_why_manual_seed_is_not_enough() -> None:
@@ -45,7 +45,7 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_a_state_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("privacy.randomness._STATE_BYTES", 16)
+    monkeypatch.setattr("privacy.mechanism.randomness._STATE_BYTES", 16)
     with pytest.raises(SettingsError, match="unknown form"):
         os_generator()
 

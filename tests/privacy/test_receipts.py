@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.canonical import canonical_bytes
-from privacy.chain import Checkpoint
-from privacy.envelope import Purpose, sign_document
+from privacy.accounting.claim import Unit
+from privacy.accounting.events import event_to_json, poisson_gaussian
 from privacy.errors import BudgetAmountError, EventError, LedgerError, SignatureError
-from privacy.events import event_to_json, poisson_gaussian
-from privacy.guarantee import Unit
-from privacy.receipts import (
+from privacy.ledger.chain import Checkpoint
+from privacy.ledger.receipts import (
     Receipt,
     SignedReceipt,
     receipt_to_json,
@@ -19,7 +17,9 @@ from privacy.receipts import (
     signed_receipt_to_json,
     verify_receipt,
 )
-from privacy.signing import SigningKey
+from privacy.signing.canonical import canonical_bytes
+from privacy.signing.envelope import Purpose, sign_document
+from privacy.signing.keys import SigningKey
 
 RECEIPT = Receipt(
     site="hospital-a@example.org",

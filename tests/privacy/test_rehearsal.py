@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privacy import rehearsal
 from privacy.errors import GradientError
-from privacy.grad_sample import per_sample
-from privacy.rehearsal import MOST_SHARED, may_share
+from privacy.training import rehearsal
+from privacy.training.grad_sample import per_sample
+from privacy.training.rehearsal import MOST_SHARED, may_share
 from tests.privacy.dpsgdkit import (
     UNITS,
     bare,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from privacy.errors import SettingsError
-from privacy.sgd import Sgd
+from privacy.training.sgd import Sgd
 
 
 def stepped(make, gradients):

@@ -1,7 +1,7 @@
 import pytest
 
 from privacy.errors import SignatureError
-from privacy.signing import SigningKey, fingerprint, verify
+from privacy.signing.keys import SigningKey, fingerprint, verify
 
 
 def test_a_signature_verifies(key: SigningKey) -> None:

@@ -2,15 +2,15 @@ import math
 
 import pytest
 
-from privacy.accounts import Account
-from privacy.budget import Budget
-from privacy.details import Disclosure, DisclosureKind, Reservation
-from privacy.entries import Entry, EntryKind
+from privacy.accounting.events import DpEvent, event_to_json, non_private, poisson_gaussian
+from privacy.accounting.mechanisms import describe
 from privacy.errors import BudgetExceededError, EventError, LedgerError
-from privacy.events import DpEvent, event_to_json, non_private, poisson_gaussian
-from privacy.fold import AccountFold
-from privacy.mechanisms import describe
-from privacy.spend import commit, destroy, disclose, reserve, set_budget
+from privacy.spending.account import Account
+from privacy.spending.budget import Budget
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.payloads import Disclosure, DisclosureKind, Reservation
+from privacy.spending.replay import AccountFold
+from privacy.spending.spend import commit, destroy, disclose, reserve, set_budget
 
 WHEN = {"time": "2026-11-23T12:00:00Z", "actor": "agent"}
 

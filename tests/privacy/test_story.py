@@ -2,15 +2,15 @@
 
 import pytest
 
-from privacy.budget import Budget
-from privacy.chain import SealedEntry
-from privacy.entries import Entry, EntryKind
 from privacy.errors import LedgerError
-from privacy.ledger import Ledger
-from privacy.ledgerreading import read_file
-from privacy.signing import SigningKey
-from privacy.spend import commit, destroy, set_budget
-from privacy.story import replay
+from privacy.ledger.chain import SealedEntry
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.read import read_file
+from privacy.ledger.story import replay
+from privacy.signing.keys import SigningKey
+from privacy.spending.budget import Budget
+from privacy.spending.entries import Entry, EntryKind
+from privacy.spending.spend import commit, destroy, set_budget
 from tests.privacy.ledgerkit import NOON, ROUND, asking
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privacy.unit_gradients import Losses
+from privacy.training.unit_gradients import Losses
 from tests.privacy.dpsgdkit import UNITS, bare, classify, cnn, flat, images_of, public_images, run
 
 

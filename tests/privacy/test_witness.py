@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from privacy.canonical import canonical_bytes
-from privacy.chain import Checkpoint
-from privacy.details import Disclosure, DisclosureKind
 from privacy.errors import LedgerError, SignatureError
-from privacy.ledger import Ledger
-from privacy.receipts import Receipt, sign_receipt, signed_receipt_to_json
-from privacy.signing import SigningKey
-from privacy.spend import disclose
-from privacy.witness import is_lost, loss_entry, own_receipt
+from privacy.ledger.chain import Checkpoint
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.receipts import Receipt, sign_receipt, signed_receipt_to_json
+from privacy.ledger.witness import is_lost, loss_entry, own_receipt
+from privacy.signing.canonical import canonical_bytes
+from privacy.signing.keys import SigningKey
+from privacy.spending.payloads import Disclosure, DisclosureKind
+from privacy.spending.spend import disclose
 from tests.privacy.test_receipts import RECEIPT
 
 LOST = replace(RECEIPT, checkpoint=Checkpoint(99, "d" * 64), time="2026-11-23T12:00:00Z")

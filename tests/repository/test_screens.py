@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 THE_WAY_OUT = "datasites/console.py"
 OTHER = {
-    "privacy/verification.py": "a pipe to the process that started it, in JSON",
+    "privacy/ledger/verify.py": "a pipe to the process that started it, in JSON",
 }
 """Who writes to standard output although it is no screen, and why."""
 FORBIDDEN = {

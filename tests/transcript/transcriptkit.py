@@ -59,7 +59,7 @@ from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
 from models import initial_weights, pack_generators, weights_to_bytes
 from privacy import Budget, sha256_hex
-from privacy.entries import entry_to_json
+from privacy.spending.entries import entry_to_json
 from tests.transcript.fixed import Clock, InProcess, fixed_clock
 from tests.transcript.masks import masked, shown
 

@@ -1,0 +1,5 @@
+"""What events cost: composition, calibration, the filter for adaptive plans, the guarantee."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from .canaries import CanaryRun as CanaryRun
+from .canaries import Subject as Subject
+from .canaries import train_with_canaries as train_with_canaries
+from .distinguishing import Guessed as Guessed
+from .distinguishing import least_mu as least_mu
+from .distinguishing import rank_chance as rank_chance
+from .low_bits import Lesson as Lesson
+from .low_bits import lattice_steps as lattice_steps
+from .low_bits import learn as learn
+from .one_run import Guesses as Guesses
+from .one_run import LowerBound as LowerBound
+from .one_run import audit_scores as audit_scores

@@ -1,0 +1,5 @@
+"""The ledger of a hospital: its chain, reading, verification, receipts, countersignatures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

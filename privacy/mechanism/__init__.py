@@ -1,0 +1,5 @@
+"""The one mechanism by which anything noised leaves: integers on a grid, and exact noise."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,13 @@
+from .grid import LEAST_NOISE as LEAST_NOISE
+from .grid import LEAST_SENSITIVITY as LEAST_SENSITIVITY
+from .grid import MOST_NOISE as MOST_NOISE
+from .grid import MOST_SENSITIVITY as MOST_SENSITIVITY
+from .grid import Grid as Grid
+from .noise import Noise as Noise
+from .noise import UnsafeNoNoise as UnsafeNoNoise
+from .noise import UnsafeSeededNoise as UnsafeSeededNoise
+from .noise import os_noise as os_noise
+from .randomness import KeyStream as KeyStream
+from .randomness import UnsafeSeededStream as UnsafeSeededStream
+from .randomness import os_generator as os_generator
+from .randomness import os_rng as os_rng

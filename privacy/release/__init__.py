@@ -1,0 +1,5 @@
+"""Noised figures beside weights: counts of a card, and the evaluation."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

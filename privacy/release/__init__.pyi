@@ -1,0 +1,10 @@
+from .counts import counts_event as counts_event
+from .counts import noised_counts as noised_counts
+from .counts import shown_counts as shown_counts
+from .counts import unit_weights as unit_weights
+from .evaluation import EVALUATION_SENSITIVITY as EVALUATION_SENSITIVITY
+from .evaluation import TestCounts as TestCounts
+from .evaluation import cell_noise as cell_noise
+from .evaluation import counted as counted
+from .evaluation import evaluation_event as evaluation_event
+from .evaluation import released as released

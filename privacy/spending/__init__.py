@@ -1,0 +1,5 @@
+"""Spends of a hospital: budget, reservation and commit, and the replay of all of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,5 @@
+"""Training with differential privacy: sampling, gradients a unit, and the noised step."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
