@@ -173,8 +173,9 @@ def _asked(jobs: Jobs, kind: Kind) -> Pair:
     if not pair.without.served:
         raise StudyError(
             f"the hospital without the image did not serve the {kind.value} job "
-            f"({pair.without.ending}): the attack was not made and proves nothing; "
-            "`dura site doctor` says what is missing"
+            f"({pair.without.ending}): the attack was not made and proves nothing. Either this "
+            "machine is too busy for the slots of a few seconds, so try again when it is quiet, "
+            "or something is missing: `dura site doctor` says what"
         )
     return pair
 
