@@ -12,7 +12,7 @@ def test_every_public_name_loads() -> None:
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="attribute '?nonsense"):
+    with pytest.raises(AttributeError, match=r"attribute '?nonsense"):
         _ = privacy.nonsense  # type: ignore[attr-defined]
 
 
