@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from models.classes import DEFAULT_CLASSES
     from models.classifiers import (
         ENCODER_HEAD,
-        ON_ENCODER,
         build_classifier,
         classifier_names,
         normalise,
@@ -82,7 +81,6 @@ _HOMES = {
     "models.classes": ("DEFAULT_CLASSES",),
     "models.classifiers": (
         "ENCODER_HEAD",
-        "ON_ENCODER",
         "build_classifier",
         "classifier_names",
         "normalise",
@@ -143,7 +141,6 @@ __all__ = [
     "DEFAULT_CLASSES",
     "DISCLAIMER",
     "ENCODER_HEAD",
-    "ON_ENCODER",
     "OTHERS",
     "AttackScore",
     "AugmentSettings",
