@@ -116,8 +116,6 @@ def recipe_cases(
 ) -> list[Case]:
     """Recipes beside each other at epsilon 8, over IID and skewed hospitals.
 
-    In an order in which those on the same frozen part follow one another.
-
     Args:
         seeds: how many, of each.
         names: which.

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites import EncoderFacts, ModelPart, Plan, encoder_facts
-from models import ENCODER_HEAD, ON_ENCODER, WeightsError, check_encoder, encoder_sha256
+from models import ENCODER_HEAD, WeightsError, check_encoder, encoder_sha256
 from orchestrator.errors import EvaluationError, StudyError
 
 
@@ -120,7 +120,7 @@ def stands_on(part: ModelPart) -> str:
     """The hash of the encoder that a plan's classifier stands on; empty for none."""
     if part.encoder_sha256 is not None:
         return part.encoder_sha256
-    return encoder_sha256() if part.name in ON_ENCODER else ""
+    return encoder_sha256() if part.name == ENCODER_HEAD else ""
 
 
 def file_encoder(model_file: Path, *, wanted: str, folder: Path | None) -> Path | None:

@@ -4,10 +4,6 @@
     head-fedavg    the same head, DP-FedAvg: ten local steps a round, fewer rounds
     head-scaffold  the same as head-fedavg, its local steps corrected where hospitals are unlike
     head-fedadam   the same head, one full step a round, Adam at the server
-    film           scales and shifts in the encoder's last stage, and a head
-    lora           low-rank additions in the encoder's last stage, and a head
-    finetune       a small CNN that saw phantoms, trained end to end
-    scratch        a small CNN from random weights
 
 All ask for the same guarantee; noise is calibrated to it when the study is checked. Settings of
 `head` follow epsilon; those of the others are for epsilon 8. How far each was searched stands in
@@ -52,7 +48,6 @@ class Recipe:
     highest: float
     momentum: float = 0.0
     augment: bool = False
-    views: int = 1
     generator: bool = False
     rounds: int
     averaged: float = 0.25
@@ -100,45 +95,6 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         strategy="fedadam",
         server_learning_rate=0.25,
     ),
-    "film": replace(
-        _HEAD,
-        words="scales and shifts in the encoder's last stage and a head, DP-FedSGD",
-        model="encoder_film",
-        rounds=8,
-        first_train_s=90.0,
-        train_s=90.0,
-    ),
-    "lora": replace(
-        _HEAD,
-        words="low-rank additions in the encoder's last stage and a head, DP-FedSGD",
-        model="encoder_lora",
-        rounds=8,
-        first_train_s=90.0,
-        train_s=90.0,
-    ),
-    "finetune": Recipe(
-        words="small CNN pretrained on phantoms, trained end to end, DP-FedSGD",
-        model="phantom_cnn",
-        steps=1,
-        clipping_norm=0.3,
-        learning_rate=60.0,
-        highest=400.0,
-        augment=True,
-        views=2,
-        rounds=8,
-        first_train_s=90.0,
-    ),
-    "scratch": Recipe(
-        words="small CNN from random weights, DP-FedSGD",
-        model="small_cnn",
-        steps=1,
-        clipping_norm=1.0,
-        learning_rate=1.0,
-        highest=8.0,
-        augment=True,
-        rounds=12,
-        first_train_s=90.0,
-    ),
 }
 _WHOLE_NETWORK: Final = Recipe(
     words="a whole network",
@@ -157,7 +113,7 @@ _WHOLE_NETWORK: Final = Recipe(
     first_train_s=120.0,
     train_s=120.0,
 )
-"""For a `--model` of which no recipe tells: `model.py`, `resnet18`, and `small_cnn` by its name."""
+"""For a `--model` of which no recipe tells: `small_cnn`, `resnet18` and `model.py`."""
 
 _BY_EPSILON: Final = ((5.0, 40, 120.0), (2.0, 40, 90.0), (0.0, 24, 60.0))
 """From this epsilon on: rounds and learning rate of `head`; more noise wants fewer steps.
@@ -224,5 +180,4 @@ def _name(model: str | None) -> str | None:
     """Of the recipe that is a model's own; None for a whole network."""
     if model is None:
         return DEFAULT
-    own = (name for name, recipe in RECIPES.items() if recipe.model == model)
-    return None if model == _WHOLE_NETWORK.model else next(own, None)
+    return next((name for name, recipe in RECIPES.items() if recipe.model == model), None)

@@ -21,9 +21,8 @@ seed = 0                    # of the initial weights; noise is never seeded from
 classes = ["glioma", "meningioma", "notumor", "pituitary"]
 rounds = {rounds}
 
-[model]                     # encoder_head, encoder_film, encoder_lora (on the shipped encoder;
-                            # the first on `encoder` as well), phantom_cnn, small_cnn, resnet18, or
-                            # model.py (interpreted, never executed)
+[model]                     # encoder_head (on the shipped encoder, or on `encoder`), small_cnn,
+                            # resnet18, or model.py (interpreted, never executed)
 name = "{model}"
 image_size = {image_size}
 {encoder}
@@ -35,7 +34,7 @@ learning_rate = {learning_rate}
 learning_rate_range = {{ low = 0.0, high = {highest} }}
 momentum = {momentum}
 augment = {augment}
-views = {views}                   # augmentations of an image that a step averages; no epsilon
+views = 1                   # augmentations of an image that a step averages; no epsilon
 synthetic_weight = {synthetic}      # weight of the loss on DP-synthetic images
 
 [privacy]                   # asked of each hospital, per privacy unit, add or remove one

@@ -5,6 +5,5 @@ from .frozen_features import FrozenStart as FrozenStart
 from .prediction import predict as predict
 from .prediction import predict_logits as predict_logits
 from .registry import ENCODER_HEAD as ENCODER_HEAD
-from .registry import ON_ENCODER as ON_ENCODER
 from .registry import build_classifier as build_classifier
 from .registry import classifier_names as classifier_names

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ENCODER_HEAD = "encoder_head"
-"""The classifier that may stand on an encoder out of a folder."""
-ON_ENCODER = frozenset({ENCODER_HEAD, "encoder_film", "encoder_lora"})
-"""Those that stand on an encoder, the shipped one unless a plan names another."""
+"""The classifier that stands on an encoder, the shipped one unless a plan names another."""
 
 
 def classifier_names() -> tuple[str, ...]:
@@ -109,29 +107,8 @@ def _encoder_head(classes: int) -> nn.Module:
     return encoder_head(classes)
 
 
-def _encoder_film(classes: int) -> nn.Module:
-    from models.classifiers.encoder_adapters import encoder_film
-
-    return encoder_film(classes)
-
-
-def _encoder_lora(classes: int) -> nn.Module:
-    from models.classifiers.encoder_adapters import encoder_lora
-
-    return encoder_lora(classes)
-
-
-def _phantom_cnn(classes: int) -> nn.Module:
-    from models.classifiers.phantom_cnn import phantom_cnn
-
-    return phantom_cnn(classes)
-
-
 _BUILDERS: dict[str, Callable[[int], nn.Module]] = {
     "small_cnn": _small_cnn,
     "resnet18": _resnet18,
     ENCODER_HEAD: _encoder_head,
-    "encoder_film": _encoder_film,
-    "encoder_lora": _encoder_lora,
-    "phantom_cnn": _phantom_cnn,
 }

@@ -2,17 +2,8 @@ from .card import EncoderCard as EncoderCard
 from .card import check_encoder as check_encoder
 from .card import encoder_sha256 as encoder_sha256
 from .card import read_card as read_card
-from .efficientnet import BLOCKS as BLOCKS
-from .efficientnet import MIDDLE as MIDDLE
-from .efficientnet import MIDDLE_CHANNELS as MIDDLE_CHANNELS
-from .efficientnet import STRIDE as STRIDE
-from .encoder import SIDE as SIDE
-from .encoder import Encoder as Encoder
 from .encoder import FrozenEncoder as FrozenEncoder
 from .encoder import load_encoder as load_encoder
-from .encoder import pool_levels as pool_levels
-from .encoder import read_weights as read_weights
-from .encoder import views as views
 from .finetune import EncoderTuned as EncoderTuned
 from .finetune import TunedStart as TunedStart
 from .finetune import one_step as one_step

@@ -23,7 +23,7 @@ direction, and so no noise, on the side.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -123,12 +123,8 @@ class Encoder(FrozenEncoder):
 
     def pool(self, view: Tensor) -> Tensor:
         """Means over a grid of the trunk's maps, level after level."""
-        return pool_levels(self.trunk.levels(view))
-
-
-def pool_levels(maps: Sequence[Tensor]) -> Tensor:
-    """Maps [B, C, S, S] of each level to their means over a grid, [B, sum(LEVELS)]."""
-    return torch.cat([F.adaptive_avg_pool2d(level, GRID).flatten(1) for level in maps], dim=1)
+        maps = self.trunk.levels(view)
+        return torch.cat([F.adaptive_avg_pool2d(level, GRID).flatten(1) for level in maps], dim=1)
 
 
 def views(images: Tensor, *, side: int = SIDE) -> tuple[Tensor, Tensor]:

@@ -13,14 +13,7 @@ def _line(name, recipe):
     if recipe.server_learning_rate is not None:
         strategy += f", {recipe.server_learning_rate:g} at the server"
     settings = (recipe.rounds, recipe.steps, f"{recipe.rate:g}", f"{recipe.clipping_norm:g}")
-    cells = (
-        f"`{name}`",
-        recipe.model,
-        *settings,
-        f"{recipe.learning_rate:g}",
-        recipe.views,
-        strategy,
-    )
+    cells = (f"`{name}`", recipe.model, *settings, f"{recipe.learning_rate:g}", strategy)
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -273,7 +273,7 @@ def test_a_model_on_what_another_dura_shipped_is_not_scored_on_this_ones(
 
 def test_only_what_stands_on_an_encoder_names_one() -> None:
     named = {name for name in classifier_names() if stands_on(ModelPart(name=name, image_size=64))}
-    assert named == {"encoder_head", "encoder_film", "encoder_lora"}
+    assert named == {"encoder_head"}
 
 
 def test_reports_are_asked_for_with_weights_on_the_plans_encoder_only(

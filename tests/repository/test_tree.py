@@ -19,7 +19,6 @@ BINARY = {
     "docs/accuracy/accuracy.png",
     "models/assets/encoder/encoder.safetensors",
     "models/assets/generator/generator.safetensors",
-    "models/assets/phantom_cnn/phantom_cnn.safetensors",
     "models/assets/report_llama/model.safetensors",
 }
 LARGE = {"uv.lock", "models/assets/report_llama/tokenizer.json"}
