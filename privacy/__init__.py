@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from privacy.ledger import Ledger as Ledger
     from privacy.ledgerreading import entries_of_kind as entries_of_kind
     from privacy.ledgerreading import read_file as read_file
+    from privacy.ledgerreading import verify_file as verify_file
     from privacy.lowbits import Lesson as Lesson
     from privacy.lowbits import lattice_steps as lattice_steps
     from privacy.lowbits import learn as learn
@@ -165,7 +166,6 @@ if TYPE_CHECKING:
     from privacy.story import PlacedSpend as PlacedSpend
     from privacy.story import Replay as Replay
     from privacy.story import replay as replay
-    from privacy.verification import verify_file as verify_file
     from privacy.witness import is_lost as is_lost
     from privacy.witness import loss_entry as loss_entry
     from privacy.witness import own_receipt as own_receipt
@@ -256,7 +256,7 @@ _NAMES = {
     "guarantee": ("ADD_OR_REMOVE_ONE", "RELATION", "Guarantee", "Unit", "per_unit", "weakest"),
     "keyfile": ("create_key", "load_key"),
     "ledger": ("Ledger",),
-    "ledgerreading": ("entries_of_kind", "read_file"),
+    "ledgerreading": ("entries_of_kind", "read_file", "verify_file"),
     "lowbits": ("Lesson", "lattice_steps", "learn"),
     "mechanisms": ("Mechanism", "Sampler", "describe"),
     "onerun": ("Guesses", "LowerBound", "audit_scores"),
@@ -282,7 +282,6 @@ _NAMES = {
         "set_budget",
     ),
     "story": ("PlacedSpend", "Replay", "replay"),
-    "verification": ("verify_file",),
     "witness": ("is_lost", "loss_entry", "own_receipt"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -14,7 +14,7 @@ from typing import Any, cast
 from dp_accounting.dp_event import DpEvent
 
 from privacy.budget import Budget, Limit, Scope
-from privacy.canonical import JsonValue, parse_json, plain_bytes
+from privacy.canonical import JsonValue, canonical_bytes, parse_json
 from privacy.entries import Entry
 from privacy.errors import BudgetAmountError, CanonicalError, EventError, LedgerError
 from privacy.events import event_from_json, event_to_json, non_private
@@ -345,7 +345,7 @@ def _parsed_event(text: bytes) -> DpEvent:
 
 def _block(entry: Entry, value: JsonValue) -> DpEvent:
     try:
-        return _parsed_event(plain_bytes(value))
+        return _parsed_event(canonical_bytes(value))
     except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: block: {error}") from error
 
@@ -366,7 +366,7 @@ def _spent(
     entry: Entry, event: JsonValue, mechanisms: JsonValue
 ) -> tuple[DpEvent, tuple[Mechanism, ...]]:
     try:
-        return _parsed(plain_bytes([event, mechanisms]))
+        return _parsed(canonical_bytes([event, mechanisms]))
     except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
 

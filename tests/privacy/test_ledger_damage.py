@@ -20,9 +20,8 @@ from privacy.errors import (
 )
 from privacy.keyfile import create_key
 from privacy.ledger import Ledger
-from privacy.ledgerreading import read_file
+from privacy.ledgerreading import read_file, verify_file
 from privacy.signing import SigningKey
-from privacy.verification import verify_file
 from tests.privacy.ledgerkit import NOON, Note, asking, batch
 
 
