@@ -12,6 +12,7 @@ from .countersignatures import verify_countersignature as verify_countersignatur
 from .ledger import Ledger as Ledger
 from .read import entries_of_kind as entries_of_kind
 from .read import read_file as read_file
+from .read import verify_file as verify_file
 from .receipts import Receipt as Receipt
 from .receipts import SignedReceipt as SignedReceipt
 from .receipts import sign_receipt as sign_receipt
@@ -21,7 +22,6 @@ from .receipts import verify_receipt as verify_receipt
 from .story import PlacedSpend as PlacedSpend
 from .story import Replay as Replay
 from .story import replay as replay
-from .verify import verify_file as verify_file
 from .witness import is_lost as is_lost
 from .witness import loss_entry as loss_entry
 from .witness import own_receipt as own_receipt

@@ -8,9 +8,9 @@ A ledger is lines of canonical JSON. An entry, and after one or more entries the
 X is the SHA-256 of the bytes of ``body``, so every line proves itself. P is what the line before
 proves: after an entry its X, after a seal the SHA-256 of the whole line without its newline, and 64
 zeros at the start. S is over the bytes of ``seal`` as a ledger seal
-(`privacy.signing.envelope`): its head X vouches for every byte before it. One
-durable append ends with one seal, be it of one entry or of thousands; entries without a seal were
-never acknowledged to anybody.
+(`privacy.signing.envelope`): its head X vouches for every byte before it. An append
+writes one entry and its seal; a reader takes a seal over several. Entries without a seal were never
+acknowledged to anybody.
 
 Because each seal vouches for all before it, seals included, the last signature is the only one that
 a verifier must check to know that nothing was changed by anybody but the holder of the key. Against
@@ -33,11 +33,10 @@ from privacy.signing import (
     canonical_bytes,
     is_lower_hex,
     parse_json,
-    plain_bytes,
     sha256_hex,
     sign_canonical,
 )
-from privacy.spending import Entry, check_entry_json, entry_from_json, entry_to_json
+from privacy.spending import Entry, entry_from_json, entry_to_json
 
 FORMAT = "dura.ledger/3"
 GENESIS_HASH = "0" * 64
@@ -82,13 +81,13 @@ class EntryLine:
     """An entry's line, taken apart; its hash is right, its place and meaning are not judged.
 
     Attributes:
-        value: the entry as JSON, canonical.
+        entry: what happened.
         sequence: the index it claims.
         previous: the hash it names as that of the line before.
         entry_hash: its own.
     """
 
-    value: dict[str, Any]
+    entry: Entry
     sequence: int
     previous: str
     entry_hash: str
@@ -149,7 +148,7 @@ def entry_line(entry: Entry, *, sequence: int, previous: str) -> tuple[bytes, st
     Raises:
         LedgerError: the entry is larger than a line may be.
     """
-    text = plain_bytes(entry_to_json(entry))
+    text = canonical_bytes(entry_to_json(entry))
     body = b'{"entry":%b%b%b%b%d}' % (text, _PREVIOUS, previous.encode(), _SEQUENCE, sequence)
     entry_hash = sha256_hex(body)
     line = b'{"body":%b%b%b%b' % (body, _HASH, entry_hash.encode(), _END)
@@ -204,9 +203,7 @@ def read_line(line: bytes, *, index: int) -> EntryLine | SealLine:
 
 def entry_of(line: EntryLine) -> SealedEntry:
     """The entry that a checked line holds."""
-    return SealedEntry(
-        entry=entry_from_json(line.value), sequence=line.sequence, entry_hash=line.entry_hash
-    )
+    return SealedEntry(entry=line.entry, sequence=line.sequence, entry_hash=line.entry_hash)
 
 
 def first_entry(line: bytes) -> Entry:
@@ -218,7 +215,7 @@ def first_entry(line: bytes) -> Entry:
     found = read_line(line, index=0)
     if isinstance(found, SealLine):
         raise LedgerTamperedError(0, "a seal stands before any entry")
-    return entry_from_json(found.value)
+    return found.entry
 
 
 def _read_entry(line: bytes, index: int) -> EntryLine:
@@ -242,21 +239,20 @@ def _read_entry(line: bytes, index: int) -> EntryLine:
     number = digits.decode("ascii", "replace")
     if not is_lower_hex(linked, 64) or not _is_number(number):
         raise LedgerTamperedError(index, "its hash or number is malformed")
-    value = _entry_value(body[len(b'{"entry":') : cut], index)
-    return EntryLine(value=value, sequence=int(number), previous=linked, entry_hash=entry_hash)
+    entry = _entry(body[len(b'{"entry":') : cut], index)
+    return EntryLine(entry=entry, sequence=int(number), previous=linked, entry_hash=entry_hash)
 
 
-def _entry_value(text: bytes, index: int) -> dict[str, Any]:
+def _entry(text: bytes, index: int) -> Entry:
     try:
         value = parse_json(text)
-        if plain_bytes(value) != text:
+        if canonical_bytes(value) != text:
             raise LedgerTamperedError(index, "its bytes are not in canonical form")
-        check_entry_json(value)
+        return entry_from_json(value)
     except LedgerTamperedError:
         raise
     except (CanonicalError, LedgerError) as error:
         raise LedgerTamperedError(index, "its content is not a valid entry") from error
-    return cast("dict[str, Any]", value)
 
 
 def _read_seal(line: bytes, index: int) -> SealLine:

@@ -61,19 +61,12 @@ class ChainReader:
         seals: number of seals so far.
     """
 
-    def __init__(
-        self,
-        *,
-        public_hex: str,
-        sequence: int = 0,
-        link: str = GENESIS_HASH,
-        strict: bool = False,
-    ) -> None:
+    def __init__(self, *, public_hex: str, strict: bool = False) -> None:
         self._public_hex = public_hex
         self._strict = strict
         self._last_seal: SealLine | None = None
-        self.next_sequence = sequence
-        self.link = link
+        self.next_sequence = 0
+        self.link = GENESIS_HASH
         self.head = ""
         self.unsealed = 0
         self.seals = 0
@@ -188,16 +181,16 @@ def verify_chain(
     Raises:
         LedgerTamperedError: names the first entry that is wrong, and why.
     """
-    wanted = seen_hashes(checkpoints)
+    wanted = _seen_hashes(checkpoints)
     reader = ChainReader(public_hex=public_hex)
     first_time = last_time = ""
     for line in lines:
         found = reader.accept(line)
         if isinstance(found, SealLine):
             continue
-        last_time = found.value["time"]
+        last_time = found.entry.time
         first_time = first_time or last_time
-        check_against(wanted, found)
+        _check_against(wanted, found)
     reader.finish()
     furthest = max(wanted, default=-1)
     if furthest >= reader.next_sequence:
@@ -215,7 +208,7 @@ def verify_chain(
     )
 
 
-def seen_hashes(checkpoints: Iterable[Checkpoint]) -> dict[int, str]:
+def _seen_hashes(checkpoints: Iterable[Checkpoint]) -> dict[int, str]:
     """Number to hash of every entry that somebody saw.
 
     Raises:
@@ -230,8 +223,8 @@ def seen_hashes(checkpoints: Iterable[Checkpoint]) -> dict[int, str]:
     return wanted
 
 
-def check_against(wanted: Mapping[int, str], found: EntryLine) -> bool:
-    """Whether the entry was seen by somebody, as it is now.
+def _check_against(wanted: Mapping[int, str], found: EntryLine) -> None:
+    """Hold an entry against what somebody saw of it.
 
     Raises:
         LedgerTamperedError: it was seen, and is another one now.
@@ -241,7 +234,6 @@ def check_against(wanted: Mapping[int, str], found: EntryLine) -> bool:
         raise LedgerTamperedError(
             found.sequence, "differs from what was seen earlier; the ledger was rewritten"
         )
-    return seen is not None
 
 
 def sealed_entries(lines: Iterable[bytes], *, public_hex: str) -> Iterator[SealedEntry]:

@@ -4,8 +4,8 @@ An append-only file with fsync and an advisory lock, not a database: an auditor 
 tool, one line is one fact, and the hash chain needs no second source of truth.
 
 Order, inside one exclusive lock across processes: read what others appended (verifying it),
-decide on that fresh state, check that the new entries can have happened, append them with one
-signed seal, fsync, and only then return. So two processes can never both spend the last of a
+decide on that fresh state, check that the new entry can have happened, append it with its signed
+seal, fsync, and only then return. So two processes can never both spend the last of a
 budget.
 
 What a crash or a full disk may do:
@@ -21,9 +21,8 @@ shrank, or whose last verified line changed under us, refuses. Memory holds the 
 lines.
 """
 
-import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,8 +45,6 @@ from privacy.signing import SigningKey, sha256_hex
 from privacy.spending import Account, AccountFold, Entry, EntryKind
 
 LOCK_TIMEOUT_S = 30.0
-BATCH_ENTRIES = 1000
-"""Entries that `Ledger.append_many` makes durable at once, under one seal."""
 MAX_UNSEALED = 100_000
 """More entries than that without a seal are no interrupted write."""
 
@@ -152,32 +149,7 @@ class Ledger:
             LedgerBusyError: another process holds it.
         """
         with self._fresh() as file:
-            return self._append(file, [entry])
-
-    def append_many(
-        self, entries: Iterable[Entry], *, batch_entries: int = BATCH_ENTRIES
-    ) -> Checkpoint:
-        """Append many entries that need no decision, in durable batches of one seal each.
-
-        Args:
-            entries: what happened, in order.
-            batch_entries: entries made durable at once, 1 to 10,000.
-
-        Returns:
-            The last entry, durable.
-
-        Raises:
-            LedgerError: one cannot have happened; nothing of its batch was appended.
-            LedgerWriteError: a batch could not be made durable; earlier ones were.
-            LedgerBusyError: another process holds it.
-        """
-        if not 1 <= batch_entries <= 10_000:
-            raise LedgerError(f"a batch is 1 to 10,000 entries, got {batch_entries}")
-        rest = iter(entries)
-        while batch := list(itertools.islice(rest, batch_entries)):
-            with self._fresh() as file:
-                self._append(file, batch)
-        return self.head()
+            return self._append(file, entry)
 
     def transact(self, decide: Callable[[Account], Entry]) -> SealedEntry:
         """Decide on fresh state and append, as one step for all processes.
@@ -195,7 +167,7 @@ class Ledger:
             LedgerBusyError: another process holds it.
         """
         with self._fresh() as file:
-            return self._append(file, [decide(self._fold.snapshot())])
+            return self._append(file, decide(self._fold.snapshot()))
 
     def account(self) -> Account:
         """The account as of now; only lines added since the last look are read.
@@ -327,31 +299,18 @@ class Ledger:
             raise LedgerError(f"ledger entry {sealed.sequence}: {error}") from error
         self._last_time = sealed.entry.time
 
-    def _append(self, file: LedgerFile, entries: Sequence[Entry]) -> SealedEntry:
-        """Append entries under one seal; the fold runs ahead of the file, or is forgotten."""
-        sequence, link = self._reader.next_sequence, self._reader.link
-        written: list[bytes] = []
-        change: Callable[[], None] | None = None
-        try:
-            for entry in entries:
-                if change is not None:
-                    change()
-                change = self._fold.prepare(entry)
-                line, link = entry_line(entry, sequence=sequence + len(written), previous=link)
-                written.append(line)
-            last = sequence + len(written) - 1
-            closing, seal_hash = seal_line(sequence=last, head=link, key=self._key)
-            file.append(b"".join([*written, closing]), offset=self._offset)
-        except BaseException:
-            if len(written) > 1:
-                self._forget()
-            raise
-        if change is not None:
-            change()
-        self._reader.follow(next_sequence=last + 1, head=link, link=seal_hash)
-        self._offset += sum(map(len, written)) + len(closing)
-        self._last_seal, self._last_time = closing, entries[-1].time
-        return SealedEntry(entry=entries[-1], sequence=last, entry_hash=link)
+    def _append(self, file: LedgerFile, entry: Entry) -> SealedEntry:
+        """Append an entry with its seal; the fold follows once both are durable."""
+        sequence = self._reader.next_sequence
+        change = self._fold.prepare(entry)
+        line, head = entry_line(entry, sequence=sequence, previous=self._reader.link)
+        closing, link = seal_line(sequence=sequence, head=head, key=self._key)
+        file.append(line + closing, offset=self._offset)
+        change()
+        self._reader.follow(next_sequence=sequence + 1, head=head, link=link)
+        self._offset += len(line) + len(closing)
+        self._last_seal, self._last_time = closing, entry.time
+        return SealedEntry(entry=entry, sequence=sequence, entry_hash=head)
 
     def _check_batch(self, lines: bytes) -> None:
         """Refuse a last batch that is not ours, before its newline is given back to it."""
@@ -384,4 +343,4 @@ class Ledger:
             time=self._last_time,  # no clock in here; "not before the last entry" is what we know
             detail={"cut_bytes": len(tail), "cut_sha256": sha256_hex(tail)},
         )
-        self._append(file, [repaired])
+        self._append(file, repaired)

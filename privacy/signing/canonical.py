@@ -11,7 +11,7 @@ Guarantees:
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import rfc8785
@@ -22,18 +22,6 @@ JsonValue: TypeAlias = (
     bool | int | float | str | Sequence["JsonValue"] | Mapping[str, "JsonValue"] | None
 )
 
-# json.dumps would build this encoder anew for every value, which takes longer than using it.
-_encode: Callable[..., Iterable[str]] = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-).iterencode
-_make_encoder = getattr(json.encoder, "c_make_encoder", None)
-if _make_encoder is not None:
-    _encode = _make_encoder(
-        None, None, json.encoder.encode_basestring, None, ":", ",", True, False, False
-    )
-# Marks of numbers that Python writes otherwise than RFC 8785: exponents (1e-05 for 0.00001) and
-# whole floats (2.0 for 2). In a text they only cost time.
-_SPECIAL_NUMBERS = ("e-", "e+", ".0,", ".0}", ".0]")
 MAX_INTEGER = 2**53 - 1
 """Beyond it JSON's numbers stop being exact."""
 _EXPONENT_FORM = 1e21  # from here on canonical JSON writes an exponent, and a float is read back
@@ -64,31 +52,6 @@ def canonical_bytes(value: JsonValue) -> bytes:
         ) from error
 
 
-def plain_bytes(value: JsonValue) -> bytes:
-    """`canonical_bytes` of a dict or list that was parsed or normalised, ten times as fast.
-
-    Python's own encoder writes the same bytes for text in ASCII and for most numbers; anything else
-    goes the slow way. Only for values of plain dicts, lists, strings and numbers with string
-    keys: the encoder would turn other keys into strings without a word.
-
-    Args:
-        value: what `parse_json` or `normalise` returned, or a dict of such.
-
-    Returns:
-        UTF-8 bytes as RFC 8785 defines them.
-
-    Raises:
-        CanonicalError: the value has no canonical form.
-    """
-    try:
-        text = "".join(_encode(value, 0))
-    except (TypeError, ValueError, RecursionError):
-        return canonical_bytes(value)
-    if not text.isascii() or any(mark in text for mark in _SPECIAL_NUMBERS):
-        return canonical_bytes(value)
-    return text.encode("ascii")
-
-
 def parse_json(data: bytes) -> JsonValue:
     """Parse JSON bytes.
 
@@ -113,7 +76,7 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-# As with the encoder: json.loads would build a decoder anew for every value.
+# json.loads would build a decoder anew for every value.
 _decode = json.JSONDecoder(parse_int=_whole).decode
 
 

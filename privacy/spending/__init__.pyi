@@ -11,7 +11,6 @@ from .budget import SpendDecision as SpendDecision
 from .budget import check_spend as check_spend
 from .entries import Entry as Entry
 from .entries import EntryKind as EntryKind
-from .entries import check_entry_json as check_entry_json
 from .entries import check_time as check_time
 from .entries import entry_from_json as entry_from_json
 from .entries import entry_to_json as entry_to_json

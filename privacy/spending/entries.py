@@ -98,9 +98,6 @@ class Entry:
         object.__setattr__(self, "detail", MappingProxyType(detail))
 
 
-_KINDS = frozenset(kind.value for kind in EntryKind)
-
-
 def _check_texts(fields: Mapping[str, object]) -> None:
     for name in ("actor", "action", "resource", "reason"):
         text = fields[name]
@@ -137,23 +134,6 @@ def entry_to_json(entry: Entry) -> dict[str, JsonValue]:
         "time": entry.time,
         "detail": dict(entry.detail),
     }
-
-
-def check_entry_json(value: JsonValue) -> None:
-    """Check that `entry_from_json` would accept a value that was parsed from canonical JSON.
-
-    Raises:
-        LedgerError: unknown kind, missing or extra field, wrong type.
-    """
-    if not isinstance(value, dict) or value.keys() != _FIELDS:
-        raise LedgerError(f"an entry is an object with exactly the fields {sorted(_FIELDS)}")
-    kind = value["kind"]
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise LedgerError(f"unknown entry kind {kind!r}"[:200])
-    _check_texts(value)
-    check_time(value["time"])
-    if not isinstance(value["detail"], dict):
-        raise LedgerError("an entry's detail must be an object")
 
 
 def entry_from_json(value: JsonValue) -> Entry:

@@ -22,7 +22,7 @@ from privacy.accounting import (
     non_private,
 )
 from privacy.errors import BudgetAmountError, CanonicalError, EventError, LedgerError
-from privacy.signing import JsonValue, parse_json, plain_bytes
+from privacy.signing import JsonValue, canonical_bytes, parse_json
 from privacy.spending.budget import Budget, Limit, Scope
 from privacy.spending.entries import Entry
 
@@ -351,7 +351,7 @@ def _parsed_event(text: bytes) -> DpEvent:
 
 def _block(entry: Entry, value: JsonValue) -> DpEvent:
     try:
-        return _parsed_event(plain_bytes(value))
+        return _parsed_event(canonical_bytes(value))
     except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: block: {error}") from error
 
@@ -372,7 +372,7 @@ def _spent(
     entry: Entry, event: JsonValue, mechanisms: JsonValue
 ) -> tuple[DpEvent, tuple[Mechanism, ...]]:
     try:
-        return _parsed(plain_bytes([event, mechanisms]))
+        return _parsed(canonical_bytes([event, mechanisms]))
     except (EventError, CanonicalError) as error:
         raise LedgerError(f"{entry.kind}: {error}") from error
 

@@ -1,6 +1,8 @@
-"""The bytes of a batch, and a reservation that is asked for."""
+"""The bytes of a batch, a reservation that is asked for, and any JSON."""
 
 from collections.abc import Callable
+
+from hypothesis import strategies as st
 
 from privacy.accounting.events import gaussian
 from privacy.accounting.mechanisms import describe
@@ -19,6 +21,19 @@ Note = Callable[..., Entry]
 NOON = "2026-11-23T12:00:00Z"
 
 ROUND = gaussian(noise_multiplier=1.5)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
+    max_leaves=15,
+)
 
 
 def batch(

@@ -6,19 +6,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import CanonicalError
 from privacy.signing.canonical import canonical_bytes, digest, normalise, parse_json, sha256_hex
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False, width=32)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
-    ),
-    max_leaves=15,
-)
+from tests.privacy.ledgerkit import json_values
 
 
 def _largest(value: object) -> float:

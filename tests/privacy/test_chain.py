@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,15 +12,17 @@ from privacy.ledger.chain import (
     GENESIS_HASH,
     MAX_LINE_BYTES,
     Checkpoint,
+    EntryLine,
     entry_line,
     first_entry,
     read_line,
     seal_line,
 )
 from privacy.ledger.chain_reader import sealed_entries, verify_chain
-from privacy.signing.canonical import canonical_bytes, sha256_hex
+from privacy.signing.canonical import JsonValue, canonical_bytes, sha256_hex
 from privacy.signing.keys import SigningKey
 from privacy.spending.entries import Entry, EntryKind, entry_to_json
+from tests.privacy.ledgerkit import json_values
 
 Note = Callable[..., Entry]
 BATCHES = (1, 3, 1, 2)
@@ -120,6 +123,22 @@ def test_lines_are_canonical_json_and_verify_without_us(chain: Chain, key: Signi
     public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.public_hex))
     envelope = canonical_bytes({"body": value["seal"], "purpose": "ledger seal"})
     public.verify(bytes.fromhex(value["signature"]), b"dura signed document 1\n" + envelope)
+
+
+@settings(**SLOW)
+@given(detail=st.dictionaries(st.text(max_size=5), json_values, max_size=4))
+def test_a_line_is_what_rfc8785_writes(note: Note, detail: dict[str, JsonValue]) -> None:
+    """Whatever an entry holds: the bytes that are hashed, signed and shown are those."""
+    try:
+        entry = note(detail=detail)
+    except LedgerError:
+        return  # a number that would change on the way, or broken text
+    line, entry_hash = entry_line(entry, sequence=7, previous=GENESIS_HASH)
+    body = {"entry": entry_to_json(entry), "previous": GENESIS_HASH, "sequence": 7}
+    assert line == rfc8785.dumps({"body": body, "hash": entry_hash}) + b"\n"
+    found = read_line(line, index=7)
+    assert isinstance(found, EntryLine)
+    assert found.entry == entry
 
 
 @settings(max_examples=400, **SLOW)

@@ -17,8 +17,7 @@ from privacy.errors import (
     LedgerWriteError,
 )
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.read import read_file
-from privacy.ledger.verify import verify_file
+from privacy.ledger.read import read_file, verify_file
 from privacy.signing.canonical import sha256_hex
 from privacy.signing.key_file import create_key
 from privacy.signing.keys import SigningKey

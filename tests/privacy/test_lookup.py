@@ -11,7 +11,7 @@ from privacy.ledger.chain import GENESIS_HASH, Checkpoint, entry_line, seal_line
 from privacy.ledger.ledger import Ledger
 from privacy.ledger.lookup import entry_at
 from privacy.signing.keys import SigningKey
-from tests.privacy.ledgerkit import Note
+from tests.privacy.ledgerkit import Note, batch
 
 
 @settings(max_examples=60, deadline=None)
@@ -23,8 +23,8 @@ def test_every_entry_is_found_and_no_other(
 ) -> None:
     """Batches of different sizes, lines of different lengths."""
     data, link, hashes = b"", GENESIS_HASH, []
-    for batch in batches:
-        for size in batch:
+    for sizes in batches:
+        for size in sizes:
             line, link = entry_line(note(reason="x" * size), sequence=len(hashes), previous=link)
             data += line
             hashes.append(link)
@@ -40,9 +40,8 @@ def test_every_entry_is_found_and_no_other(
         assert entry_at(number, read_at=read_at, size=len(data)) is None
 
 
-def test_few_lines_are_read(ledger: Ledger, note: Note) -> None:
-    ledger.append_many(note() for _ in range(2000))
-    data = ledger.path.read_bytes()
+def test_few_lines_are_read(ledger: Ledger, key: SigningKey, note: Note) -> None:
+    data = ledger.path.read_bytes() + batch(ledger, key, *(note() for _ in range(2000)))
     looks: list[int] = []
 
     def read_at(offset: int, length: int) -> bytes:
