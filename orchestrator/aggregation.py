@@ -9,6 +9,9 @@ this process): no server, no transport, no clock. What this adapter adds, and wh
   is added to the global weights. Every strategy here commutes with such a shift; but Flower's
   Krum computes distances as |x|^2 + |y|^2 - 2 x.y, which in float32 on whole weights cancels to
   noise as soon as updates lie closer together than about a thousandth of their length.
+- **Claims of units are bounded** before they become weights (`orchestrator.weighting`), and
+  Multi-Krum's mean is plain, as in its paper: a liar must not set the weights of a strategy that
+  is there because of liars.
 - **One order of tensors.** Flower compares the sets of names, then pairs tensors by position.
 - **Fresh copies.** FedMedian, FedTrimmedAvg and Bulyan empty the replies they are given.
 - **A fresh strategy each round.** FedAdam's moments are held here as values and handed in, so
@@ -51,6 +54,7 @@ from orchestrator.update_checks import (
     differences,
     is_learned,
 )
+from orchestrator.weighting import counted_units
 
 _WEIGHT_KEY = "units"
 _MEAN, _SQUARE = "fedadam.m.", "fedadam.v."
@@ -113,7 +117,10 @@ class Aggregator:
         self._hand_in(strategy, global_weights)
         try:
             with _flower(), np.errstate(over="raise", invalid="raise", divide="raise"):
-                replies = [_reply(update, global_weights) for update in ordered]
+                replies = [
+                    _reply(update, global_weights, units=units)
+                    for update, units in zip(ordered, self._weights(ordered), strict=True)
+                ]
                 arrays, _ = strategy.aggregate_train(round_number, replies)
         except (AppExitException, FloatingPointError) as error:
             message = f"round {round_number}: {self.settings.name} cannot aggregate: {error}"
@@ -181,6 +188,12 @@ class Aggregator:
             check_update(update, global_weights=global_weights, max_norm=None)
         return ordered
 
+    def _weights(self, updates: Sequence[Update]) -> list[float]:
+        """What each update weighs: its units as far as they count, or the same for all."""
+        if not self.settings.weighted:
+            return [1.0] * len(updates)
+        return list(counted_units({one.hospital: one.units for one in updates}).values())
+
     def _hand_in(self, strategy: flower.Strategy, global_weights: Weights) -> None:
         """Give FedAdam its moments and, since it sees differences, an origin of zeros."""
         if not isinstance(strategy, flower.FedAdam):
@@ -221,11 +234,11 @@ def _build(settings: StrategySettings, *, received: int) -> flower.Strategy:
     return known[settings.name](weighted_by_key=_WEIGHT_KEY)
 
 
-def _reply(update: Update, global_weights: Weights) -> Message:
+def _reply(update: Update, global_weights: Weights, *, units: float) -> Message:
     """One hospital's update as the message that Flower expects; shares no memory with it."""
     changes = differences(update.weights, global_weights)
     arrays = ArrayRecord({name: Array(np.asarray(change)) for name, change in changes})
-    metrics = MetricRecord({_WEIGHT_KEY: float(update.units)})
+    metrics = MetricRecord({_WEIGHT_KEY: units})
     content = RecordDict({"arrays": arrays, "metrics": metrics})
     return Message(content=content, dst_node_id=1, message_type=MessageType.TRAIN)
 

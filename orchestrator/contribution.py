@@ -32,8 +32,9 @@ import numpy as np
 
 from orchestrator.errors import StudyError
 from orchestrator.update_checks import UNKNOWN_UNIT, Update, Weights, differences, tensor_norm
+from orchestrator.weighting import counted_units
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -45,6 +46,9 @@ class Contribution:
         round: the study's round, from 1.
         hospital: the hospital's name.
         units: privacy units behind the update, as the noised count that was published.
+        counted_units: how many of them count for its weight in an average; fewer where the
+            hospital claims far more than the others (`orchestrator.weighting`). None in a log of an
+            earlier release, where all did.
         update_norm: L2 norm of what the hospital changed.
         cosine_to_aggregate: agreement with what the round changed; None where undefined.
         epsilon: the hospital's total after this round; infinite where there is no guarantee.
@@ -62,6 +66,17 @@ class Contribution:
     delta: float
     wall_s: float
     unit: str = UNKNOWN_UNIT
+    counted_units: float | None = None
+
+    @property
+    def weighed_by(self) -> float:
+        """The units by which the update weighed."""
+        return self.units if self.counted_units is None else self.counted_units
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether less counts than the hospital claims."""
+        return self.weighed_by < self.units
 
 
 def contributions(
@@ -81,6 +96,7 @@ def contributions(
     """
     aggregate = dict(differences(global_after, global_before))
     aggregate_norm = math.hypot(*map(tensor_norm, aggregate.values()))
+    counted = counted_units({update.hospital: update.units for update in updates})
     lines = []
     for update in sorted(updates, key=lambda update: update.hospital):
         norms, dots = [0.0], [0.0]
@@ -99,6 +115,7 @@ def contributions(
                 delta=update.delta,
                 wall_s=update.wall_s,
                 unit=update.unit,
+                counted_units=counted[update.hospital],
             )
         )
     return tuple(lines)
@@ -111,7 +128,7 @@ def mean_shares(lines: Sequence[Contribution]) -> dict[str, float]:
     """
     rounds: dict[int, dict[str, float]] = {}
     for line in lines:
-        rounds.setdefault(line.round, {})[line.hospital] = line.units
+        rounds.setdefault(line.round, {})[line.hospital] = line.weighed_by
     shares = dict.fromkeys(sorted({line.hospital for line in lines}), 0.0)
     for units in rounds.values():
         total = math.fsum(units.values())
@@ -159,7 +176,7 @@ def contributions_from_json(text: str) -> tuple[Contribution, ...]:
         message = f"the contribution log is malformed ({error}); restore it or start a new run"
         raise StudyError(message) from error
     if version != FORMAT_VERSION:
-        message = f"the contribution log has version {version!r}; this release reads 1"
+        message = f"the contribution log has version {version!r}, this release's {FORMAT_VERSION}"
         raise StudyError(message)
     return lines
 
@@ -175,7 +192,7 @@ def _line(row: dict[str, Any]) -> Contribution:
     """One line from its JSON object; every field must be there, of its kind, and nothing else."""
     if set(row) != {field.name for field in fields(Contribution)}:
         raise ValueError(f"unexpected columns {sorted(row)}")
-    cosine = row["cosine_to_aggregate"]
+    cosine, counted = row["cosine_to_aggregate"], row["counted_units"]
     return Contribution(
         round=int(row["round"]),
         hospital=str(row["hospital"]),
@@ -186,4 +203,5 @@ def _line(row: dict[str, Any]) -> Contribution:
         delta=float(row["delta"]),
         wall_s=float(row["wall_s"]),
         unit=str(row["unit"]),
+        counted_units=None if counted is None else float(counted),
     )

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from orchestrator.errors import AggregationError
 from orchestrator.update_checks import Update, Weights, as_array, is_learned
+from orchestrator.weighting import weights_by_units
 
 PREFIX = "scaffold."
 _UNITS = "/units"
@@ -106,9 +107,9 @@ class ControlVariates:
 
     def _hold(self, own: dict[str, dict[str, Tensor]], units: dict[str, float]) -> None:
         """Keep these, in an order that does not depend on who answered first, and their mean."""
-        total = sum(units[site] for site in sorted(units))
+        weights = weights_by_units({site: units[site] for site in sorted(units)})
         mean: dict[str, Tensor] = {}
         for site in sorted(own):
             for name, tensor in own[site].items():
-                mean[name] = mean.get(name, torch.zeros(())) + tensor * (units[site] / total)
+                mean[name] = mean.get(name, torch.zeros(())) + tensor * weights[site]
         self._own, self._units, self._mean = own, units, mean

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ from datasites import (
 )
 from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
 from orchestrator.aggregation import Aggregator
-from orchestrator.contribution import contributions
+from orchestrator.contribution import Contribution, contributions
 from orchestrator.curves import RoundScore
 from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
 from orchestrator.pools import of_one_make, pool_task, released_generator
@@ -249,10 +249,23 @@ class StudyRun:
         lines = contributions(
             round_number=number, global_before=weights, global_after=after, updates=updates
         )
+        self._warn_of_capped(lines)
         self._state.contributions.extend(lines)
         self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
         self._keep(number, after, aggregator)
         return after
+
+    def _warn_of_capped(self, lines: Sequence[Contribution]) -> None:
+        """Say once a run which hospitals' claims of units do not count in full."""
+        if not self._study.strategy.settings().weighted:
+            return
+        known = {line.hospital for line in self._state.contributions if line.is_capped}
+        for line in lines:
+            if line.is_capped and line.hospital not in known:
+                self._watcher.answered(
+                    line.hospital,
+                    f"weighs as {line.weighed_by:.6g} units; its card claims {line.units:.6g}",
+                )
 
     def _keep(
         self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator

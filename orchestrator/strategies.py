@@ -9,7 +9,7 @@
     fedmedian      median of each coordinate; a minority may lie (Yin et al. 2018)
     fedtrimmedavg  mean without the extremes of each coordinate; a fraction may lie (ibid.)
     krum           the one update closest to its neighbours; f may lie (Blanchard et al. 2017)
-    multikrum      weighted mean of the n - f - 2 best by Krum's score; f may lie (ibid.)
+    multikrum      plain mean of the n - f - 2 best by Krum's score; f may lie (ibid.)
     bulyan         Krum's selection, then the mean of what lies nearest to the median of each
                    coordinate; f may lie (El Mhamdi et al. 2018)
 
@@ -39,7 +39,7 @@ _OWN_SETTINGS: dict[str, frozenset[str]] = {
     "multikrum": frozenset({"byzantine"}),
     "bulyan": frozenset({"byzantine"}),
 }
-_WEIGHTED = frozenset({"fedavg", "fedprox", SCAFFOLD, "fedadam", "multikrum"})
+_WEIGHTED = frozenset({"fedavg", "fedprox", SCAFFOLD, "fedadam"})
 _LEAST_TRIMMED_FRACTION = 0.01
 
 

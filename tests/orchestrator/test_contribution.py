@@ -89,7 +89,18 @@ def test_norm_and_cosine_are_those_of_the_changes() -> None:
         epsilon=1.0,
         delta=1e-5,
         wall_s=2.5,
+        counted_units=50.0,
     )
+
+
+def test_a_claim_far_beyond_the_others_is_written_beside_what_counts_of_it() -> None:
+    start = update("g", [1, 1, 1]).weights
+    sent = [update(name, [1, 1, 2]) for name in "abc"]
+    sent[1] = replace(sent[1], units=1e9)
+    lines = contributions(round_number=1, global_before=start, global_after=start, updates=sent)
+    assert [one.units for one in lines] == [50.0, 1e9, 50.0]
+    assert [one.counted_units for one in lines] == [50.0, 100.0, 50.0]
+    assert mean_shares(lines) == {"a": 0.25, "b": 0.5, "c": 0.25}
 
 
 def test_a_cosine_with_nothing_is_undefined() -> None:
@@ -149,10 +160,10 @@ def test_json_comes_back_as_it_was(lines: list[Contribution]) -> None:
     [
         ("", "malformed"),
         ("[]", "malformed"),
-        ('{"version": 1}', "malformed"),
-        ('{"version": 1, "contributions": [7]}', "malformed"),
-        ('{"version": 1, "contributions": [{"round": 1}]}', "unexpected columns"),
-        ('{"version": 2, "contributions": []}', "version 2"),
+        ('{"version": 2}', "malformed"),
+        ('{"version": 2, "contributions": [7]}', "malformed"),
+        ('{"version": 2, "contributions": [{"round": 1}]}', "unexpected columns"),
+        ('{"version": 1, "contributions": []}', "version 1"),
     ],
 )
 def test_a_log_that_is_not_ours_is_refused(text: str, message: str) -> None:

@@ -19,6 +19,7 @@ from datasites import (
     TrainTask,
 )
 from datasites.errors import Reason
+from orchestrator.contribution import contributions_csv
 from orchestrator.errors import QuorumError
 from orchestrator.progress import UNSANDBOXED
 from orchestrator.researcher import plan_job
@@ -99,6 +100,21 @@ def test_a_poisoned_update_is_left_out(world, poison):
     assert state.refusals == {C: [reason]}
     assert [line.hospital for line in state.contributions] == [A, B, A, B, C]
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def test_a_hospital_that_claims_a_quadrillion_units_has_half_and_is_shown_once(world):
+    card = world.hospitals[B].card()
+    world.hospitals[B].card = lambda: card.model_copy(update={"units": 1e9})
+    world.hospitals[B].answers["r0001"] = weights_that(
+        lambda w: {name: value + 1.0 for name, value in w.items()}
+    )
+    world.train()
+    start, first_round = world.folder.checkpoint(0)[0], world.folder.checkpoint(1)[0]
+    name = next(iter(start))
+    torch.testing.assert_close(first_round[name], start[name] + (1.0 + 0.01) / 2)
+    said = [event for event in world.told.events if "weighs as 81 units" in str(event)]
+    assert said == [("answered", B, "weighs as 81 units; its card claims 1e+09")]
+    assert "counted_units" in contributions_csv(world.folder.load().contributions)
 
 
 def test_a_job_without_a_sandbox_is_used_named_and_shown(world):
