@@ -19,6 +19,8 @@ from typing import Any
 from uuid import uuid4
 
 from syft.sync.messages.proposed_filechange import ProposedFileChangesMessage
+from syft_job.job_ref import JobRef
+from syft_job.models import JobState
 from syft_perms import SyftPermContext
 
 from datasites.durable import sync_folder, sync_tree
@@ -164,12 +166,19 @@ class Doorkeeper:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
             try:
-                self._client.job_client.receive_job(peer, job, "1")
+                self._coded(peer, job, self._client.job_client.receive_job(peer, job, "1"))
             except OSError:
                 raise
             except Exception as error:  # syft reads the job's own config.yaml here
                 shutil.rmtree(inbox / job, ignore_errors=True)
                 raise MessageError("malformed", f"syft does not take the job: {error}") from error
+
+    def _coded(self, peer: str, job: str, state: JobState) -> None:
+        """Take syft's own words out of a job's state: it is sent, and only codes leave."""
+        if state.review_reason is not None:
+            state.review_reason = None
+            ref = JobRef(self._email, peer, job, "1")
+            self._client.job_client.manager.write_state(ref, state)
 
 
 def _parse(plain: bytes) -> tuple[ProposedFileChangesMessage, float]:

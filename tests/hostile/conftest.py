@@ -32,12 +32,59 @@ from tests.syftnetkit import ANN, BOB, JOBS, A, Network
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz-messages", type=int, help="hostile messages of the fuzz run")
+    parser.addoption("--moves", type=int, help="moves of the standing adversary, all machines")
+    parser.addoption("--moves-turn", type=int, default=0, help="which moves it takes")
 
 
 @pytest.fixture(scope="session")
 def fuzz_messages(request):
     """How many: a few hundred in `make test`, ten thousand in `make fuzz`."""
     return request.config.getoption("--fuzz-messages", default=None) or 400
+
+
+MOVES = 600
+"""In `make test`; `make test-hostile` asks for 20,000."""
+SHARES = {
+    "HostileResearcher": 0.3,
+    "HostileRelay": 0.25,
+    "HostileHospital": 0.2,
+    "HostileColleague": 0.25,
+}
+
+
+@pytest.fixture
+def play_moves(request, record_property):
+    """Run a machine for its share of the moves; returns how many of each kind were made."""
+    from tests.hostile.machinery.driving import play
+
+    def run(machine, *, moves=None):
+        asked = request.config.getoption("--moves", default=None) or MOVES
+        share = moves or max(40, round(asked * SHARES[machine.__name__]))
+        turn = request.config.getoption("--moves-turn", default=0)
+        made = play(machine, moves=share, turn=turn)
+        record_property("moves", [machine.__name__, dict(made)])
+        return made
+
+    return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many moves of each kind every machine made."""
+    reports = [one for some in terminalreporter.stats.values() for one in some]
+    found = [
+        value
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == "moves" and report.when == "call"
+    ]
+    if not found:
+        return
+    total = sum(sum(made.values()) for _, made in found)
+    terminalreporter.section(f"the standing adversary: {total} moves")
+    for machine, made in sorted(found):
+        terminalreporter.write_line(f"{machine}: {sum(made.values())}")
+        for name, count in sorted(made.items()):
+            terminalreporter.write_line(f"  {count:6d} {name}")
 
 
 @dataclass

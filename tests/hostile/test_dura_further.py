@@ -3,6 +3,7 @@
 As in `test_dura.py`: each fails, with a coded reason, and delays nobody.
 """
 
+import base64
 import json
 import os
 import time
@@ -279,3 +280,19 @@ def test_51_one_share_after_a_restart_sends_one_share(new_net):
     assert message.stat().st_size < 10_000
     (delivery,) = net.links[ANN].collect()
     assert (delivery.job, set(delivery.files)) == ("two", {"out.bin"})
+
+
+def test_128_words_of_syfts_own_leave_in_no_jobs_state(net):
+    """syft finds a job without its script wanting, and says so in words of its own."""
+    name = f"job-{time.monotonic_ns()}"
+    net.send((f"{JOBS}/{name}/code/task.json", "{}"))
+    assert [job.name for job in net.links[A].fetch()] == [name]
+    before = set(net.outbox().iterdir())
+    net.links[A].publish(recipient=ANN, job=name, files={})
+    (sent,) = set(net.outbox().iterdir()) - before
+    plain = wire.unpack(net.links[ANN]._peers.peer_store.decrypt(A, sent.read_bytes()))
+    (event,) = json.loads(plain)["events"]
+    sent.unlink()
+    state = base64.b64decode(event["content"])
+    assert b"review_reason: null" in state
+    assert b"run.sh" not in state
