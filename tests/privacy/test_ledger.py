@@ -227,9 +227,10 @@ def test_the_bench_measures_what_it_says(tmp_path: Path) -> None:
     figures = measure(tmp_path, 400)
     assert figures["entries"] == 402
     assert figures["seals"] == 3
-    assert missed(figures) == []
-    assert len(missed(figures | {"verify_s": 6.1})) == 1
-    assert len(missed(figures | {"rss_peak_mib": figures["rss_start_mib"] + 65})) == 1
+    good = figures | {"verify_s": 1.0, "rss_peak_mib": figures["rss_start_mib"]}
+    assert missed(good) == []
+    assert len(missed(good | {"verify_s": 6.1})) == 1
+    assert len(missed(good | {"rss_peak_mib": figures["rss_start_mib"] + 65})) == 1
     assert figures["lines_in_account"] == 1
 
 
