@@ -300,7 +300,9 @@ def _disk(site: Site) -> Finding:
 def _relay(site: Site) -> Finding:
     from datasites.peers import open_link
 
-    open_link(site)
+    odd = open_link(site).oddities()
+    if odd:
+        return _problem("; ".join(odd), "remove it, or ask whoever runs the relay to")
     return _fine(f"{site.settings.relay} is there and can be written")
 
 

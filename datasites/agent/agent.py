@@ -23,6 +23,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 
@@ -84,26 +85,29 @@ class Agent:
         self._site = site
         self._unsafe = unsafe
         self._lock = take_lock(site)
-        self._refusals = RefusalLog(site)
-        self._link = OwnerLink(participant(site), self._message_refused)
-        self._plans = PlanStore(site)
-        self._book = RequestBook(site)
-        self._desk = Desk(site)
-        self._rules = RuleBook(site, self._desk)
-        self._inbox = Inbox(site, self._plans, self._book, self._refusals)
-        self._starter = Starter(site, self._plans, self._book)
-        self._endings = Endings(site, self._book, self._refusals)
-        self._finisher = Finisher(site, self._desk, self._book)
-        self._outbox = Outbox(site, self._link, self._plans, self._desk)
-        self._warm = WarmSandboxes(site, unsafe)
-        self._running: Running | None = None
-        self._served: dict[str, int] = {}
-        self._complaints: set[str] = set()
-        self._last_event = time.monotonic()
-        self._book.clean()
-        self._unsettled = True
-        take_own_records(site, self._book.receipts())
-        self._recover()
+        with ExitStack() as undo:  # an agent that cannot begin holds nothing
+            undo.callback(os.close, self._lock)
+            self._refusals = RefusalLog(site)
+            self._link = OwnerLink(participant(site), self._message_refused)
+            self._plans = PlanStore(site)
+            self._book = RequestBook(site)
+            self._desk = Desk(site)
+            self._rules = RuleBook(site, self._desk)
+            self._inbox = Inbox(site, self._plans, self._book, self._refusals)
+            self._starter = Starter(site, self._plans, self._book)
+            self._endings = Endings(site, self._book, self._refusals)
+            self._finisher = Finisher(site, self._desk, self._book)
+            self._outbox = Outbox(site, self._link, self._plans, self._desk)
+            self._warm = WarmSandboxes(site, unsafe)
+            self._running: Running | None = None
+            self._served: dict[str, int] = {}
+            self._complaints: set[str] = set()
+            self._last_event = time.monotonic()
+            self._book.clean()
+            self._unsettled = True
+            take_own_records(site, self._book.receipts())
+            self._recover()
+            undo.pop_all()
 
     def serve(self, *, stopped: Callable[[], bool]) -> None:
         """Step until `stopped()`; then end every sandbox.

@@ -14,7 +14,7 @@ put every byte of a datasite on the relay, and Dura's datasites do not use syft'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -83,6 +83,14 @@ class RelayConnection(SyftboxPlatformConnection):
         """E-mails of those who made a folder for us and were neither accepted nor rejected."""
         asking: list[str] = self.relay.names(f"channels/{self.email}/inbox")
         return PeersFile(self.own_folder).undecided(asking)
+
+    def oddities(self, peers: Iterable[str]) -> list[str]:
+        """What keeps our folders on the relay, and those of these peers, from being folders."""
+        mine = f"channels/{self.email}"
+        own = (f"pub/{self.email}/bundles", f"collections/{self.email}")
+        theirs = (f"{mine}/{box}/{peer}" for peer in peers for box in ("inbox", "outbox"))
+        found: list[str] = self.relay.oddities([*own, f"{mine}/inbox", f"{mine}/outbox", *theirs])
+        return found
 
     # --- versions and public key bundles --------------------------------------------------
 

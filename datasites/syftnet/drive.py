@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -145,6 +145,10 @@ class DriveConnection(GDriveConnection):
     def get_peer_requests(self) -> list[str]:
         """E-mails of those who shared a folder for us; one that would alter a query is none."""
         return [email for email in super().get_peer_requests() if not set(email) & set("'\\")]
+
+    def oddities(self, peers: Iterable[str]) -> list[str]:
+        """None: Drive has no links."""
+        return []
 
     # --- messages, one by one ---------------------------------------------------------------
 

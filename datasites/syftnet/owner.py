@@ -126,6 +126,10 @@ class OwnerLink:
         """E-mail to key fingerprint of every paired researcher, from local disk."""
         return self._site_peers.paired()
 
+    def oddities(self) -> list[str]:
+        """What somebody put where folders of ours and of our peers should be on the relay."""
+        return self._connection.oddities(self.paired())
+
     def fetch(self) -> Iterator[InboundJob]:
         """Every job that waits and passes all checks, each once, peers taking turns.
 

@@ -3,16 +3,17 @@
 Guarantees: a file appears whole or not at all; listings are sorted and never show a file that is
 still being written; what a listing names may be gone when it is read, which counts as nothing.
 A relay that is missing or cannot be reached is a `RelayError` that names it and says what to
-do, never an empty relay. One file or folder that a peer made unusable (no permission, a file
-where a folder should be) is empty to its reader, so that it stops nobody else. The relay is not
-trusted with anything but delivery.
+do, never an empty relay. One file or folder that a peer made unusable (no permission, a file or
+a link where a folder should be) is empty to its reader, so that it stops nobody else. The relay is
+not trusted with anything but delivery.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from datasites.errors import MailboxError, RelayError, SettingsError
@@ -123,11 +124,23 @@ class Relay:
             self._note(path, error)
 
     def remove_folder(self, path: str) -> None:
-        """Remove the folder `path` with all it holds; a file is removed as well."""
+        """Remove the folder `path` with all it holds; a file or a link is removed itself.
+
+        Raises:
+            MailboxError: only this folder is at fault (no permission).
+        """
         try:
-            self._call(lambda: self._storage.remove_folder(path))
+            self._reach(lambda: self._storage.remove_folder(path))
         except FileNotFoundError:
             return
+        except OSError as error:
+            self._note(path, error)
+            raise MailboxError(self._text(error)) from error
+
+    def oddities(self, folders: Iterable[str]) -> list[str]:
+        """What stands in the way of these folders, each thing once: links, files, pipes."""
+        found = (self._call(partial(self._storage.oddity, folder)) for folder in folders)
+        return list(dict.fromkeys(what for what in found if what is not None))
 
     def close(self) -> None:
         """End the storage's connections."""

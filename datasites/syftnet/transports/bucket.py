@@ -99,6 +99,9 @@ class BucketStorage(Storage):
         with _translated(self._bucket), contextlib.suppress(FileNotFoundError):
             self._fs.rm(self._full(path), recursive=True)
 
+    def oddity(self, path: str) -> str | None:
+        """None: this storage has no links."""
+
     def close(self) -> None:
         """End kept connections."""
         if self._fs._s3 is not None:

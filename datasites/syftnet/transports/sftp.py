@@ -2,8 +2,11 @@
 
 The server's key must be in the pinned known_hosts file: an unknown or another key ends the
 connection before any credential is sent, and never asks. Keys of an SSH agent or of the home
-folder are not tried. A call whose connection turns out to be dead is tried once more on a new
-one; every call is harmless to repeat. Calls of several threads wait for each other.
+folder are not tried. A folder that the server reaches by a link below the relay is refused; the
+server resolves a path by itself, so a link that is laid between that look and the call after it is
+followed, on the server and with no more than this account's rights there. A call whose connection
+turns out to be dead is tried once more on a new one; every call is harmless to repeat. Calls of
+several threads wait for each other.
 """
 
 from __future__ import annotations
@@ -23,7 +26,14 @@ import paramiko
 from datasites.errors import SettingsError
 from datasites.relayurl import RelayAddress
 from datasites.syftnet.transports.access import RelayAccess, require_private
-from datasites.syftnet.transports.storage import Storage, StorageLostError, temporary_beside
+from datasites.syftnet.transports.storage import (
+    OddPathError,
+    Storage,
+    StorageLostError,
+    odd_name,
+    parts_of,
+    temporary_beside,
+)
 
 CONNECT_S = 15.0
 ANSWER_S = 60.0
@@ -51,6 +61,7 @@ class SftpStorage(Storage):
         self._lock = threading.RLock()
         self._ssh: paramiko.SSHClient | None = None
         self._sftp: paramiko.SFTPClient | None = None
+        self._real_root = ""
         self._check(address)
 
     def is_there(self) -> bool:
@@ -66,6 +77,7 @@ class SftpStorage(Storage):
         full, partial = self._full(path), self._full(temporary_beside(path))
 
         def work(sftp: paramiko.SFTPClient) -> None:
+            self._must_be_plain(sftp, parts_of(path)[:-1])
             try:
                 sftp.putfo(io.BytesIO(data), partial)
                 sftp.posix_rename(partial, full)
@@ -87,6 +99,7 @@ class SftpStorage(Storage):
         full = self._full(path)
 
         def work(sftp: paramiko.SFTPClient) -> bytes:
+            self._must_be_plain(sftp, parts_of(path)[:-1])
             found = sftp.lstat(full)
             if found.st_mode is None or not stat.S_ISREG(found.st_mode):
                 raise FileNotFoundError(errno.ENOENT, "no regular file", path)
@@ -100,25 +113,48 @@ class SftpStorage(Storage):
 
     def names(self, path: str) -> list[str]:
         """Names in a folder."""
-        return self._do(lambda sftp: sftp.listdir(self._full(path)))
+
+        def work(sftp: paramiko.SFTPClient) -> list[str]:
+            self._must_be_plain(sftp, parts_of(path))
+            return sftp.listdir(self._full(path))
+
+        return self._do(work)
 
     def remove(self, path: str) -> None:
         """Remove a file."""
-        self._do(lambda sftp: sftp.remove(self._full(path)))
+
+        def work(sftp: paramiko.SFTPClient) -> None:
+            self._must_be_plain(sftp, parts_of(path)[:-1])
+            sftp.remove(self._full(path))
+
+        self._do(work)
 
     def remove_folder(self, path: str) -> None:
-        """Remove a folder; links in it are removed, not followed."""
+        """Remove a folder; a link, there or within it, is removed itself."""
 
-        def work(sftp: paramiko.SFTPClient, folder: str) -> None:
-            for entry in sftp.listdir_attr(folder):
-                name = f"{folder}/{entry.filename}"
-                if entry.st_mode is not None and stat.S_ISDIR(entry.st_mode):
-                    work(sftp, name)
-                else:
-                    sftp.remove(name)
-            sftp.rmdir(folder)
+        def work(sftp: paramiko.SFTPClient, name: str) -> None:
+            if not stat.S_ISDIR(sftp.lstat(name).st_mode or 0):
+                sftp.remove(name)
+                return
+            for inner in sftp.listdir(name):
+                work(sftp, f"{name}/{inner}")
+            sftp.rmdir(name)
 
-        self._do(lambda sftp: work(sftp, self._full(path)))
+        def all_of_it(sftp: paramiko.SFTPClient) -> None:
+            self._must_be_plain(sftp, parts_of(path)[:-1])
+            work(sftp, self._full(path))
+
+        self._do(all_of_it)
+
+    def oddity(self, path: str) -> str | None:
+        """See `Storage.oddity`."""
+        try:
+            self._do(lambda sftp: self._must_be_plain(sftp, parts_of(path)))
+        except OddPathError as error:
+            return error.strerror
+        except OSError:
+            return None
+        return None
 
     def close(self) -> None:
         """End the connection."""
@@ -204,21 +240,39 @@ class SftpStorage(Storage):
         if self._ssh is not None:
             self._ssh.close()
         self._ssh = self._sftp = None
+        self._real_root = ""
 
     # --- names ------------------------------------------------------------------------------
 
+    def _must_be_plain(self, sftp: paramiko.SFTPClient, parts: list[str]) -> None:
+        """Raise `OddPathError` if the server reaches a folder below the root by a link."""
+        if not parts:
+            return
+        path = "/".join(parts)
+        self._real_root = self._real_root or (sftp.normalize(self._full("")) or "")
+        with contextlib.suppress(OSError):  # what is not as it should be is named below
+            if sftp.normalize(self._full(path)) == f"{self._real_root.rstrip('/')}/{path}":
+                return
+        for depth in range(1, len(parts) + 1):
+            folder = "/".join(parts[:depth])
+            mode = sftp.lstat(self._full(folder)).st_mode or 0
+            if not stat.S_ISDIR(mode):
+                raise odd_name(folder, mode)
+
     def _make_parents(self, sftp: paramiko.SFTPClient, path: str) -> None:
         sftp.stat(self._full(""))  # not the root: an unmounted relay would be made anew
-        parts = path.split("/")[:-1]
+        parts = parts_of(path)[:-1]
         for depth in range(1, len(parts) + 1):
-            folder = self._full("/".join(parts[:depth]))
+            folder = "/".join(parts[:depth])
             try:
-                sftp.mkdir(folder)
+                sftp.mkdir(self._full(folder))
             except OSError as error:
-                try:
-                    sftp.stat(folder)  # it is there already, or the error stands
+                try:  # it is there already, or the error stands
+                    mode = sftp.lstat(self._full(folder)).st_mode or 0
                 except FileNotFoundError:
                     raise error from None
+                if not stat.S_ISDIR(mode):
+                    raise odd_name(folder, mode) from error
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root or "/"

@@ -97,6 +97,9 @@ class WebdavStorage(Storage):
         """DELETE a collection with all it holds."""
         self._send("DELETE", path)
 
+    def oddity(self, path: str) -> str | None:
+        """None: this storage has no links."""
+
     def close(self) -> None:
         """End kept connections."""
         with self._lock:
