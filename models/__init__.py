@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from models.metrics import ClassScore, Evaluation, RocCurve, evaluate
     from models.modelfile import build_from_text
     from models.modelfile_shapes import check_model_text
-    from models.modelstore import load_model_file, save_model_file
+    from models.modelstore import load_model_file, model_file_bytes
     from models.noised_metrics import (
         Estimate,
         NoisedEvaluation,
@@ -112,7 +112,7 @@ _HOMES = {
     "models.metrics": ("ClassScore", "Evaluation", "RocCurve", "evaluate"),
     "models.modelfile": ("build_from_text",),
     "models.modelfile_shapes": ("check_model_text",),
-    "models.modelstore": ("load_model_file", "save_model_file"),
+    "models.modelstore": ("load_model_file", "model_file_bytes"),
     "models.noised_metrics": (
         "Estimate",
         "NoisedEvaluation",
@@ -210,6 +210,7 @@ __all__ = [
     "label_probabilities",
     "load_model_file",
     "make_encoder",
+    "model_file_bytes",
     "noised_accuracy",
     "noised_evaluation",
     "normalise",
@@ -223,7 +224,6 @@ __all__ = [
     "references",
     "rmia_scores",
     "sample_images",
-    "save_model_file",
     "sections_of",
     "stable_generator",
     "tune",
