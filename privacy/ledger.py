@@ -46,7 +46,7 @@ from privacy.ledgerfile import (
     LedgerFile,
     TailKind,
     classify_tail,
-    create_whole,
+    create_file,
     locked_file,
 )
 from privacy.ledgerreading import read_file
@@ -107,7 +107,7 @@ class Ledger:
             time=time,
         )
         line, head = entry_line(opening, sequence=0, previous=GENESIS_HASH)
-        create_whole(path, line + seal_line(sequence=0, head=head, key=key)[0])
+        create_file(path, line + seal_line(sequence=0, head=head, key=key)[0])
         return cls.open(path, key, lock_timeout_s=lock_timeout_s)
 
     @classmethod
