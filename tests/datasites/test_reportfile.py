@@ -114,6 +114,15 @@ def test_html_shows_what_shows_as_nothing_and_closes_its_lists(page):
     ]
 
 
+def test_a_pdf_shows_what_shows_as_nothing(page):
+    hostile = replace(
+        page, title="A\u202e", header=(("B\x1b", "C\u200b"),), sections=(("D\x9b", ()),)
+    )
+    text = text_of(render(hostile, Format.PDF, time=NOW, document=""))
+    for wanted in ("A<U+202E>", "B<U+001B>", "C<U+200B>", "D<U+009B>"):
+        assert wanted in text
+
+
 def test_a_redacted_page_hides_the_same_everywhere(held):
     hidden = redact(held, occurrences(held.text, "91.3 %"))
     hidden = redact(hidden, occurrences(held.text, "case-0123abcd"))
