@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasites.cli.text import findings_text
     from datasites.consent import consented_shard
     from datasites.console import bars, log_to_terminal, say, say_text
-    from datasites.durable import make_folder, write_file
+    from datasites.durable import make_folder, take_lock, write_file
     from datasites.errors import DatasitesError, MailboxError, PlanError, RelayError
     from datasites.escaping import visible
     from datasites.ingest import IngestError
@@ -104,7 +104,7 @@ _HOMES = {
         "WithheldNotice",
     ),
     "datasites.card": ("NOISE_MULTIPLIER", "DataCard"),
-    "datasites.durable": ("make_folder", "write_file"),
+    "datasites.durable": ("make_folder", "take_lock", "write_file"),
     "datasites.console": ("bars", "log_to_terminal", "say", "say_text"),
     "datasites.consent": ("consented_shard",),
     "datasites.errors": ("DatasitesError", "MailboxError", "PlanError", "RelayError"),
@@ -259,6 +259,7 @@ __all__ = [
     "runtime_sha256",
     "say",
     "say_text",
+    "take_lock",
     "task_bytes",
     "task_event",
     "verify_released",

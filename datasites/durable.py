@@ -1,17 +1,24 @@
-"""Files that are there whole or not at all, after the death of a process or of the machine.
+"""Files that are there whole or not at all, and locks, after the death of a process or machine.
 
 A new file is written beside its place, made durable (fsync), renamed into its place, and then its
 folder is made durable as well: a name that was not synced may be gone after a power cut although
 the file's bytes were. When `write_file` returns, the file is there for good; when the process or
 the machine dies before, the former file is, and at most a leftover that `remove_leftovers` finds.
+
+A lock is an advisory one on an open file: it goes with the process that holds it.
+
+Nothing else in `datasites` and `orchestrator` makes a file whole or takes a lock by itself.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{16}")
@@ -82,6 +89,38 @@ def write_file(
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def take_lock(path: Path, *, wait: bool) -> int:
+    """Lock a file, made if it is missing; closing the descriptor gives it free.
+
+    Args:
+        path: the file; its folder is there.
+        wait: for another holder.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        BlockingIOError: another holds it and `wait` is False.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, waiting for it; not to be taken twice by one thread."""
+    descriptor = take_lock(path, wait=True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> None:

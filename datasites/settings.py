@@ -13,6 +13,7 @@ import pydantic
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
+from datasites.durable import write_file
 from datasites.errors import SettingsError
 from datasites.ingest.classes import DEFAULT_CLASSES
 from datasites.people import count_people, plain_name
@@ -150,7 +151,6 @@ def read_settings(folder: Path) -> SiteSettings:
 
 
 def write_settings(folder: Path, settings: SiteSettings) -> None:
-    """Write `site.toml`, whole or not at all."""
-    partial = folder / f".{SETTINGS_FILE}.partial"
-    partial.write_text(tomli_w.dumps(settings.model_dump(mode="json")))
-    partial.replace(folder / SETTINGS_FILE)
+    """Write `site.toml`, whole or not at all, durably, for this account only."""
+    text = tomli_w.dumps(settings.model_dump(mode="json"))
+    write_file(folder / SETTINGS_FILE, text.encode())

@@ -73,7 +73,7 @@ from .reports.writer import find_model as find_model
 from .weights import check_plain_weights as check_plain_weights
 from .weights import check_weights as check_weights
 from .weights import load_model_file as load_model_file
-from .weights import save_model_file as save_model_file
+from .weights import model_file_bytes as model_file_bytes
 from .weights import weights_from_bytes as weights_from_bytes
 from .weights import weights_sha256 as weights_sha256
 from .weights import weights_to_bytes as weights_to_bytes

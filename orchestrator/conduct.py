@@ -17,7 +17,7 @@ from datasites import Bundle, write_file
 from models import (
     Evaluation,
     initial_weights,
-    save_model_file,
+    model_file_bytes,
     weights_to_bytes,
 )
 from orchestrator.errors import QuorumError, StudyError
@@ -241,7 +241,7 @@ class Conductor:
         weights = self._final(folder, state.rounds_done)
         evaluation = self._score(test, bundle, weights)
         run.ask_reports(weights, evaluation)
-        save_model_file(out / "model.safetensors", weights, model_metadata(bundle))
+        folder.write("model.safetensors", model_file_bytes(weights, model_metadata(bundle)))
         write_results(folder, state, bundle, self.researcher, evaluation)
         return evaluation
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasites import Bundle, PlanDecision, make_bundle, open_bundle
+from datasites import Bundle, PlanDecision, make_bundle, open_bundle, write_file
 from orchestrator.errors import StudyError
 from orchestrator.model_spec import look_at_encoder
 from orchestrator.researcher import Researcher
@@ -58,9 +58,7 @@ class Office:
         bundle = self.draft()
         look_at_encoder(bundle.plan, self.study.model)
         for name, data in bundle.files.items():
-            path = self.folder / SUBMITTED / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+            write_file(self.folder / SUBMITTED / name, data)
         stale = {path.name for path in (self.folder / SUBMITTED).iterdir()} - set(bundle.files)
         for name in stale:
             (self.folder / SUBMITTED / name).unlink()

@@ -146,9 +146,7 @@ class ReportRequests:
             raise StudyError(f"{self._path} is damaged: {error}; mend or remove it") from error
 
     def _write(self, rows: list[tuple[str, str, str]]) -> None:
-        partial = self._path.with_name(f".{self._path.name}.partial")
-        partial.write_text(json.dumps(rows, indent=1) + "\n")
-        partial.replace(self._path)
+        write_file(self._path, (json.dumps(rows, indent=1) + "\n").encode())
 
 
 def inbox(

@@ -17,7 +17,6 @@ durably. One orchestrator conducts a run: a second one is refused.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -30,7 +29,16 @@ import pydantic
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites import GenerateTask, Plan, ReportTask, Task, TrainTask, make_folder, write_file
+from datasites import (
+    GenerateTask,
+    Plan,
+    ReportTask,
+    Task,
+    TrainTask,
+    make_folder,
+    take_lock,
+    write_file,
+)
 from models import weights_from_bytes, weights_to_bytes
 from orchestrator.contribution import Contribution
 from orchestrator.curves import RoundScore
@@ -160,14 +168,14 @@ class RunFolder:
             StudyError: another orchestrator conducts it.
         """
         make_folder(self.root)  # durably, or all that is written in it may be lost
-        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+            descriptor = take_lock(self.root / ".lock", wait=False)
         except BlockingIOError as error:
             raise StudyError(
                 f"another `dura study` conducts the run in {self.root}; wait for it, or end it"
             ) from error
+        try:
+            yield
         finally:
             os.close(descriptor)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-
+from datasites import durable
 from datasites.errors import SiteBusyError
 from datasites.site import Site
 from datasites.syftnet.client import Participant
@@ -27,12 +25,9 @@ def take_lock(site: Site) -> int:
     Raises:
         SiteBusyError: another agent holds it.
     """
-    descriptor = os.open(site.root / "agent.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return durable.take_lock(site.root / "agent.lock", wait=False)
     except BlockingIOError as error:
-        os.close(descriptor)
         raise SiteBusyError(
             f"another agent already serves {site.root}; end it before starting a second"
         ) from error
-    return descriptor

@@ -9,11 +9,11 @@ a revocation. The ledger has a lock of its own, which is taken within this one, 
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from datasites.durable import locked
 
 
 @contextmanager
@@ -21,9 +21,5 @@ def desk_lock(site_root: Path) -> Iterator[None]:
     """Hold the desk of the site in `site_root`; not to be taken twice by one thread."""
     folder = site_root / "desk"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(folder / ".lock"):
         yield
-    finally:
-        os.close(descriptor)

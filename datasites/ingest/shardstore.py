@@ -1,10 +1,11 @@
 """Shards on disk: a folder of `images.npy`, `labels.npy`, `units.npy` and `shard.json`.
 
 Writing is all or nothing: a temporary folder beside the target is filled, flushed to disk and
-renamed. The folder is readable by its owner only (0700, files 0600). A folder that holds the same
-version already is left alone; one that holds another shard, or a damaged one, is refused unless
-`replace` is given; one that holds anything else is refused in any case. With `replace` the old
-folder is moved aside first and removed last, and moved back if the new one cannot take its place.
+renamed, and its name made durable as well. The folder is readable by its owner only (0700, files
+0600). A folder that holds the same version already is left alone; one that holds another shard, or
+a damaged one, is refused unless `replace` is given; one that holds anything else is refused in any
+case. With `replace` the old folder is moved aside first and removed last, and moved back if the new
+one cannot take its place.
 
 Reading verifies: plain arrays (no pickle), and bytes that give the recorded version. What fails is
 a `ShardDamagedError`; nothing is repaired silently.
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from datasites.durable import sync_folder, sync_tree
 from datasites.ingest.errors import ShardDamagedError, ShardError, ShardExistsError
 from datasites.ingest.shard import FORMAT, Shard
 
@@ -132,7 +134,6 @@ def _write(shard: Shard, folder: Path) -> None:
     for name in _ARRAYS:
         with _create(folder / f"{name}.npy") as file:
             np.lib.format.write_array(file, getattr(shard, name), allow_pickle=False)
-            _flush(file)
     header = {
         "format": FORMAT,
         "classes": list(shard.classes),
@@ -142,28 +143,24 @@ def _write(shard: Shard, folder: Path) -> None:
     }
     with _create(folder / _HEADER) as file:
         file.write(json.dumps(header, indent=2).encode() + b"\n")
-        _flush(file)
+    sync_tree(folder)
 
 
 def _create(path: Path) -> BufferedWriter:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
-def _flush(file: BufferedWriter) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
 def _swap(new: Path, folder: Path, old: Path) -> None:
-    """Put `new` at `folder`; what was there goes to `old`, or back if anything fails."""
-    if not _is_taken(folder):
-        new.rename(folder)
-        return
+    """Put `new` at `folder`, durably; what was there goes to `old`, or back if anything fails."""
     try:
-        folder.rename(old)
+        if _is_taken(folder):
+            folder.rename(old)
         new.rename(folder)
+        sync_folder(folder.parent)
     except BaseException:  # Ctrl-C between the two must not lose the old shard
-        if old.exists() and not folder.exists():
+        if not new.exists():
+            folder.rename(new)
+        if old.exists():
             old.rename(folder)
         raise
 

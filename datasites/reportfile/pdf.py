@@ -14,6 +14,7 @@ from fpdf import FPDF
 
 from datasites.desk.content import BLOCK
 from datasites.errors import FormatError
+from datasites.escaping import visible
 from datasites.reportfile.page import Page
 
 _MARGIN_MM = 20.0
@@ -101,7 +102,7 @@ def _lines(sheet: FPDF, text: str, height: float = _LINE_MM) -> None:
 
 def _plain(text: str) -> str:
     # A line is not broken between a figure and its percent sign.
-    return text.replace(BLOCK, "[redacted]").replace(" %", "\u00a0%")
+    return visible(text).replace(BLOCK, "[redacted]").replace(" %", "\u00a0%")
 
 
 def _is_latin(text: str) -> bool:

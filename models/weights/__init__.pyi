@@ -3,7 +3,7 @@ from .card import SHIPPED as SHIPPED
 from .card import WeightsCard as WeightsCard
 from .card import read_card_file as read_card_file
 from .model_file import load_model_file as load_model_file
-from .model_file import save_model_file as save_model_file
+from .model_file import model_file_bytes as model_file_bytes
 from .rules import check_plain_weights as check_plain_weights
 from .rules import check_weights as check_weights
 from .tensors import weights_from_bytes as weights_from_bytes

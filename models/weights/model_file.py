@@ -12,13 +12,9 @@ from models.errors import WeightsError
 from models.weights.tensors import MAX_BYTES, weights_from_bytes, weights_to_bytes
 
 
-def save_model_file(
-    path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write a model file, whole or not at all; equal contents give equal bytes."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(_with_metadata(weights_to_bytes(state), metadata))
-    partial.replace(path)
+def model_file_bytes(state: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A model file; equal contents give equal bytes."""
+    return _with_metadata(weights_to_bytes(state), metadata)
 
 
 def load_model_file(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

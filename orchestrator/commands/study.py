@@ -43,7 +43,7 @@ def init(
     ] = None,
 ) -> None:
     """Create a study folder with a commented study.toml, and your keys."""
-    from datasites import parse_relay_url
+    from datasites import parse_relay_url, write_file
     from orchestrator.errors import StudyError
     from orchestrator.model_spec import given_encoder
     from orchestrator.office import Office
@@ -56,7 +56,6 @@ def init(
     url = relay if "://" in relay else Path(relay).absolute().as_uri()
     parse_relay_url(url)
     own = "" if encoder is None else given_encoder(encoder, model=chosen.model)
-    study.mkdir(parents=True, exist_ok=True)
     sites = tuple(part.strip() for part in hospitals.split(",") if part.strip())
     text = study_template(
         name=name,
@@ -68,7 +67,7 @@ def init(
         recipe=chosen,
         encoder=own,
     )
-    (study / "study.toml").write_text(text)
+    write_file(study / "study.toml", text.encode(), mode=0o644)
     office = Office(study)
     say(f"study {name} created in {study}; edit study.toml, then `dura study check {study}`")
     say(f"your key's fingerprint: {office.researcher.link.fingerprint}")

@@ -7,7 +7,6 @@ one process at a time; an append that fails leaves the file at its former length
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import BinaryIO
 
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
 from privacy.ledger.chain import ENTRY_START, MAX_LINE_BYTES, SEAL_START
+from privacy.newfile import create_whole
 
 _LOCK_POLL_S = 0.005
 
@@ -133,36 +133,19 @@ def _lock(descriptor: int, path: Path, timeout_s: float) -> None:
             return
 
 
-def create_whole(path: Path, data: bytes) -> None:
-    """Create a file with all of its content, durably, never over an existing one.
-
-    Args:
-        path: where to; its folder must exist.
-        data: the content.
+def create_file(path: Path, data: bytes) -> None:
+    """Create a ledger file with all of its content, durably, never over an existing one.
 
     Raises:
         LedgerError: the file exists already.
         LedgerWriteError: it could not be made durable; nothing is left behind.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike a rename, never replaces
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        create_whole(path, data)
     except FileExistsError as error:
         raise LedgerError(f"{path} exists already; open it instead of creating it") from error
     except OSError as error:
         raise LedgerWriteError(f"cannot create {path}: {error.strerror}; check the disk") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:

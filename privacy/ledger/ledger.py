@@ -38,7 +38,7 @@ from privacy.ledger.chain import (
     seal_line,
 )
 from privacy.ledger.chain_reader import ChainReader
-from privacy.ledger.file import LedgerFile, TailKind, classify_tail, create_whole, locked_file
+from privacy.ledger.file import LedgerFile, TailKind, classify_tail, create_file, locked_file
 from privacy.ledger.lookup import entry_at
 from privacy.ledger.read import read_file
 from privacy.signing import SigningKey, sha256_hex
@@ -98,7 +98,7 @@ class Ledger:
             time=time,
         )
         line, head = entry_line(opening, sequence=0, previous=GENESIS_HASH)
-        create_whole(path, line + seal_line(sequence=0, head=head, key=key)[0])
+        create_file(path, line + seal_line(sequence=0, head=head, key=key)[0])
         return cls.open(path, key, lock_timeout_s=lock_timeout_s)
 
     @classmethod

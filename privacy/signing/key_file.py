@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import KeyFileError
+from privacy.newfile import create_whole
 from privacy.signing.keys import SigningKey
 
-_MODE = 0o600
 _MAX_BYTES = 4096
 
 
@@ -36,21 +36,13 @@ def create_key(path: Path) -> SigningKey:
     """
     key = SigningKey.generate()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
+        create_whole(path, key.private_pem())
     except FileExistsError as error:
         raise KeyFileError(f"{path} exists already; keep it, or move it away by hand") from error
     except OSError as error:
-        raise KeyFileError(f"cannot create {path}: {error.strerror}; check the folder") from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), _MODE)  # the umask may have taken bits away
-            file.write(key.private_pem())
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(path.parent)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise KeyFileError(f"cannot write {path}: {error.strerror}; check the disk") from error
+        raise KeyFileError(
+            f"cannot create {path}: {error.strerror}; check folder and disk"
+        ) from error
     return key
 
 
@@ -94,11 +86,3 @@ def _refuse_exposed(status: os.stat_result, path: Path) -> None:
             f"{path} has mode {stat.S_IMODE(status.st_mode):04o}, so others can reach it; "
             "treat the key as lost, or run chmod 600 if you know that nobody read it"
         )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from datasites import durable
-from datasites.durable import make_folder, remove_leftovers, write_file
+from datasites.durable import locked, make_folder, remove_leftovers, take_lock, write_file
+from datasites.settings import SETTINGS_FILE, make_settings, read_settings, write_settings
 
 
 @pytest.fixture
@@ -42,6 +43,28 @@ def test_new_folders_are_durable_in_their_parents(tmp_path, synced):
     assert synced == [f"sync {top}", "sync above", "sync .file", "rename", "sync below"]
     make_folder(tmp_path / "above" / "below")
     assert len(synced) == 5
+
+
+def test_a_sites_settings_are_durable(tmp_path, synced):
+    made = make_settings(name="A", email="owner@a.example", relay="file:///srv/relay")
+    write_settings(tmp_path, made)
+    assert synced == ["sync .site", "rename", f"sync {tmp_path.name[:5]}"]
+    assert read_settings(tmp_path) == made
+    assert (tmp_path / SETTINGS_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_is_held_by_one_and_goes_with_its_descriptor(tmp_path):
+    held = take_lock(tmp_path / "lock", wait=False)
+    with pytest.raises(BlockingIOError):
+        take_lock(tmp_path / "lock", wait=False)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(BlockingIOError):
+        take_lock(tmp_path / "lock", wait=False)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before  # nothing is left open
+    os.close(held)
+    with locked(tmp_path / "lock"), pytest.raises(BlockingIOError):
+        take_lock(tmp_path / "lock", wait=False)
+    os.close(take_lock(tmp_path / "lock", wait=False))
 
 
 def test_leftovers_go_and_nothing_else(tmp_path):

@@ -97,6 +97,32 @@ def test_html_is_one_safe_file_with_everything(page, held):
     assert "&lt;script&gt;" in html
 
 
+def test_html_shows_what_shows_as_nothing_and_closes_its_lists(page):
+    sections = (("A\u202e", ("- one", "- two\x1b[2J", f"{BLOCK}, <b>", "- three")),)
+    html = render(replace(page, sections=sections), Format.HTML, time=NOW, document="").decode()
+    assert not any(is_invisible(one) for one in html.replace("\n", ""))
+    lists = html[html.index("<h2>A&lt;U+202E&gt;</h2>") : html.index("<h2>How")]
+    assert lists.split("\n")[1:-1] == [
+        "<ul>",
+        "<li>one</li>",
+        "<li>two&lt;U+001B&gt;[2J</li>",
+        "</ul>",
+        '<p><span class="block" aria-label="redacted">[redacted]</span>, &lt;b&gt;</p>',
+        "<ul>",
+        "<li>three</li>",
+        "</ul>",
+    ]
+
+
+def test_a_pdf_shows_what_shows_as_nothing(page):
+    hostile = replace(
+        page, title="A\u202e", header=(("B\x1b", "C\u200b"),), sections=(("D\x9b", ()),)
+    )
+    text = text_of(render(hostile, Format.PDF, time=NOW, document=""))
+    for wanted in ("A<U+202E>", "B<U+001B>", "C<U+200B>", "D<U+009B>"):
+        assert wanted in text
+
+
 def test_a_redacted_page_hides_the_same_everywhere(held):
     hidden = redact(held, occurrences(held.text, "91.3 %"))
     hidden = redact(hidden, occurrences(held.text, "case-0123abcd"))

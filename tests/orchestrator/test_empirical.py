@@ -14,7 +14,7 @@ from datasites import intake, read_labelled
 from datasites.ingest import make_shard, save_shard
 from datasites.settings import make_settings
 from datasites.site import Site
-from models import build_classifier, draw_phantoms, normalise, save_model_file
+from models import build_classifier, draw_phantoms, model_file_bytes, normalise
 from orchestrator.commands import audit as audit_cli
 from orchestrator.empirical import run_audit
 from orchestrator.empirical_result import EmpiricalAudit
@@ -111,7 +111,7 @@ def test_the_whole_command_with_reference_models_and_a_released_one(tmp_path):
         optimizer.step()
     file, out = tmp_path / "model.safetensors", tmp_path / "found.json"
     about = {"model": "small_cnn", "classes": ",".join(CLASSES), "image_size": "32"}
-    save_model_file(file, model.state_dict(), about)
+    file.write_bytes(model_file_bytes(model.state_dict(), about))
     folders = ("--members", members, "--others", others)
     done = _empirical("--model", file, *folders, *FEW, "--shadows", 1, "--out", out)
     assert done.exception is None, done.output
@@ -130,7 +130,7 @@ def test_a_released_model_needs_members_others_and_references(tmp_path):
     assert "together" in str(_empirical("--members", tmp_path, *FEW).exception)
     model = build_classifier("small_cnn", classes=4, image_size=32)
     about = {"model": "small_cnn", "classes": ",".join(CLASSES), "image_size": "32"}
-    save_model_file(file, model.state_dict(), about)
+    file.write_bytes(model_file_bytes(model.state_dict(), about))
     assert "together" in str(_empirical("--model", file, *FEW).exception)
     few = ("--members", _folder(tmp_path / "m", 1, 1), "--others", _folder(tmp_path / "o", 2, 2))
     said = _empirical("--model", file, *few, *FEW, "--shadows", 0)

@@ -22,7 +22,7 @@ from models import (
     encoder_sha256,
     initial_weights,
     load_model_file,
-    save_model_file,
+    model_file_bytes,
     weights_from_bytes,
     weights_sha256,
     weights_to_bytes,
@@ -226,8 +226,9 @@ def released(study: Path, tmp_path: Path) -> Path:
         "encoder_head", text=None, classes=4, image_size=160, seed=0,
         encoder=plan_encoder(bundle.plan, spec.model),
     )  # fmt: skip
-    save_model_file(tmp_path / "model.safetensors", weights, model_metadata(bundle))
-    return tmp_path / "model.safetensors"
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(model_file_bytes(weights, model_metadata(bundle)))
+    return file
 
 
 @pytest.fixture
@@ -236,8 +237,9 @@ def shipped(tmp_path: Path) -> Path:
     weights = initial_weights("encoder_head", text=None, classes=4, image_size=64, seed=0)
     about = {"model": "encoder_head", "classes": "a,b,c,d", "image_size": "64"}
     about |= {"encoder_sha256": stands_on(ModelPart(name="encoder_head", image_size=64))}
-    save_model_file(tmp_path / "shipped.safetensors", weights, about)
-    return tmp_path / "shipped.safetensors"
+    file = tmp_path / "shipped.safetensors"
+    file.write_bytes(model_file_bytes(weights, about))
+    return file
 
 
 def test_a_model_file_names_its_encoder_and_is_scored_on_it(released, folder, tmp_path) -> None:

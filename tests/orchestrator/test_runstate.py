@@ -148,6 +148,13 @@ def test_one_orchestrator_conducts_a_run(folder, state):
         assert folder.load() == state
 
 
+def test_what_fails_within_a_run_is_not_called_another_run(folder, state):
+    with pytest.raises(BlockingIOError, match="of the work itself"), folder.alone():
+        raise BlockingIOError("of the work itself")
+    with folder.alone():
+        assert folder.load() == state
+
+
 def test_no_partial_file_stays(folder, state):
     folder.save(state)
     folder.save_receipt("a@hospital.example", "r1", "{}")

@@ -6,7 +6,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from privacy.errors import KeyFileError
+from privacy.errors import KeyFileError, LedgerWriteError
+from privacy.ledger.file import create_file
 from privacy.signing.key_file import create_key, load_key
 
 
@@ -92,3 +93,32 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyFileError, match="No space left"):
         create_key(tmp_path / "key.pem")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_has_its_name_only_once_it_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut within the write leaves no half key that nothing would write over."""
+    path = tmp_path / "key.pem"
+    named: list[bool] = []
+
+    def watch(_descriptor: int) -> None:
+        named.append(path.exists())
+
+    monkeypatch.setattr(os, "fsync", watch)
+    create_key(path)
+    assert named == [False, True]  # the bytes, then the folder
+
+
+def test_a_name_that_cannot_be_made_durable_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_folder(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", no_folder)
+    for create in (create_key, lambda path: create_file(path, b"first\n")):
+        with pytest.raises((KeyFileError, LedgerWriteError), match="Input/output error"):
+            create(tmp_path / "file")
+        assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
 from privacy.ledger.chain import GENESIS_HASH, MAX_LINE_BYTES, entry_line, seal_line
-from privacy.ledger.file import TailKind, classify_tail, create_whole, locked_file, read_lines
+from privacy.ledger.file import TailKind, classify_tail, create_file, locked_file, read_lines
 from privacy.signing.keys import SigningKey
 from privacy.spending.entries import Entry, EntryKind
 
@@ -59,20 +59,20 @@ def test_lines_are_bounded() -> None:
 
 def test_create_is_whole_private_and_never_over_another(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(LedgerError, match="exists already"):
-        create_whole(path, b"second\n")
+        create_file(path, b"second\n")
     assert path.read_bytes() == b"first\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_create_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LedgerWriteError, match="No such file"):
-        create_whole(tmp_path / "missing" / "ledger", b"x")
+        create_file(tmp_path / "missing" / "ledger", b"x")
     monkeypatch.setattr(os, "fsync", _disk_full)
     with pytest.raises(LedgerWriteError, match="No space left"):
-        create_whole(tmp_path / "ledger", b"x")
+        create_file(tmp_path / "ledger", b"x")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,7 +85,7 @@ def test_a_failed_append_restores_the_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path = tmp_path / "ledger"
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     real = getattr(os, call)
     calls = 0
 
@@ -108,7 +108,7 @@ def test_a_failed_append_restores_the_length(
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger"
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:2], at))
     with locked_file(path, timeout_s=1) as file:
@@ -118,7 +118,7 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_disk_that_cannot_even_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger"
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     monkeypatch.setattr(os, "ftruncate", _disk_full)
     with (
         locked_file(path, timeout_s=1) as file,
@@ -131,7 +131,7 @@ def test_missing_files_and_links(tmp_path: Path) -> None:
     path = tmp_path / "ledger"
     with pytest.raises(LedgerError, match="cannot open"), locked_file(path, timeout_s=1):
         pass
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     link = tmp_path / "link"
     link.symlink_to(path)
     with pytest.raises(LedgerError, match="cannot open"), locked_file(link, timeout_s=1):
@@ -141,7 +141,7 @@ def test_missing_files_and_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize("held", ["LOCK_EX", "LOCK_SH"])
 def test_a_lock_held_elsewhere_is_waited_for_and_then_given_up(tmp_path: Path, held: str) -> None:
     path = tmp_path / "ledger"
-    create_whole(path, b"first\n")
+    create_file(path, b"first\n")
     holder = (
         "import fcntl, sys; f = open(sys.argv[1], 'rb+');"
         "fcntl.flock(f, getattr(fcntl, sys.argv[2])); print('held', flush=True); sys.stdin.read()"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasites.ingest import shardstore
 from datasites.ingest.errors import ShardDamagedError, ShardError, ShardExistsError
 from datasites.ingest.shard import Shard, make_shard
 from datasites.ingest.shardstore import load_shard, save_shard
@@ -108,6 +109,23 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ShardError, match="No space left on device"):
         save_shard(_shard(), tmp_path / "shard")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_name_that_cannot_be_made_durable_leaves_the_old_shard(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def last_sync_fails(folder: Path) -> None:
+        seen.append(load_shard(folder / "shard").version)  # the new one is in its place by now
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(shardstore, "sync_folder", last_sync_fails)
+    with pytest.raises(ShardError, match="nothing was changed"):
+        save_shard(_shard(1), stored, replace=True)
+    assert seen == [_shard(1).version]
+    assert load_shard(stored).version == _shard().version
+    assert [each.name for each in stored.parent.iterdir()] == ["shard"]
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
