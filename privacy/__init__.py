@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from privacy.accounts import Disclosed as Disclosed
     from privacy.accounts import Spend as Spend
     from privacy.accounts import SpendState as SpendState
+    from privacy.amounts import LARGEST_DELTA as LARGEST_DELTA
     from privacy.blocks import charges_of as charges_of
     from privacy.blocks import costs_of as costs_of
     from privacy.budget import Budget as Budget
@@ -183,6 +184,7 @@ _NAMES = {
         "second_opinions",
     ),
     "accounts": ("Account", "Disclosed", "Spend", "SpendState"),
+    "amounts": ("LARGEST_DELTA",),
     "blocks": ("charges_of", "costs_of"),
     "budget": ("Budget", "Limit", "Scope", "SpendDecision", "check_spend"),
     "calibration": ("calibrate_noise",),

@@ -167,28 +167,16 @@ class Outbox:
 
     def _send_decision(self, submission: Submission, approval: Approval, state: str) -> None:
         approved = state == APPROVED
-        decision = PlanDecision(
-            plan_sha256=approval.plan_sha256, approved=approved, decided=approval.decided
-        )
-        if approved:
-            account = self._site.ledger.account()
-            budget = account.required_budget()
-            delta = budget.delta
-            decision = replace_model(
-                decision,
-                budget=budget.epsilon,
-                max_rounds=approval.max_rounds,
-                expires=approval.expires,
-                standing_release=approval.standing_release,
-                epsilon_plan=filter_epsilon(
-                    plan_charges(plan_events(submission.bundle.plan)), delta=delta
-                ),
-                delta=delta,
-                unit=self._site.unit(account),
+        decision = (
+            self._yes(submission, approval)
+            if approved
+            else PlanDecision(
+                plan_sha256=approval.plan_sha256,
+                approved=False,
+                decided=approval.decided,
+                reason=Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER,
             )
-        else:
-            reason = Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER
-            decision = replace_model(decision, reason=reason)
+        )
         self._link.set_status(
             sender=submission.sender,
             job=submission.job,
@@ -202,7 +190,19 @@ class Outbox:
             files={name: decision.model_dump_json().encode()},
         )
 
-
-def replace_model(decision: PlanDecision, **fields: object) -> PlanDecision:
-    """A checked copy of a decision with other fields."""
-    return PlanDecision.model_validate({**decision.model_dump(), **fields})
+    def _yes(self, submission: Submission, approval: Approval) -> PlanDecision:
+        account = self._site.ledger.account()
+        budget = account.required_budget()
+        charges = plan_charges(plan_events(submission.bundle.plan))
+        return PlanDecision(
+            plan_sha256=approval.plan_sha256,
+            approved=True,
+            decided=approval.decided,
+            budget=budget.epsilon,
+            max_rounds=approval.max_rounds,
+            expires=approval.expires,
+            standing_release=approval.standing_release,
+            epsilon_plan=filter_epsilon(charges, delta=budget.delta),
+            delta=budget.delta,
+            unit=self._site.unit(account),
+        )
