@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 
-from datasites.errors import PlanError
+from datasites.errors import DamagedFileError, PlanError
 
 T = TypeVar("T", bound=BaseModel)
 V = TypeVar("V")
@@ -32,6 +32,8 @@ MOST_COUNT = 1e10
 """Beyond any noised count of a unit's cases, with the largest noise that a plan may ask for."""
 MOST_EPSILON = 1e12
 """Far beyond what any plan within its bounds can cost; a figure, and nothing that overflows."""
+NO_FILE = (IsADirectoryError, NotADirectoryError, PermissionError)
+"""What stays so until a person mends it; a disk that fails is tried again."""
 _YEARS = (2000, 2199)
 
 
@@ -113,6 +115,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise PlanError(f"{path} cannot be read: {str(error)[:300]}") from error
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """A record that this site wrote for itself, and that may be damaged since.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFileError: it is no JSON object, or no file that this account can read.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, *NO_FILE) as error:
+        raise DamagedFileError(f"{path} is damaged: {str(error)[:200]}") from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path} is damaged: it holds no JSON object")
+    return found
+
+
 def explain(error: pydantic.ValidationError) -> str:
     """The faults of a validation, as `field: what is wrong (found ...)`."""
     return "; ".join(_fault(fault) for fault in error.errors()[:5])
@@ -122,7 +140,8 @@ def _fault(fault: Any) -> str:
     where = ".".join(str(part)[:60] for part in fault["loc"][:8]) or "the document"
     if where == "relay":  # a URL into which somebody put a password is not repeated
         return f"{where}: {fault['msg']}"
-    return f"{where}: {fault['msg'].lower()} (found {_shown(fault['input'])})"
+    said = fault["msg"].lower()[:300]  # it may quote what was found, whole
+    return f"{where}: {said} (found {_shown(fault['input'])})"
 
 
 def _shown(value: object) -> str:

@@ -101,6 +101,7 @@ class UpdateReason(StrEnum):
     MAKE_DIFFERS = "make_differs"
     NOT_FINITE = "not_finite"
     NORM_TOO_LARGE = "norm_too_large"
+    NOT_SCORABLE = "not_scorable"
 
 
 class UpdateRefusedError(RoundError):

@@ -27,7 +27,7 @@ from datasites import (
     Task,
     TrainTask,
 )
-from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
+from models import Evaluation, MetricsError, WeightsError, weights_from_bytes, weights_to_bytes
 from orchestrator.aggregation import Aggregator
 from orchestrator.asking import Asking, Outcome, problem_of
 from orchestrator.contribution import Contribution, contributions
@@ -80,6 +80,7 @@ class StudyRun:
         self._score = score
         self._watcher = watcher
         self._asking = Asking(researcher, bundle, folder=folder, state=state, watcher=watcher)
+        self._scored: tuple[Mapping[str, torch.Tensor], Evaluation] | None = None
         self._units = {site: card.units for site, card in hospitals.items()}
 
     def leave_out(self, problems: Mapping[str, str]) -> None:
@@ -232,15 +233,17 @@ class StudyRun:
         }
         outcome = self._asking.step(f"round {number}", tasks, brought)
         updates = self._updates(outcome, weights)
-        if len(updates) < self._study.quorum:
-            raise QuorumError(
-                f"round {number}: {len(updates)} usable updates, the quorum is "
-                f"{self._study.quorum}; refusals so far: {self._state.refusals}. Nothing is lost: "
-                "settle the reasons with the hospitals, then `dura study resume`",
-                needed=self._study.quorum,
-                received=len(updates),
-            )
+        self._must_be_quorum(number, updates)
+        before = aggregator.state()
         after = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
+        if not self._can_score(after):
+            # Finite weights of which no model can be made: whose are they?
+            aggregator.restore(before)
+            updates = self._scorable(updates)
+            self._must_be_quorum(number, updates)
+            after = aggregator.aggregate(
+                round_number=number, global_weights=weights, updates=updates
+            )
         lines = contributions(
             round_number=number, global_before=weights, global_after=after, updates=updates
         )
@@ -249,6 +252,35 @@ class StudyRun:
         self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
         self._keep(number, after, aggregator)
         return after
+
+    def _must_be_quorum(self, number: int, updates: Sequence[Update]) -> None:
+        if len(updates) < self._study.quorum:
+            raise QuorumError(
+                f"round {number}: {len(updates)} usable updates, the quorum is "
+                f"{self._study.quorum}; refusals so far: {self._state.refusals}. Nothing is lost: "
+                "settle the reasons with the hospitals, then `dura study resume`",
+                needed=self._study.quorum,
+                received=len(updates),
+            )
+
+    def _can_score(self, weights: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a model with these weights gives figures; what it gave is kept for `_keep`."""
+        try:
+            self._scored = (weights, self._score(weights))
+        except MetricsError as error:
+            log.error("%s", error)
+            return False
+        return True
+
+    def _scorable(self, updates: Sequence[Update]) -> list[Update]:
+        """The updates of which each alone gives a model; the others' hospitals are given up."""
+        fine = []
+        for update in updates:
+            if self._can_score({n: torch.as_tensor(t) for n, t in update.weights.items()}):
+                fine.append(update)
+            else:
+                self._asking.give_up(update.hospital, UpdateReason.NOT_SCORABLE)
+        return fine
 
     def _warn_of_capped(self, lines: Sequence[Contribution]) -> None:
         """Say once a run which hospitals' claims of units do not count in full."""
@@ -265,7 +297,8 @@ class StudyRun:
     def _keep(
         self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator
     ) -> None:
-        evaluation = self._score(weights)
+        known = self._scored
+        evaluation = known[1] if known and known[0] is weights else self._score(weights)
         score = RoundScore(
             round=number,
             loss=evaluation.loss,

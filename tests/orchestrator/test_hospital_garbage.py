@@ -23,7 +23,7 @@ from orchestrator.recipes import recipe_for
 from orchestrator.template import study_template
 from privacy import Purpose, sign_document
 from privacy.errors import PrivacyError
-from tests.orchestrator.conftest import SITES
+from tests.orchestrator.conftest import SITES, weights_that
 from tests.orchestrator.garbagekit import RESEARCHER, GarbageHospital, RelayWorld, spoiled
 
 A, B, C = SITES
@@ -299,3 +299,14 @@ def test_where_garbage_leaves_no_quorum_the_reason_is_said(make_world):
     with pytest.raises(QuorumError, match=r"bad_card.*bad_decision"):
         world.run()
     assert not (world.out / "state.json").exists()
+
+
+def test_finite_weights_of_which_no_model_can_be_made_end_nothing(make_world):
+    world = make_world()
+    world.hospitals[C].hospital.answers["r0001"] = weights_that(
+        lambda weights: {name: value * 0 + 3e38 for name, value in weights.items()}
+    )
+    world.run()
+    assert world.state.refusals == {C: ["not_scorable"]}
+    assert {line.hospital for line in world.state.contributions} == {A, B}
+    whole(json.loads(world.summary, parse_constant=pytest.fail))
