@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datasites.ingest.split import plan_split
     from datasites.labelled import read_labelled, read_shard
     from datasites.modelcheck import bundle_facts, encoder_facts
+    from datasites.parsing import MOST_EPSILON, MOST_UNITS, explain, read_toml
     from datasites.plans import (
         CORRECTION_FILE,
         TASK_FILE,
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
         task_bytes,
         task_event,
     )
-    from datasites.plans.plan import Email, Name, explain
+    from datasites.plans.plan import Email, Name
     from datasites.rehearsal import Rehearsal, rehearse
     from datasites.relayurl import checked_relay_url, parse_relay_url
     from datasites.released import Check, check_released, verify_released
@@ -146,7 +147,8 @@ _HOMES = {
         "task_bytes",
         "task_event",
     ),
-    "datasites.plans.plan": ("Email", "Name", "explain"),
+    "datasites.parsing": ("MOST_EPSILON", "MOST_UNITS", "explain", "read_toml"),
+    "datasites.plans.plan": ("Email", "Name"),
     "datasites.relayurl": ("checked_relay_url", "parse_relay_url"),
     "datasites.rehearsal": ("Rehearsal", "rehearse"),
     "datasites.reportfile": ("render_released",),
@@ -178,9 +180,11 @@ __all__ = [
     "DECISION_FILE",
     "EVALUATION_FILE",
     "GENERATOR_FILE",
+    "MOST_EPSILON",
     "MOST_IMAGES",
     "MOST_KEPT_ROWS",
     "MOST_ROWS",
+    "MOST_UNITS",
     "NOISE_MULTIPLIER",
     "RECEIPT_FILE",
     "REPORTS_FILE",
@@ -254,6 +258,7 @@ __all__ = [
     "public_rows",
     "read_labelled",
     "read_shard",
+    "read_toml",
     "rehearse",
     "render_released",
     "runtime_sha256",

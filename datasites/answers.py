@@ -2,6 +2,10 @@
 
 Reasons are codes (`errors.Reason`), never text; there are no paths, no counts and no times of work:
 on neighbouring data every field but what was noised is the same.
+
+Every field is bounded, so that what a researcher parsed (`datasites.parsing`) can be computed with,
+shown and written whatever the hospital sent: figures are finite, times are times, what becomes a
+file's name is a plain one.
 """
 
 from __future__ import annotations
@@ -12,6 +16,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import Reason
+from datasites.parsing import (
+    MOST_COUNT,
+    Epsilon,
+    Hex64,
+    Identifier,
+    ShortText,
+    UtcTime,
+)
+from datasites.plans.generators import NoiseMultiplier
+from privacy import LARGEST_DELTA
 
 ANSWER_FILE = "answer.json"
 DECISION_FILE = "decision.json"
@@ -22,7 +36,13 @@ RECEIPT_FILE = "receipt.json"
 """The newest receipt of a site that a researcher holds, brought with each task: the site looks for
 what it names in its ledger (`datasites.behind`)."""
 
-_Count = Annotated[float, Field(allow_inf_nan=False)]
+_Count = Annotated[float, Field(ge=-MOST_COUNT, le=MOST_COUNT)]
+_Few = Annotated[int, Field(ge=0, le=1_000_000)]
+_Text = Annotated[str, Field(max_length=1_000_000)]
+_ReportKind = Annotated[str, Field(pattern="^(case|hospital|global)$")]
+_NoticeKind = Annotated[str, Field(pattern="^(hospital|global|evaluation)$")]
+_ONE_UNIT = "(patient|near[-_]duplicate[-_ ]group|image|privacy unit)"
+_Unit = Annotated[str, Field(pattern=rf"^{_ONE_UNIT}(, then {_ONE_UNIT}){{0,8}}$")]
 
 
 class Status(StrEnum):
@@ -47,24 +67,38 @@ class PlanDecision(_Document):
         approved: yes or no.
         reason: the coded reason of a no.
         decided: UTC time of the decision.
-        max_rounds, expires, standing_release: terms of a yes.
+        max_rounds, expires, standing_release: terms of a yes, which has all of what follows.
         budget: the epsilon that the owner allows in all.
         epsilon_plan: what the hospital computes for the whole plan, at its
         delta, per
         unit.
     """
 
-    plan_sha256: str
+    plan_sha256: Hex64
     approved: bool
     reason: Reason | None = None
-    decided: str = ""
-    budget: float | None = None
-    max_rounds: int = 0
-    expires: str = ""
+    decided: UtcTime
+    budget: Epsilon | None = None
+    max_rounds: _Few = 0
+    expires: UtcTime | Literal[""] = ""
     standing_release: bool = False
-    epsilon_plan: float | None = None
-    delta: float | None = None
-    unit: str = ""
+    epsilon_plan: Epsilon | None = None
+    delta: Annotated[float, Field(gt=0, le=LARGEST_DELTA)] | None = None
+    unit: _Unit | Literal[""] = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> PlanDecision:
+        if self.approved:
+            terms = ("budget", "expires", "epsilon_plan", "delta", "unit")
+            absent = [name for name in terms if getattr(self, name) in (None, "")]
+            if absent:
+                raise ValueError(f"an approval without {', '.join(absent)}")
+        return self
+
+    @property
+    def epsilon(self) -> float:
+        """What the plan costs, of an approval."""
+        return 0.0 if self.epsilon_plan is None else self.epsilon_plan
 
 
 class Answer(_Document):
@@ -79,11 +113,17 @@ class Answer(_Document):
             `--unsafe-no-sandbox`.
     """
 
-    request: str
+    request: Identifier
     status: Status
     reason: Reason | None = None
-    receipt: str | None = None
+    receipt: _Text | None = None
     sandboxed: bool = True
+
+    @model_validator(mode="after")
+    def _says_why(self) -> Answer:
+        if (self.reason is not None) != (self.status in (Status.REFUSED, Status.FAILED)):
+            raise ValueError(f"the status {self.status} with the reason {self.reason}")
+        return self
 
 
 class ReleasedReport(BaseModel):
@@ -107,22 +147,22 @@ class ReleasedReport(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: Literal[3] = 3
-    item: str
-    kind: str
-    hospital: str
-    study: str
-    plan_sha256: str
-    request: str
-    text: str
-    text_sha256: str
-    facts: str
-    visible_facts: dict[str, str] = {}
-    source: str
-    edits: Annotated[int, Field(ge=0)] = 0
-    redactions: Annotated[int, Field(ge=0)] = 0
-    released: str
-    public_key: str
-    signature: str = ""
+    item: Identifier
+    kind: _ReportKind
+    hospital: ShortText
+    study: Identifier
+    plan_sha256: Hex64
+    request: Identifier
+    text: _Text
+    text_sha256: Hex64
+    facts: _Text
+    visible_facts: Annotated[dict[ShortText, ShortText], Field(max_length=10_000)] = {}
+    source: Identifier
+    edits: _Few = 0
+    redactions: _Few = 0
+    released: UtcTime
+    public_key: Hex64
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{0,128}$")] = ""
 
 
 class HospitalEvaluation(_Document):
@@ -136,9 +176,9 @@ class HospitalEvaluation(_Document):
         histograms: [C][2][B]: scores of other classes' cases (0) and of the class's own (1).
     """
 
-    classes: tuple[str, ...]
-    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    noise_multiplier: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    classes: Annotated[tuple[ShortText, ...], Field(min_length=1, max_length=64)]
+    weights_sha256: Hex64
+    noise_multiplier: NoiseMultiplier
     confusion: tuple[tuple[_Count, ...], ...]
     histograms: tuple[tuple[tuple[_Count, ...], ...], ...]
 
@@ -159,6 +199,6 @@ class WithheldNotice(_Document):
     There is none for a case report: whether its slot held one is nobody else's business.
     """
 
-    item: str
-    kind: str
+    item: Identifier
+    kind: _NoticeKind
     reason: Reason = Reason.WITHHELD_BY_OWNER

@@ -16,13 +16,19 @@ over all time is infinite from then on. A receipt that this site did not sign st
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
+from datasites.errors import (
+    DamagedFileError,
+    DatasitesError,
+    PlanError,
+    Reason,
+    RefusedError,
+)
+from datasites.parsing import read_record
 from datasites.site import Site, now_utc, stamp, write_json
 
 if TYPE_CHECKING:
@@ -91,12 +97,12 @@ def behind(site: Site) -> Behind | None:
 
     path = site.root / BEHIND_FILE
     try:
-        told = json.loads(path.read_bytes())
+        told = read_record(path)
         receipt = own_receipt(told["receipt"], public_hex=site.key.public_hex)
         found = Behind(receipt=receipt, told_by=str(told["told_by"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, PrivacyError) as error:
+    except (DamagedFileError, KeyError, TypeError, AttributeError, PrivacyError) as error:
         raise RefusedError(
             Reason.LEDGER_BEHIND,
             f"{path} says that the ledger is behind, but cannot be read ({error}): compare the "

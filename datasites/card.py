@@ -17,10 +17,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.ingest.changes import CAME_AND_GONE_L2, REGROUPED_L2, Changes
 from datasites.ingest.unitwords import unit_meaning
+from datasites.parsing import MOST_UNITS, Hex64, NoisedCount, ShortText
 
 NOISE_MULTIPLIER = 10.0
 SIDE_NOISE = 20.0
@@ -117,7 +118,8 @@ class NoisedSides:
     regrouped: float | None = None
 
 
-Noised = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Deviation = Annotated[float, Field(gt=0, le=1e6)]
+Counted = Annotated[float, Field(ge=-MOST_UNITS, le=MOST_UNITS)]
 
 
 class DataCard(BaseModel):
@@ -130,7 +132,7 @@ class DataCard(BaseModel):
             hospital's key does it say anything about an image, a label or a unit.
         classes: class names. image_size: pixels a side.
         unit: the unit of privacy; the neighbouring relation is add or remove one.
-        units: noised number of units, at least 1.
+        units: noised number of units, from 1 to a thousand million.
         units_per_class: noised histogram; a unit weighs 1, spread over its images' classes.
         noise_multiplier: standard deviation of the histogram's noise.
         straddling_units: noised number of units that had images in the training and in the test
@@ -149,24 +151,33 @@ class DataCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[2] = 2
-    site: str
-    email: str
-    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    dataset_version: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    classes: tuple[str, ...]
-    image_size: int
+    site: ShortText
+    email: Annotated[str, Field(max_length=200, pattern=r"^[!-~]*$")]
+    public_key: Hex64
+    dataset_version: Hex64
+    classes: Annotated[tuple[ShortText, ...], Field(max_length=64)]
+    image_size: Annotated[int, Field(ge=1, le=4096)]
     unit: UnitKind
-    units: Annotated[float, Field(ge=1, allow_inf_nan=False)]
-    units_per_class: tuple[float, ...]
-    noise_multiplier: float
-    mock: str
-    straddling_units: Noised | None = None
-    side_noise: float = SIDE_NOISE
-    gone_units: Noised | None = None
-    new_units: Noised | None = None
-    change_noise: float = CHANGE_NOISE
-    regrouped_units: Noised | None = None
-    regrouped_noise: float = REGROUPED_NOISE
+    units: Annotated[float, Field(ge=1, le=MOST_UNITS)]
+    units_per_class: tuple[Counted, ...]
+    noise_multiplier: Deviation
+    mock: ShortText
+    straddling_units: NoisedCount | None = None
+    side_noise: Deviation = SIDE_NOISE
+    gone_units: NoisedCount | None = None
+    new_units: NoisedCount | None = None
+    change_noise: Deviation = CHANGE_NOISE
+    regrouped_units: NoisedCount | None = None
+    regrouped_noise: Deviation = REGROUPED_NOISE
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> DataCard:
+        if len(self.units_per_class) != len(self.classes):
+            raise ValueError(
+                f"units_per_class has {len(self.units_per_class)} counts of {len(self.classes)} "
+                "classes"
+            )
+        return self
 
     @property
     def unit_meaning(self) -> str:

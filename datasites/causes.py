@@ -10,9 +10,11 @@ alone reads (0600), never into the agent's log, which others may collect.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from datasites.errors import DamagedFileError
+from datasites.parsing import read_record
 from datasites.site import Site, write_file, write_json
 
 FOLDER = "causes"
@@ -47,7 +49,16 @@ def keep_printed(site: Site, request: str, printed: str) -> None:
 
 def causes(site: Site) -> list[Cause]:
     """All that is known, oldest first."""
-    found = [
-        Cause(**json.loads(path.read_text())) for path in (site.root / FOLDER).glob("[!.]*.json")
-    ]
+    found = [_read(path) for path in (site.root / FOLDER).glob("[!.]*.json")]
     return sorted(found, key=lambda cause: (cause.time, cause.request))
+
+
+def _read(path: Path) -> Cause:
+    """A cause from its file; of a damaged one it is said that it is damaged."""
+    try:
+        found = Cause(**read_record(path))
+        if all(isinstance(text, str) for text in asdict(found).values()):
+            return found
+        raise DamagedFileError(f"{path} is damaged: a field is no text")
+    except (DamagedFileError, TypeError) as error:
+        return Cause(path.stem, "", "", str(error), "")

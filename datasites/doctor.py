@@ -19,6 +19,7 @@ from pathlib import Path
 
 from datasites.agent.cleanup import left_behind
 from datasites.behind import behind
+from datasites.damage import damaged
 from datasites.errors import DatasitesError
 from datasites.sandbox.cgroup import OWN, ROOT, find_parent
 from datasites.sandbox.command import Limits
@@ -103,6 +104,7 @@ def examine(site: Site) -> list[Finding]:
         "report model": _report_model,
         "report device": _report_device,
         "data": _data,
+        "own files": _own_files,
         "unsafe runs": _unsafe,
     }
     return [_guarded(name, check, site) for name, check in checks.items()]
@@ -358,6 +360,18 @@ def _data(site: Site) -> Finding:
     if not site.has_data:
         return _warning("nothing was ingested yet", f"dura site ingest {site.root} FOLDER")
     return _fine(f"data set {site.card().dataset_version[:12]}")
+
+
+def _own_files(site: Site) -> Finding:
+    found = damaged(site)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return _problem(
+            f"{found[0]}{more}",
+            "put it back from a copy, or decide or ingest anew; what depends on it is refused "
+            "until then, see docs/operations.md",
+        )
+    return _fine("every record of the site can be read")
 
 
 def _unsafe(site: Site) -> Finding:

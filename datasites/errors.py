@@ -2,6 +2,7 @@
 
     DatasitesError
     ├── SettingsError        a settings file or folder is missing, half-written or wrong
+    ├── DamagedFileError     a file of this site's own cannot be read; what depends on it is refused
     ├── PlanError            a plan is malformed, inconsistent or larger than allowed
     ├── RefusedError         this hospital does not do what was asked; carries a coded reason
     ├── SandboxError         no sandbox is to be had, or a job broke its limits
@@ -39,6 +40,10 @@ class DatasitesError(Exception):
 
 class SettingsError(DatasitesError):
     """A settings file or folder is missing, half-written or wrong."""
+
+
+class DamagedFileError(DatasitesError):
+    """A file of this site's own cannot be read; what depends on it is refused."""
 
 
 class PlanError(DatasitesError):

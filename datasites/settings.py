@@ -5,7 +5,6 @@ Every field is checked; an unknown or misspelt one is refused by name. Nothing s
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,10 +13,11 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
 from datasites.durable import write_file
-from datasites.errors import SettingsError
+from datasites.errors import PlanError, SettingsError
 from datasites.ingest.classes import DEFAULT_CLASSES
+from datasites.parsing import explain, read_toml
 from datasites.people import count_people, plain_name
-from datasites.plans.plan import Email, Name, explain
+from datasites.plans.plan import Email, Name
 from datasites.relayurl import checked_relay_url
 
 SETTINGS_FILE = "site.toml"
@@ -137,13 +137,13 @@ def read_settings(folder: Path) -> SiteSettings:
     """
     path = folder / SETTINGS_FILE
     try:
-        values = tomllib.loads(path.read_text())
+        values = read_toml(path)
     except FileNotFoundError as error:
         raise SettingsError(
             f"{folder} is not a site (no {SETTINGS_FILE}); `dura site init {folder}` makes one"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}; mend it by hand") from error
+    except PlanError as error:
+        raise SettingsError(f"{error}; mend it by hand") from error
     try:
         return SiteSettings.model_validate(values)
     except pydantic.ValidationError as error:

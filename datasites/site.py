@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 from datasites.card import DataCard
 from datasites.durable import write_file
-from datasites.errors import SettingsError
+from datasites.errors import DamagedFileError, PlanError, SettingsError
 from datasites.plans import parse_model
 from datasites.settings import SiteSettings, read_settings, write_settings
 from privacy import Entry, EntryKind, SigningKey, create_key, load_key
@@ -71,7 +71,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 def _is_old(card: bytes) -> bool:
     try:
         value = json.loads(card)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and value.get("version") == 1
 
@@ -183,6 +183,8 @@ class Site:
             raise SettingsError(
                 f"{self.settings.name} has no data yet; run `dura site ingest {self.root} FOLDER`"
             ) from error
+        except IsADirectoryError as error:
+            raise DamagedFileError(f"{self.root / 'card.json'} is no file") from error
         if _is_old(data):
             raise SettingsError(
                 "the data card here is of an earlier release, which named data by a hash without a "
@@ -224,7 +226,10 @@ class Site:
         path = self.keys / name
         if not path.exists():
             write_file(path, secrets.token_hex(32).encode())
-        return bytes.fromhex(path.read_text())
+        try:
+            return bytes.fromhex(path.read_text())
+        except ValueError as error:
+            raise DamagedFileError(f"{path} is damaged: it is no key in hex") from error
 
     def now(self) -> datetime:
         """The later of the clock and the ledger's newest entry.
@@ -235,7 +240,12 @@ class Site:
 
     def unit(self, account: Account) -> str:
         """Of what the account's epsilon is, as it is shown: every kind of unit in its history."""
-        return account.unit or (self.card().unit if self.has_data else "privacy unit")
+        if account.unit or not self.has_data:
+            return account.unit or "privacy unit"
+        try:
+            return self.card().unit
+        except (PlanError, SettingsError, DamagedFileError):  # named by `datasites.damage`
+            return "privacy unit"
 
     def log(
         self,

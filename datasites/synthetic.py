@@ -14,7 +14,6 @@ images, or a checkpoint made for the purpose would turn it into a question about
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -24,7 +23,8 @@ from pathlib import Path
 from datasites.desk.lock import desk_lock
 from datasites.desk.permits import must_be_reviewer
 from datasites.durable import write_file
-from datasites.errors import DeskError, PlanError
+from datasites.errors import DamagedFileError, DeskError, PlanError
+from datasites.parsing import read_record
 from datasites.plans.store import PlanStore
 from datasites.site import Site, now_utc, stamp, write_json
 from datasites.worker.protocol import (
@@ -35,7 +35,7 @@ from datasites.worker.protocol import (
     SYNTHETIC_IMAGES,
     SYNTHETIC_LABELS,
 )
-from privacy import EntryKind, JsonValue, Purpose, SignatureError, sign_document, verify_document
+from privacy import EntryKind, JsonValue, PrivacyError, Purpose, sign_document, verify_document
 
 __all__ = ["Synthetic", "accept_beforehand", "decide", "keep", "state_of"]
 
@@ -169,8 +169,9 @@ def _record(
 
 def _decision(site: Site, plan_sha256: str) -> Decision | None:
     """The decision that this site signed for the plan; an altered one is none."""
-    with suppress(OSError, ValueError, KeyError, TypeError, SignatureError):
-        record = json.loads(_path(site, plan_sha256).read_text())
+    damaged = (DamagedFileError, OSError, KeyError, TypeError, AttributeError, PrivacyError)
+    with suppress(*damaged):
+        record = read_record(_path(site, plan_sha256))
         made = Decision(**record["decision"])
         verify_document(
             _body(made),

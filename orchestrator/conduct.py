@@ -6,6 +6,7 @@ Everything concrete is put together here: the study's office, the test set, the 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,16 +23,17 @@ from models import (
 )
 from orchestrator.errors import QuorumError, StudyError
 from orchestrator.model_spec import look_at_encoder, plan_encoder
-from orchestrator.office import Office
+from orchestrator.office import LAST_RUN, Office
 from orchestrator.progress import Watcher
 from orchestrator.report_requests import InboxRow, ReportRequests, inbox
+from orchestrator.researcher import Heard
 from orchestrator.results import read_evaluation, write_results
 from orchestrator.rounds import StudyRun
 from orchestrator.runstate import RunFolder, RunState
 from orchestrator.scoring import TestSet, bundle_model, model_metadata, weights_on
 from orchestrator.told import Told
 
-LAST_RUN = "last_run.json"
+log = logging.getLogger("dura.rounds")
 
 
 class Conductor:
@@ -129,7 +131,9 @@ class Conductor:
         """
         bundle = self.office.submitted()
         self.researcher.collect()
-        approved = [site for site in self.study.hospitals if self._has_approved(site, bundle)]
+        approved = [
+            site for site in self.study.hospitals if self.researcher.heard(site, bundle).takes_part
+        ]
         strangers = sorted(set(hospitals) - set(approved))
         if strangers:
             raise StudyError(
@@ -168,13 +172,9 @@ class Conductor:
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             self.researcher.collect()
-            if all(self.researcher.decision(site, bundle) for site in self.study.hospitals):
+            if all(self.researcher.heard(site, bundle).is_over for site in self.study.hospitals):
                 return
             time.sleep(0.2)
-
-    def _has_approved(self, site: str, bundle: Bundle) -> bool:
-        decision = self.researcher.decision(site, bundle)
-        return decision is not None and decision.approved
 
     def _weights_to_report_on(
         self, model: Path | None, bundle: Bundle, *, approved: int
@@ -194,16 +194,15 @@ class Conductor:
         weights = weights_to_bytes(self._final(folder, rounds))
         return weights, rounds, Told.of(state, self.study)
 
-    def _approved(self, bundle: Bundle) -> tuple[str, ...]:
+    def _approved(self, bundle: Bundle) -> dict[str, Heard]:
+        """What every hospital said, of which a quorum takes part."""
         self.researcher.collect()
-        approved = []
-        reasons = {}
-        for site in self.study.hospitals:
-            decision = self.researcher.decision(site, bundle)
-            if decision is not None and decision.approved:
-                approved.append(site)
-            else:
-                reasons[site] = "undecided" if decision is None else str(decision.reason)
+        heard = {site: self.researcher.heard(site, bundle) for site in self.study.hospitals}
+        approved = [site for site, one in heard.items() if one.takes_part]
+        reasons = {site: one.why_not for site, one in heard.items() if not one.takes_part}
+        for one in heard.values():
+            if one.problem:
+                log.error("left out: %s", one.details)
         if len(approved) < self.study.quorum:
             raise QuorumError(
                 f"{len(approved)} of {len(self.study.hospitals)} hospitals approved the plan, "
@@ -211,7 +210,7 @@ class Conductor:
                 needed=self.study.quorum,
                 received=len(approved),
             )
-        return tuple(approved)
+        return heard
 
     def _test_set(self, folder: Path, bundle: Bundle) -> TestSet:
         plan = bundle.plan
@@ -219,24 +218,21 @@ class Conductor:
 
     def _go(self, out: Path, state: RunState, bundle: Bundle, watcher: Watcher) -> Evaluation:
         test = self._test_set(Path(state.test), bundle)
-        hospitals = self._approved(bundle)
+        heard = self._approved(bundle)
         folder = RunFolder(out)
         folder.save_keys(
-            {
-                site: self.researcher.card(site).public_key
-                for site in self.study.hospitals
-                if self.researcher.link.card(site) is not None
-            }
+            {site: one.card.public_key for site, one in heard.items() if one.card is not None}
         )
         run = StudyRun(
             self.researcher,
             bundle,
-            hospitals,
+            {site: one.card for site, one in heard.items() if one.takes_part and one.card},
             folder=folder,
             state=state,
             score=lambda weights: self._score(test, bundle, weights),
             watcher=watcher,
         )
+        run.leave_out({site: one.problem for site, one in heard.items() if one.problem})
         run.train(self._initial(bundle))
         weights = self._final(folder, state.rounds_done)
         evaluation = self._score(test, bundle, weights)

@@ -10,6 +10,7 @@
     │   ├── UpdateRefusedError       a hospital's update failed a check; carries a coded reason
     │   └── AggregationError         the updates of a round cannot be made into one model
     ├── VerificationError            a receipt, a ledger or a weights file is not what was signed
+    │   └── HospitalDocumentError    a hospital's document is not what it should be; carries a code
     ├── EvaluationError              a model cannot be scored on the data that was named
     ├── ReportingError               a picture or a report cannot be made from what was given
     └── StudyInterruptedError        the person stopped it; `resume` continues
@@ -100,6 +101,7 @@ class UpdateReason(StrEnum):
     MAKE_DIFFERS = "make_differs"
     NOT_FINITE = "not_finite"
     NORM_TOO_LARGE = "norm_too_large"
+    NOT_SCORABLE = "not_scorable"
 
 
 class UpdateRefusedError(RoundError):
@@ -128,6 +130,33 @@ class VerificationError(OrchestratorError):
     """A receipt, a ledger or a weights file is not what was signed."""
 
     exit_code = 6
+
+
+class Document(StrEnum):
+    """Why a document of a hospital is not taken; `refusals` and the status of a study say so."""
+
+    NO_CARD = "no_card"
+    BAD_CARD = "bad_card"
+    BAD_DECISION = "bad_decision"
+    BAD_ANSWER = "bad_answer"
+    BAD_RECEIPT = "bad_receipt"
+    BAD_REPORT = "bad_report"
+    BAD_NOTICE = "bad_notice"
+    BAD_EVALUATION = "bad_evaluation"
+
+
+class HospitalDocumentError(VerificationError):
+    """A hospital's document is not what it should be; this hospital alone is left out.
+
+    Attributes:
+        hospital: whose it is.
+        reason_code: which document it is.
+    """
+
+    def __init__(self, hospital: str, reason_code: Document, message: str) -> None:
+        super().__init__(f"{hospital}: {message} [{reason_code}]")
+        self.hospital = hospital
+        self.reason_code = reason_code
 
 
 class EvaluationError(OrchestratorError):

@@ -5,15 +5,17 @@ Nothing here needs the training libraries, so these commands answer at once.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasites import Bundle, PlanDecision, make_bundle, open_bundle, write_file
+from datasites import Bundle, make_bundle, open_bundle, write_file
 from orchestrator.errors import StudyError
 from orchestrator.model_spec import look_at_encoder
-from orchestrator.researcher import Researcher
+from orchestrator.researcher import Heard, Researcher
 from orchestrator.study import Study, read_study, study_plan
 
+LAST_RUN = "last_run.json"
 MODEL_FILE = "model.py"
 SUBMITTED = "submitted"
 
@@ -24,12 +26,14 @@ class Standing:
 
     Attributes:
         hospital: its e-mail. paired: whether its key is pinned.
-        decision: its decision on the submitted plan, None while there is none.
+        heard: what it said of the submitted plan; None before one was.
+        refusals: why the last run went on without it, as codes.
     """
 
     hospital: str
     paired: bool
-    decision: PlanDecision | None
+    heard: Heard | None
+    refusals: tuple[str, ...] = ()
 
 
 class Office:
@@ -80,12 +84,14 @@ class Office:
         """Where every hospital stands, after a look at the relay."""
         self.researcher.collect()
         pinned = self.researcher.link.pinned()
+        refused = last_refusals(self.folder)
         bundle = self.submitted() if (self.folder / SUBMITTED).is_dir() else None
         return [
             Standing(
                 site,
                 site in pinned,
-                self.researcher.decision(site, bundle) if bundle is not None else None,
+                self.researcher.heard(site, bundle) if bundle is not None else None,
+                refused.get(site, ()),
             )
             for site in self.study.hospitals
         ]
@@ -104,3 +110,13 @@ def draft_bundle(folder: Path, study: Study) -> Bundle:
             raise StudyError(f"the study's model is {MODEL_FILE}, but {path} is not there")
         text = path.read_text()
     return make_bundle(study_plan(study), text)
+
+
+def last_refusals(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Why the study's last run went on without hospitals; empty where there is no such run."""
+    try:  # not by `RunState`, which takes PyTorch along
+        out = Path(json.loads((folder / LAST_RUN).read_bytes())["out"])
+        found = json.loads((out / "state.json").read_bytes())["refusals"]
+        return {str(site): tuple(str(code) for code in codes) for site, codes in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}

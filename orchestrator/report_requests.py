@@ -177,7 +177,7 @@ def save(rows: Sequence[InboxRow], folder: Path, formats: Sequence[str]) -> list
 def _rows(researcher: Researcher, site: str, request: str, bundle: Bundle) -> Iterator[InboxRow]:
     try:
         reply = researcher.reply(site, request, bundle=bundle)
-        released = researcher.reports(site, request)
+        released = researcher.reports(site, request, bundle=bundle)
         notices = researcher.withheld_notices(site, request)
     except (VerificationError, PlanError) as error:
         yield InboxRow(site, request, "", "", "refused", f"not believed: {error}")

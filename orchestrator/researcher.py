@@ -1,16 +1,16 @@
 """A researcher's end of a study: submit the plan, ask hospitals, read their answers.
 
 What hospitals send is taken from the relay by `collect` and lies on local disk from then on; all
-reading is from there, so a crash loses nothing and an answer is never asked for twice. A receipt is
-checked against the key that its hospital's data card named, against the task that was sent and its
-plan, and against the weights that came with it, before anything is used.
+reading is from there, so a crash loses nothing and an answer is never asked for twice. It is parsed
+in `orchestrator.hospital_documents`: a value, or a `HospitalDocumentError`. A receipt is checked
+against the key that its hospital's data card named, against the task that was sent and its plan,
+and against the weights that came with it, before anything is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from datasites import (
@@ -31,24 +31,25 @@ from datasites import (
     ResearcherLink,
     Task,
     WithheldNotice,
-    parse_model,
     parse_task,
     task_bytes,
-    verify_released,
     write_file,
 )
-from orchestrator.errors import HospitalRefusedError, VerificationError
-from orchestrator.receipts import (
-    check_implied,
-    check_kept,
-    check_receipt,
-    is_newer,
-    read_receipt,
+from orchestrator.errors import Document, HospitalDocumentError, VerificationError
+from orchestrator.hospital_documents import (
+    check_files,
+    read_answer,
+    read_card,
+    read_decision,
+    read_evaluation,
+    read_notices,
+    read_reports,
+    verified_receipt,
 )
+from orchestrator.receipts import check_kept, is_newer, read_receipt
 from orchestrator.study import Study
 from privacy import (
     Receipt,
-    SignatureError,
     canonical_bytes,
     countersign,
     countersignature_to_json,
@@ -72,6 +73,40 @@ class Reply:
     receipt: Receipt | None
     signed_receipt: str
     files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a hospital has said of a plan; whatever it sent, this can be made.
+
+    Attributes:
+        decision: its decision, None while there is none that is one.
+        card: its data card, likewise.
+        problem: the code of a document that is not what it should be; empty for none.
+        details: the same in words.
+    """
+
+    decision: PlanDecision | None = None
+    card: DataCard | None = None
+    problem: str = ""
+    details: str = ""
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether it approved, and sent what is needed to work with it."""
+        return self.card is not None and self.decision is not None and self.decision.approved
+
+    @property
+    def why_not(self) -> str:
+        """Why it does not take part, as a code; empty where it does."""
+        if self.takes_part or self.problem:
+            return self.problem
+        return "undecided" if self.decision is None else str(self.decision.reason)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is not to be waited for: it decided, or what it sent is no decision."""
+        return self.decision is not None or self.problem == Document.BAD_DECISION
 
 
 class Researcher:
@@ -113,28 +148,32 @@ class Researcher:
         """A hospital's last decision on the plan, None when it has not decided.
 
         Raises:
-            PlanError: what it sent is not a decision.
-            VerificationError: its times are none.
+            HospitalDocumentError: what it sent is not a decision on it.
         """
         files = self.link.received(site, plan_job(bundle))
-        data = files.get(REVOKED_FILE) or files.get(DECISION_FILE)
+        data = files.get(REVOKED_FILE, files.get(DECISION_FILE))
         if data is None:
             return None
-        decision = parse_model(PlanDecision, data, what="decision")
-        if decision.approved:
-            _check_times(site, decision.decided, decision.expires)
-        return decision
+        return read_decision(site, data, bundle=bundle)
 
     def card(self, site: str) -> DataCard:
         """A hospital's data card.
 
         Raises:
-            HospitalRefusedError: it has sent none.
+            HospitalDocumentError: it has sent none, or garbage.
         """
-        data = self.link.card(site)
-        if data is None:
-            raise HospitalRefusedError(site, "no_card", "has sent no data card yet; is it served?")
-        return parse_model(DataCard, data, what=f"data card of {site}")
+        return read_card(site, self.link.card(site))
+
+    def heard(self, site: str, bundle: Bundle) -> Heard:
+        """What a hospital has said of the plan. A card is asked for once it has approved."""
+        decision = None
+        try:
+            decision = self.decision(site, bundle)
+            return Heard(decision, self.card(site))
+        except HospitalDocumentError as error:
+            if error.reason_code is Document.NO_CARD and not (decision and decision.approved):
+                return Heard(decision)
+            return Heard(decision, None, error.reason_code.value, str(error))
 
     def ask(self, site: str, task: Task, brought: Mapping[str, bytes]) -> None:
         """Send a task and the files that it names; sending the same again is harmless.
@@ -203,81 +242,59 @@ class Researcher:
                 them.
 
         Raises:
-            VerificationError: its receipt or its files are not what was signed, or the receipt is
-                not for what was asked, or contradicts an earlier one.
+            HospitalDocumentError: what it sent is no answer, its receipt or its files are not what
+                was signed, or the receipt is not for what was asked, or contradicts an earlier one.
+            VerificationError: it answers what was never asked from here.
         """
         files = self.link.received(site, request)
         data = files.pop(ANSWER_FILE, None)
         if data is None:
             return None
-        answer = parse_model(Answer, data, what=f"answer of {site}")
-        if answer.request != request:
-            raise VerificationError(f"{site}: its answer to {request} names another request")
+        answer = read_answer(site, data, request=request)
         if answer.receipt is None:
             return Reply(answer, None, "", {})
         task = self._sent(site, request)
-        receipt = self._receipt(site, task, answer.receipt, bundle)
+        receipt = verified_receipt(
+            site, answer.receipt, public_hex=self.card(site).public_key, bundle=bundle, task=task
+        )
         if kept is not None:
             _check_kept(site, answer.receipt, kept(site))
-        for name in set(files) & set(receipt.outputs):
-            if sha256_hex(files[name]) != receipt.outputs[name]:
-                raise VerificationError(
-                    f"{site}: {name} is not the file its receipt was signed for"
-                )
+        check_files(site, receipt, files)
         return Reply(answer, receipt, answer.receipt, files)
 
-    def reports(self, site: str, request: str) -> list[ReleasedReport]:
+    def reports(self, site: str, request: str, *, bundle: Bundle) -> list[ReleasedReport]:
         """Every released report of a request, its signature checked.
 
         Raises:
-            VerificationError: a report was not signed by this hospital.
+            HospitalDocumentError: a report is none, or was not signed by this hospital.
         """
-        key = self.card(site).public_key
-        found = []
-        for name, data in self.link.received(site, request).items():
-            if not name.endswith(".report.json"):
-                continue
-            report = parse_model(ReleasedReport, data, what=f"report of {site}")
-            try:
-                verify_released(report, public_hex=key)
-            except SignatureError as error:
-                raise VerificationError(f"{site}: {name} is not signed by it") from error
-            # The item becomes a file name here, so it must be the plain one it came under.
-            if name != f"{report.item}.report.json":
-                raise VerificationError(f"{site}: {name} names another item")
-            _check_times(site, report.released)
-            found.append(report)
-        return found
+        files = self.link.received(site, request)
+        return read_reports(site, files, public_hex=self.card(site).public_key, bundle=bundle)
 
     def evaluation(self, site: str, request: str, *, bundle: Bundle) -> HospitalEvaluation | None:
         """A hospital's noised evaluation, None while it has not left.
 
         Raises:
-            VerificationError: it is not what the receipt was signed for, or of another plan.
-            PlanError: it is malformed.
+            HospitalDocumentError: it is none, not what the receipt was signed for, or not of what
+                was asked.
         """
         reply = self.reply(site, request, bundle=bundle)
         if reply is None or reply.receipt is None or EVALUATION_FILE not in reply.files:
             return None
         if EVALUATION_FILE not in reply.receipt.outputs:
-            raise VerificationError(f"{site}: its receipt names no evaluation")
+            raise HospitalDocumentError(
+                site, Document.BAD_EVALUATION, "its receipt names no evaluation"
+            )
         data = reply.files[EVALUATION_FILE]
-        found = parse_model(HospitalEvaluation, data, what=f"evaluation of {site}")
-        if found.classes != tuple(bundle.plan.classes):
-            raise VerificationError(f"{site}: its evaluation is of other classes")
-        return found
+        return read_evaluation(site, data, bundle=bundle, task=self._sent(site, request))
 
     def withheld_notices(self, site: str, request: str) -> list[WithheldNotice]:
         """What the owner said about each withheld report of a request: a code, no more.
 
         Raises:
-            PlanError: what it sent is no such notice.
+            HospitalDocumentError: what it sent is no such notice.
         """
-        return [
-            parse_model(WithheldNotice, data, what=f"notice of {site}")
-            for name, data in self.link.received(site, request).items()
-            if name.endswith(".withheld.json") and name != f"{request}-evaluation.withheld.json"
-        ]
+        return read_notices(site, request, self.link.received(site, request))
 
     def _sent(self, site: str, request: str) -> Task:
         """The task that was sent as a request, from local disk."""
@@ -286,30 +303,12 @@ class Researcher:
             raise VerificationError(f"{site}: {request} was answered, but never asked from here")
         return parse_task(data)
 
-    def _receipt(self, site: str, task: Task, text: str, bundle: Bundle) -> Receipt:
-        try:
-            receipt = check_receipt(text, public_hex=self.card(site).public_key).receipt
-            if receipt.site != site:
-                raise VerificationError("its receipt is for another request, plan, study or site")
-            check_implied(receipt, bundle=bundle, task=task)
-        except VerificationError as error:
-            raise VerificationError(f"{site}: {error}") from error
-        return receipt
-
 
 def _check_kept(site: str, text: str, kept: Mapping[str, str]) -> None:
     try:
         check_kept(text, kept)
     except VerificationError as error:
-        raise VerificationError(f"{site}: {error}") from error
-
-
-def _check_times(site: str, *times: str) -> None:
-    for text in times:
-        try:
-            datetime.fromisoformat(text)
-        except ValueError as error:
-            raise VerificationError(f"{site}: {text[:40]!r} is not a time") from error
+        raise HospitalDocumentError(site, Document.BAD_RECEIPT, str(error)) from error
 
 
 def plan_job(bundle: Bundle) -> str:

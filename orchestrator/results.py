@@ -164,7 +164,7 @@ def _reports(
             continue
         try:
             reply = researcher.reply(site, request, bundle=bundle)
-            own = researcher.reports(site, request)
+            own = researcher.reports(site, request, bundle=bundle)
             refused = researcher.withheld_notices(site, request)
         except (VerificationError, PlanError) as error:
             log.error("the reports of %s are left out: %s", site, error)
@@ -220,7 +220,9 @@ def _hospitals(
     found = {finding.hospital: finding for finding in ledgers if finding.path}
     shown = []
     for site, spend in sorted(spends.items()):
-        decision = researcher.decision(site, bundle)
+        heard = researcher.heard(site, bundle)
+        decision = heard.decision
+        own = [line for line in state.contributions if line.hospital == site]
         finding = found.get(site)
         status = (
             None
@@ -248,8 +250,8 @@ def _hospitals(
         shown.append(
             HospitalReport(
                 name=site,
-                units=researcher.card(site).units,
-                rounds_joined=sum(line.hospital == site for line in state.contributions),
+                units=heard.card.units if heard.card else own[-1].units if own else 0.0,
+                rounds_joined=len(own),
                 epsilon=spend["epsilon"],
                 delta=spend["delta"],
                 budget=None if decision is None else decision.budget,

@@ -11,10 +11,7 @@ point leaves behind, and how a resumed run goes on from it, is said in `orchestr
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 
 import torch
 
@@ -22,46 +19,34 @@ from datasites import (
     CORRECTION_FILE,
     WEIGHTS_FILE,
     Bundle,
+    DataCard,
     GenerateTask,
     GlobalScores,
-    MailboxError,
     PlanError,
-    RelayError,
     ReportTask,
-    Status,
     Task,
     TrainTask,
 )
-from models import Evaluation, WeightsError, weights_from_bytes, weights_to_bytes
+from models import Evaluation, MetricsError, WeightsError, weights_from_bytes, weights_to_bytes
 from orchestrator.aggregation import Aggregator
+from orchestrator.asking import Asking, Outcome, problem_of
 from orchestrator.contribution import Contribution, contributions
 from orchestrator.curves import RoundScore
-from orchestrator.errors import QuorumError, UpdateReason, UpdateRefusedError, VerificationError
+from orchestrator.errors import (
+    QuorumError,
+    UpdateReason,
+    UpdateRefusedError,
+    VerificationError,
+)
 from orchestrator.pools import of_one_make, pool_task, released_generator
-from orchestrator.progress import UNSANDBOXED, Watcher
-from orchestrator.researcher import Reply, Researcher
-from orchestrator.runstate import RoundTiming, RunFolder, RunState, step_slot_s
+from orchestrator.progress import Watcher
+from orchestrator.researcher import Researcher
+from orchestrator.runstate import RunFolder, RunState
 from orchestrator.told import Told
 from orchestrator.update_checks import Update, check_update
 from privacy import sha256_hex
 
-POLL_S = 0.1
 log = logging.getLogger("dura.rounds")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one step's hospitals said.
-
-    Attributes:
-        replies: hospital to verified reply, those that did what was asked.
-        waited_s: hospital to seconds until its answer.
-        timing: the step on the clock.
-    """
-
-    replies: Mapping[str, Reply]
-    waited_s: Mapping[str, float]
-    timing: RoundTiming
 
 
 class StudyRun:
@@ -69,7 +54,7 @@ class StudyRun:
 
     Args:
         researcher: the researcher's end of the network.
-        bundle: the submitted plan. hospitals: those that approved it.
+        bundle: the submitted plan. hospitals: those that approved it, with their data cards.
         folder: the run's folder. state: its state.
         score: evaluates weights on the researcher's own test set.
         watcher: who is told.
@@ -79,7 +64,7 @@ class StudyRun:
         self,
         researcher: Researcher,
         bundle: Bundle,
-        hospitals: tuple[str, ...],
+        hospitals: Mapping[str, DataCard],
         *,
         folder: RunFolder,
         state: RunState,
@@ -89,12 +74,20 @@ class StudyRun:
         self._researcher = researcher
         self._study = researcher.study
         self._bundle = bundle
-        self._hospitals = hospitals
+        self._hospitals = tuple(hospitals)
         self._folder = folder
         self._state = state
         self._score = score
         self._watcher = watcher
-        self._units = {site: researcher.card(site).units for site in hospitals}
+        self._asking = Asking(researcher, bundle, folder=folder, state=state, watcher=watcher)
+        self._scored: tuple[Mapping[str, torch.Tensor], Evaluation] | None = None
+        self._units = {site: card.units for site, card in hospitals.items()}
+
+    def leave_out(self, problems: Mapping[str, str]) -> None:
+        """Note which hospitals take no part, because what they sent is not what it should be."""
+        for site, problem in problems.items():
+            if self._state.refusals.get(site, [])[-1:] != [problem]:  # a resumed run notes it once
+                self._asking.give_up(site, problem)
 
     def train(self, initial: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Run what is left of the study's rounds; returns the final global weights.
@@ -143,7 +136,7 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        self._step("reports", tasks, {site: {WEIGHTS_FILE: data} for site in tasks})
+        self._asking.step("reports", tasks, {site: {WEIGHTS_FILE: data} for site in tasks})
         self._state.report_requests = {site: task.request for site, task in tasks.items()}
         self._state.reports_asked = True
         self._folder.save(self._state)
@@ -169,7 +162,7 @@ class StudyRun:
             )
             for site in self._hospitals
         }
-        outcome = self._step("generator", tasks, {})
+        outcome = self._asking.step("generator", tasks, {})
         self._state.timings.append(outcome.timing)
         # Those that failed are asked again by `resume`; the others have answered already.
         self._state.generators_done = len(outcome.replies) == len(self._hospitals)
@@ -193,7 +186,7 @@ class StudyRun:
         if asked:
             tasks: dict[str, Task] = {site: task for site, (task, _) in asked.items()}
             packed = {site: {WEIGHTS_FILE: data} for site, (_, data) in asked.items()}
-            self._state.timings.append(self._step("images of others", tasks, packed).timing)
+            self._state.timings.append(self._asking.step("images of others", tasks, packed).timing)
         self._state.pools_done = True
         self._folder.save(self._state)
 
@@ -206,10 +199,13 @@ class StudyRun:
                 reply = self._researcher.reply(site, request, bundle=self._bundle)
                 found[site] = released_generator(site, reply)
             except UpdateRefusedError as error:
-                self._give_up(site, error.reason_code)
+                self._asking.give_up(site, error.reason_code)
+            except (VerificationError, PlanError) as error:
+                log.error("%s", error)
+                self._asking.give_up(site, problem_of(error), request=request)
         fitting = of_one_make(found)
         for site in found.keys() - fitting.keys():
-            self._give_up(site, UpdateReason.MAKE_DIFFERS)
+            self._asking.give_up(site, UpdateReason.MAKE_DIFFERS)
         return fitting
 
     def _round(
@@ -235,17 +231,19 @@ class StudyRun:
             )
             for site, files in brought.items()
         }
-        outcome = self._step(f"round {number}", tasks, brought)
+        outcome = self._asking.step(f"round {number}", tasks, brought)
         updates = self._updates(outcome, weights)
-        if len(updates) < self._study.quorum:
-            raise QuorumError(
-                f"round {number}: {len(updates)} usable updates, the quorum is "
-                f"{self._study.quorum}; refusals so far: {self._state.refusals}. Nothing is lost: "
-                "settle the reasons with the hospitals, then `dura study resume`",
-                needed=self._study.quorum,
-                received=len(updates),
-            )
+        self._must_be_quorum(number, updates)
+        before = aggregator.state()
         after = aggregator.aggregate(round_number=number, global_weights=weights, updates=updates)
+        if not self._can_score(after):
+            # Finite weights of which no model can be made: whose are they?
+            aggregator.restore(before)
+            updates = self._scorable(updates)
+            self._must_be_quorum(number, updates)
+            after = aggregator.aggregate(
+                round_number=number, global_weights=weights, updates=updates
+            )
         lines = contributions(
             round_number=number, global_before=weights, global_after=after, updates=updates
         )
@@ -254,6 +252,35 @@ class StudyRun:
         self._state.timings.append(outcome.timing.model_copy(update={"round": number}))
         self._keep(number, after, aggregator)
         return after
+
+    def _must_be_quorum(self, number: int, updates: Sequence[Update]) -> None:
+        if len(updates) < self._study.quorum:
+            raise QuorumError(
+                f"round {number}: {len(updates)} usable updates, the quorum is "
+                f"{self._study.quorum}; refusals so far: {self._state.refusals}. Nothing is lost: "
+                "settle the reasons with the hospitals, then `dura study resume`",
+                needed=self._study.quorum,
+                received=len(updates),
+            )
+
+    def _can_score(self, weights: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a model with these weights gives figures; what it gave is kept for `_keep`."""
+        try:
+            self._scored = (weights, self._score(weights))
+        except MetricsError as error:
+            log.error("%s", error)
+            return False
+        return True
+
+    def _scorable(self, updates: Sequence[Update]) -> list[Update]:
+        """The updates of which each alone gives a model; the others' hospitals are given up."""
+        fine = []
+        for update in updates:
+            if self._can_score({n: torch.as_tensor(t) for n, t in update.weights.items()}):
+                fine.append(update)
+            else:
+                self._asking.give_up(update.hospital, UpdateReason.NOT_SCORABLE)
+        return fine
 
     def _warn_of_capped(self, lines: Sequence[Contribution]) -> None:
         """Say once a run which hospitals' claims of units do not count in full."""
@@ -270,7 +297,8 @@ class StudyRun:
     def _keep(
         self, number: int, weights: Mapping[str, torch.Tensor], aggregator: Aggregator
     ) -> None:
-        evaluation = self._score(weights)
+        known = self._scored
+        evaluation = known[1] if known and known[0] is weights else self._score(weights)
         score = RoundScore(
             round=number,
             loss=evaluation.loss,
@@ -289,10 +317,12 @@ class StudyRun:
             name = self._bundle.plan.weights_output.name
             receipt = reply.receipt
             if receipt is None or name not in reply.files:
-                self._give_up(site, "no_weights", request=reply.answer.request)
+                self._asking.give_up(site, "no_weights", request=reply.answer.request)
                 continue
             if name not in receipt.outputs:  # or the hospital could deny that they are its own
-                self._give_up(site, UpdateReason.RECEIPT_INVALID, request=reply.answer.request)
+                self._asking.give_up(
+                    site, UpdateReason.RECEIPT_INVALID, request=reply.answer.request
+                )
                 continue
             try:
                 update = Update(
@@ -311,99 +341,10 @@ class StudyRun:
                     max_norm=self._study.strategy.max_update_norm,
                 )
             except UpdateRefusedError as error:
-                self._give_up(site, error.reason_code, request=reply.answer.request)
+                self._asking.give_up(site, error.reason_code, request=reply.answer.request)
                 continue
             except WeightsError:
-                self._give_up(site, "bad_weights", request=reply.answer.request)
+                self._asking.give_up(site, "bad_weights", request=reply.answer.request)
                 continue
             updates.append(update)
         return updates
-
-    # --- asking and waiting -----------------------------------------------------------------
-
-    def _step(
-        self, what: str, tasks: Mapping[str, Task], brought: Mapping[str, Mapping[str, bytes]]
-    ) -> Outcome:
-        """Ask each hospital, with its files, then wait until all answered or the time is over.
-
-        A relay that is away is tried again until then. Waiting is measured by the machine's
-        running time: a clock that is set neither ends a round early nor keeps it open.
-        """
-        self._watcher.begin(what, len(tasks))
-        begun = time.monotonic()
-        unasked, waiting = dict(tasks), dict(tasks)
-        replies: dict[str, Reply] = {}
-        waited: dict[str, float] = {}
-        while waiting and time.monotonic() - begun < self._study.round_timeout_s:
-            self._talk(unasked, brought)
-            for site, task in list(waiting.items()):
-                try:
-                    reply = self._researcher.reply(
-                        site, task.request, bundle=self._bundle, kept=self._folder.receipts
-                    )
-                except (VerificationError, PlanError) as error:
-                    log.error("%s", error)
-                    del waiting[site]
-                    self._give_up(site, "bad_receipt", request=task.request)
-                    continue
-                if reply is None:
-                    continue
-                del waiting[site]
-                waited[site] = time.monotonic() - begun
-                if self._usable(site, reply):
-                    replies[site] = reply
-            if waiting:
-                time.sleep(POLL_S)
-        for site in waiting:
-            self._give_up(site, "timed_out")
-        self._countersign()
-        wall_s = time.monotonic() - begun
-        slot_s = step_slot_s(next(iter(tasks.values())), self._bundle.plan, waited)
-        return Outcome(replies, waited, RoundTiming(round=0, wall_s=wall_s, slot_s=slot_s))
-
-    def _talk(self, unasked: dict[str, Task], brought: Mapping[str, Mapping[str, bytes]]) -> None:
-        """Ask those who were not asked yet, and take what arrived, if the relay is there.
-
-        A hospital whose own folder cannot be written to is tried again, and stops nobody else.
-        """
-        try:
-            for site, task in list(unasked.items()):
-                with suppress(MailboxError):
-                    if not self._researcher.answered(site, task.request):
-                        self._researcher.ask(site, task, brought.get(site, {}))
-                    del unasked[site]
-            self._researcher.collect()
-        except RelayError as error:
-            log.warning("%s", error)
-
-    def _countersign(self) -> None:
-        """Send back every receipt that was kept; what a relay does not take goes the next time."""
-        try:
-            for site, request, text in self._folder.receipts_to_countersign():
-                with suppress(MailboxError):
-                    signed = self._researcher.countersign(site, request, text)
-                    self._folder.save_countersignature(site, request, signed)
-        except RelayError as error:
-            log.warning("%s", error)
-
-    def _usable(self, site: str, reply: Reply) -> bool:
-        if reply.answer.status in (Status.REFUSED, Status.FAILED):
-            self._give_up(site, str(reply.answer.reason), request=reply.answer.request)
-            return False
-        if reply.receipt is not None:
-            self._folder.save_receipt(site, reply.answer.request, reply.signed_receipt)
-        if not reply.answer.sandboxed:
-            # Shown as a problem (red on a terminal); the answer itself is used.
-            self._watcher.answered(site, UNSANDBOXED)
-            self._state.unsandboxed.setdefault(site, []).append(reply.answer.request)
-            self._folder.save(self._state)
-        self._watcher.answered(site, reply.answer.status.value)
-        return True
-
-    def _give_up(self, site: str, reason: str, *, request: str | None = None) -> None:
-        """Go on without a hospital; `request` is spent when it was answered with a no."""
-        self._state.refusals.setdefault(site, []).append(reason)
-        if request is not None:
-            self._state.spent_requests.setdefault(site, []).append(request)
-        self._folder.save(self._state)
-        self._watcher.answered(site, reason)

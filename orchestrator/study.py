@@ -7,7 +7,6 @@ only its own figure.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +23,7 @@ from datasites import (
     GeneratorPart,
     Name,
     Plan,
+    PlanError,
     Range,
     ReportPart,
     SlotPart,
@@ -32,6 +32,7 @@ from datasites import (
     checked_relay_url,
     explain,
     plan_events,
+    read_toml,
 )
 from models import ModelsError, checkpoint_sha256, find_checkpoint, read_generator_card
 from orchestrator.errors import StudyError
@@ -189,9 +190,9 @@ class Study(_Part):
     relay: Annotated[str, Field(min_length=1)]
     hospitals: Annotated[tuple[Email, ...], Field(min_length=1, max_length=1000, strict=False)]
     quorum: Annotated[int, Field(ge=1)]
-    round_timeout_s: Positive = 3600.0
-    seed: Annotated[int, Field(ge=0)] = 0
-    classes: Annotated[tuple[str, ...], Field(min_length=2, strict=False)]
+    round_timeout_s: Annotated[float, Field(ge=0.1, le=31_536_000)] = 3600.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64, strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1_000)] = 4
     model: ModelSpec
     train: TrainSpec = TrainSpec()
@@ -252,13 +253,13 @@ def read_study(folder: Path) -> Study:
     """
     path = folder / STUDY_FILE
     try:
-        values = tomllib.loads(path.read_text())
+        values = read_toml(path)
     except FileNotFoundError as error:
         raise StudyError(
             f"there is no {path}; create a study with `dura study init {folder}`"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from error
+    except PlanError as error:
+        raise StudyError(str(error)) from error
     try:
         return Study.model_validate(values)
     except pydantic.ValidationError as error:
@@ -305,14 +306,14 @@ def study_plan(study: Study) -> Plan:
 
     try:
         plan(1.0)
+        noise = calibrate_noise(
+            target_epsilon=target,
+            delta=delta,
+            event_for=lambda value: compose(plan_events(plan(value))),
+        )
+        return plan(noise)
     except pydantic.ValidationError as error:
         raise StudyError(f"{STUDY_FILE} makes no valid plan: {explain(error)}") from error
-    noise = calibrate_noise(
-        target_epsilon=target,
-        delta=delta,
-        event_for=lambda value: compose(plan_events(plan(value))),
-    )
-    return plan(noise)
 
 
 def _generator(study: Study) -> GeneratorPart | StableDiffusionPart | None:
@@ -368,7 +369,10 @@ def _reports(study: Study) -> ReportPart | None:
         delta=study.privacy.delta,
         event_for=lambda value: gaussian(noise_multiplier=value),
     )
-    return ReportPart(metrics_noise_multiplier=noise, **study.reports.model_dump())
+    try:
+        return ReportPart(metrics_noise_multiplier=noise, **study.reports.model_dump())
+    except pydantic.ValidationError as error:
+        raise StudyError(f"{STUDY_FILE}, reports: {explain(error)}") from error
 
 
 def _outputs(study: Study, reports: ReportPart | None) -> tuple[DeclaredOutput, ...]:

@@ -1,5 +1,6 @@
 from .accounting import ACCOUNTANT as ACCOUNTANT
 from .accounting import ADD_OR_REMOVE_ONE as ADD_OR_REMOVE_ONE
+from .accounting import LARGEST_DELTA as LARGEST_DELTA
 from .accounting import RELATION as RELATION
 from .accounting import UNITS_AT_ONCE as UNITS_AT_ONCE
 from .accounting import DpEvent as DpEvent

@@ -367,7 +367,7 @@ class Agent:
                 )
             try:
                 self._warm.keep(sha, profile)
-            except SandboxError as error:
+            except DatasitesError as error:  # no sandbox, or a card that nobody can read
                 if str(error) not in self._complaints:  # it looks several times a second
                     log.error("%s", error)
                 self._complaints.add(str(error))

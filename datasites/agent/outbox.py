@@ -22,7 +22,7 @@ from datasites.answers import (
     WithheldNotice,
 )
 from datasites.desk import WITH_ANSWER, Desk, Item, ItemKind, ItemState
-from datasites.errors import DeskError, MailboxError, Reason
+from datasites.errors import DatasitesError, DeskError, MailboxError, Reason, RelayError
 from datasites.plans import APPROVED, Approval, plan_events
 from datasites.plans.store import PlanStore, Submission
 from datasites.released import sign_released
@@ -52,14 +52,22 @@ class Outbox:
         for send in self._due(paired, book):
             # Noted in the log by the relay, once for a folder.
             with suppress(MailboxError):
-                send()
+                self._send(send)
+
+    def _send(self, send: Callable[[], None]) -> None:
+        """Send one thing; what cannot be read of this site's own is named once and stays here."""
+        try:
+            send()
+        except RelayError:
+            raise
+        except DatasitesError as error:
+            if str(error) not in self._refused:
+                log.error("not sent: %s", error)
+            self._refused.add(str(error))
 
     def _due(self, paired: Mapping[str, str], book: RequestBook) -> Iterator[Callable[[], None]]:
-        if self._site.has_data:
-            card = (self._site.root / "card.json").read_bytes()
-            version = self._site.card().dataset_version
-            for email in paired:
-                yield partial(self._send_card, email, card, version)
+        for email in paired if self._site.has_data else ():
+            yield partial(self._send_card, email)
         for submission, approval in self._plans.intact():
             if approval is not None and not self._undecided(approval):
                 yield partial(self._send_decision_once, submission, approval)
@@ -70,8 +78,10 @@ class Outbox:
             if request.answer and not request.answered:
                 yield partial(self.send_answer, request, book, paired)
 
-    def _send_card(self, email: str, card: bytes, version: str) -> None:
-        """Send the current data card to a paired researcher once."""
+    def _send_card(self, email: str) -> None:
+        """Send the current data card to a paired researcher once; a damaged one is not sent."""
+        card = (self._site.root / "card.json").read_bytes()
+        version = self._site.card().dataset_version
         mark = self._site.root / "sent" / f"card-{version[:16]}-{email}"
         if not mark.exists():
             self._link.publish_card(recipient=email, card=card)
@@ -91,6 +101,8 @@ class Outbox:
         A generator that is withheld is a generator less, not a request that failed.
         Nothing that was released goes to a researcher who was unpaired since, only the code.
         """
+        if any(name.startswith(f"{request.id}-") for name in self._desk.broken()):
+            return  # nobody can say whether what travels with it was released
         answer = Answer.model_validate_json(request.answer)
         if request.sender not in paired and answer.reason is None:
             answer = Answer(request=request.id, status=Status.REFUSED, reason=Reason.PEER_UNPAIRED)
@@ -167,28 +179,16 @@ class Outbox:
 
     def _send_decision(self, submission: Submission, approval: Approval, state: str) -> None:
         approved = state == APPROVED
-        decision = PlanDecision(
-            plan_sha256=approval.plan_sha256, approved=approved, decided=approval.decided
-        )
-        if approved:
-            account = self._site.ledger.account()
-            budget = account.required_budget()
-            delta = budget.delta
-            decision = replace_model(
-                decision,
-                budget=budget.epsilon,
-                max_rounds=approval.max_rounds,
-                expires=approval.expires,
-                standing_release=approval.standing_release,
-                epsilon_plan=filter_epsilon(
-                    plan_charges(plan_events(submission.bundle.plan)), delta=delta
-                ),
-                delta=delta,
-                unit=self._site.unit(account),
+        decision = (
+            self._yes(submission, approval)
+            if approved
+            else PlanDecision(
+                plan_sha256=approval.plan_sha256,
+                approved=False,
+                decided=approval.decided,
+                reason=Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER,
             )
-        else:
-            reason = Reason.APPROVAL_REVOKED if approval.revoked else Reason.REJECTED_BY_OWNER
-            decision = replace_model(decision, reason=reason)
+        )
         self._link.set_status(
             sender=submission.sender,
             job=submission.job,
@@ -202,7 +202,19 @@ class Outbox:
             files={name: decision.model_dump_json().encode()},
         )
 
-
-def replace_model(decision: PlanDecision, **fields: object) -> PlanDecision:
-    """A checked copy of a decision with other fields."""
-    return PlanDecision.model_validate({**decision.model_dump(), **fields})
+    def _yes(self, submission: Submission, approval: Approval) -> PlanDecision:
+        account = self._site.ledger.account()
+        budget = account.required_budget()
+        charges = plan_charges(plan_events(submission.bundle.plan))
+        return PlanDecision(
+            plan_sha256=approval.plan_sha256,
+            approved=True,
+            decided=approval.decided,
+            budget=budget.epsilon,
+            max_rounds=approval.max_rounds,
+            expires=approval.expires,
+            standing_release=approval.standing_release,
+            epsilon_plan=filter_epsilon(charges, delta=budget.delta),
+            delta=budget.delta,
+            unit=self._site.unit(account),
+        )

@@ -7,8 +7,8 @@ two, with the count: a peer that sends a million bad messages leaves some thirty
 
 from __future__ import annotations
 
-import json
-
+from datasites.errors import DamagedFileError
+from datasites.parsing import read_record
 from datasites.site import Site, write_json
 from privacy import EntryKind
 
@@ -47,10 +47,7 @@ class RefusalLog:
         write_json(self._path, self._counts)
 
     def _read(self) -> dict[str, int]:
-        if not self._path.exists():
-            return {}
         try:
-            found = json.loads(self._path.read_text())
-        except ValueError:
+            return {name: int(count) for name, count in read_record(self._path).items()}
+        except (FileNotFoundError, DamagedFileError, ValueError, TypeError, OverflowError):
             return {}  # counting anew writes more entries, never fewer
-        return {str(name): int(count) for name, count in found.items()}

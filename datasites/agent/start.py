@@ -11,12 +11,13 @@ second time, but `reopen` finds what its collected outputs need to be settled.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from datasites.agent.requests import Request, RequestBook
 from datasites.behind import must_not_be_behind
 from datasites.desk.lock import desk_lock
-from datasites.errors import Reason, RefusedError
+from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.ingest import published_version, shard_version
 from datasites.modelcheck import encoder_problem
 from datasites.plans import (
@@ -47,6 +48,9 @@ from privacy import BudgetExceededError, Reservation, compose, reserve, sha256_h
 TRAIN_REQUEST = "train/"
 
 
+log = logging.getLogger("dura.agent")
+
+
 @dataclass(frozen=True)
 class ReadyJob:
     """A job that may run; it has its inputs once its spend is reserved.
@@ -74,6 +78,7 @@ class Starter:
         self._site = site
         self._plans = plans
         self._book = book
+        self._named: set[str] = set()
 
     def check(self, request: Request, *, sender_key: str) -> ReadyJob:
         """Check everything but the budget; nothing is reserved yet.
@@ -175,9 +180,18 @@ class Starter:
         )
 
     def _dataset_version(self) -> str:
-        """Of the shard, where shard and card agree; nothing while an ingest is between the two."""
-        version = self._site.card().dataset_version
-        return version if self._site.published_version() == version else ""
+        """Of the shard, where shard and card agree; nothing while an ingest is between the two.
+
+        Nothing either, which fits no approval, where a file that says so cannot be read.
+        """
+        try:
+            version = self._site.card().dataset_version
+            return version if self._site.published_version() == version else ""
+        except DatasitesError as error:
+            if str(error) not in self._named:  # it is asked several times a second
+                log.error("no task can run: %s", error)
+            self._named.add(str(error))
+            return ""
 
     def _approved_shard(self, version: str) -> str:
         """The private hash of the shard here if it is `version`; nothing, which fits none, if not.

@@ -7,12 +7,15 @@ import logging
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from datasites.cli.text import alarm_if_behind, alarm_if_unsafe
 from datasites.console import alarm, log_to_terminal, say, say_text
+
+if TYPE_CHECKING:
+    from datasites.site import Site
 
 app = typer.Typer(no_args_is_help=True, help="Run a hospital's datasite: data, people, approvals.")
 
@@ -162,6 +165,7 @@ def status(site: SiteArg) -> None:
     """Show budget, data, peers, plans and the release desk in a few lines."""
     from datasites.causes import FOLDER, causes
     from datasites.cli.budget import privacy_lines
+    from datasites.damage import damaged
     from datasites.desk import Desk
     from datasites.review import list_submissions
     from datasites.site import Site
@@ -173,7 +177,9 @@ def status(site: SiteArg) -> None:
     say(f"site {opened.settings.name} ({opened.settings.email})")
     for line in privacy_lines(opened):
         say(line)
-    say(f"data: {opened.card().dataset_version[:12] if opened.has_data else 'none yet'}")
+    for problem in damaged(opened):
+        alarm(f"DAMAGED: {problem}")
+    say(f"data: {_data_line(opened)}")
     waiting = [item for item in Desk(opened).items() if item.is_open]
     undecided = [item for item, approval in list_submissions(opened) if approval is None]
     say(f"plans to decide on: {len(undecided)}; outputs to decide on: {len(waiting)}")
@@ -183,6 +189,15 @@ def status(site: SiteArg) -> None:
     for item, _ in list_submissions(opened):
         if state_of(opened, item.bundle.sha256) is Synthetic.UNDECIDED:
             say(f"synthetic images to decide on: dura site copies {site} {item.bundle.sha256[:12]}")
+
+
+def _data_line(site: Site) -> str:
+    from datasites.errors import DatasitesError
+
+    try:
+        return site.card().dataset_version[:12] if site.has_data else "none yet"
+    except DatasitesError:
+        return "not to be told"
 
 
 def relay_url(relay: str) -> str:

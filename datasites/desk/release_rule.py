@@ -84,8 +84,8 @@ def open_rule(record: Any, *, public_hex: str) -> ReleaseRule:
         fields["kinds"] = tuple(ItemKind(kind) for kind in fields["kinds"])
         fields["reviewers"] = tuple(fields["reviewers"])
         rule = ReleaseRule(**fields)
-        signature = record["signature"]
-    except (KeyError, TypeError, ValueError) as error:
+        signature = str(record["signature"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RuleError(f"this is no release rule: {error}") from error
     verify_document(
         _body(rule),

@@ -7,7 +7,6 @@ that releases the output, which names the rule.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Sequence
@@ -20,13 +19,15 @@ from datasites.desk.permits import must_be_reviewer
 from datasites.desk.release_rule import ReleaseRule, agree, open_rule, sign_rule
 from datasites.desk.store import Desk
 from datasites.desk.words import WORDS_FILE
-from datasites.errors import DeskError, ReleaseRefusedError, RuleError
+from datasites.errors import DatasitesError, ReleaseRefusedError, RuleError
+from datasites.parsing import read_record
 from datasites.people import count_people
 from datasites.plans import APPROVED
 from datasites.plans.store import PlanStore
 from datasites.site import Site, stamp, write_json
-from privacy import EntryKind, SignatureError
+from privacy import EntryKind, PrivacyError
 
+RULES_FOLDER = "release_rules"
 log = logging.getLogger("dura.desk")
 
 
@@ -36,19 +37,20 @@ class RuleBook:
     def __init__(self, site: Site, desk: Desk) -> None:
         self._site = site
         self._desk = desk
-        self._folder = site.root / "release_rules"
+        self._folder = site.root / RULES_FOLDER
         self._refused: set[tuple[str, ...]] = set()
+        self._named: set[str] = set()
 
     def all(self) -> list[ReleaseRule]:
         """Every rule that the site signed, oldest first; altered files are left out and logged."""
         found = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                found.append(
-                    open_rule(json.loads(path.read_text()), public_hex=self._site.key.public_hex)
-                )
-            except (ValueError, RuleError, SignatureError) as error:
-                log.error("%s covers nothing: %s", path, error)
+                found.append(open_rule(read_record(path), public_hex=self._site.key.public_hex))
+            except (DatasitesError, PrivacyError) as error:
+                if str(path) not in self._named:  # it looks several times a second
+                    log.error("%s covers nothing: %s", path, error)
+                self._named.add(str(path))
         return sorted(found, key=lambda rule: (rule.decided, rule.id))
 
     def set(
@@ -133,7 +135,7 @@ class RuleBook:
             except ReleaseRefusedError as error:
                 log.info("%s", error)
                 return False
-            except DeskError as error:
+            except DatasitesError as error:  # also of the list of words, which nobody can read
                 log.warning("%s", error)
                 return False
         log.info("released %s by %s", item_id, rule_id)

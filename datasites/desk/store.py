@@ -67,8 +67,12 @@ class Desk:
     # --- looking ----------------------------------------------------------------------------
 
     def items(self) -> list[Item]:
-        """Every item, by id."""
+        """Every item that can be read, by id."""
         return self._shelf.items()
+
+    def broken(self) -> dict[str, str]:
+        """Items that cannot be read, by id, and why; nothing of them leaves."""
+        return self._shelf.broken()
 
     def get(self, item_id: str) -> Item:
         """One item.

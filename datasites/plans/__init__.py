@@ -1,5 +1,6 @@
 """Plans, tasks, approvals: what may run, decided by pure rules; `store` alone touches files."""
 
+from datasites.parsing import parse_model
 from datasites.plans.approval import (
     APPROVED,
     REJECTED,
@@ -27,7 +28,6 @@ from datasites.plans.plan import (
     ReportPart,
     SlotPart,
     TrainPart,
-    parse_model,
     parse_plan,
     plan_bytes,
     work_time_s,

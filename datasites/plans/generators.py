@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from privacy import LEAST_NOISE, LEAST_SENSITIVITY, MOST_NOISE, MOST_SENSITIVITY
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(ge=1e-9, le=1e3)]
 NoiseMultiplier = Annotated[float, Field(ge=LEAST_NOISE, le=MOST_NOISE)]
 ClippingNorm = Annotated[float, Field(ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)]
 """Beyond them integer arithmetic is not safe, and no plan needs it: `privacy.mechanism`."""
-Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=1e-9, le=1)]
+"""At less than the floor no step would see a unit of the largest data set there is."""
 _PROMPT = r"^[A-Za-z0-9 ,.-]*\{class\}[A-Za-z0-9 ,.-]*$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -42,7 +43,7 @@ class DpPart(BaseModel):
     sampling_rate: Rate
     noise_multiplier: NoiseMultiplier
     clipping_norm: ClippingNorm
-    learning_rate: Positive
+    learning_rate: LearningRate
     draws: Annotated[int, Field(ge=1, le=64)] = 1
     images_per_class: Annotated[int, Field(ge=1, le=2_000)] = 32
     sampling_steps: Annotated[int, Field(ge=1, le=1_000)] = 20

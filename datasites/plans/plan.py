@@ -12,12 +12,12 @@ hospital's own.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
+from datasites.parsing import parse_model
 from datasites.plans.generators import (
     AnyGenerator,
     ClippingNorm,
@@ -30,9 +30,10 @@ from models import ENCODER_HEAD
 MODEL_FILE = "model.py"
 PLAN_FILE = "plan.json"
 
-T = TypeVar("T", bound=BaseModel)
-
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e6)]
+"""Learning rates and weights of terms: far beyond any of use, and no product of theirs with the
+largest noise leaves the range of a float32."""
+ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,128}$")]
@@ -207,7 +208,7 @@ class Plan(_Part):
     version: Literal[1] = 1
     study: Name
     researcher: Email
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=64, strict=False)]
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=64, strict=False)]
     rounds: Annotated[int, Field(ge=1, le=1_000)]
     model: ModelPart
     train: TrainPart
@@ -257,27 +258,3 @@ def parse_plan(data: bytes) -> Plan:
 def plan_bytes(plan: Plan) -> bytes:
     """The plan as indented JSON with sorted keys: the same plan gives the same bytes."""
     return (json.dumps(plan.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
-
-
-def parse_model(model: type[T], data: bytes, *, what: str) -> T:
-    """Validate JSON `data` as `model`.
-
-    Raises:
-        PlanError: one line a fault: the field, what was found, what is allowed.
-    """
-    try:
-        return model.model_validate_json(data)
-    except pydantic.ValidationError as error:
-        raise PlanError(f"the {what} is not valid: {explain(error)}") from error
-
-
-def explain(error: pydantic.ValidationError) -> str:
-    """The faults of a validation, as `field: what is wrong (found ...)`."""
-    return "; ".join(_fault(fault) for fault in error.errors()[:5])
-
-
-def _fault(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"]) or "the document"
-    if where == "relay":  # a URL into which somebody put a password is not repeated
-        return f"{where}: {fault['msg']}"
-    return f"{where}: {fault['msg'].lower()} (found {str(fault['input'])[:60]!r})"

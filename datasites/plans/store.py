@@ -8,11 +8,11 @@ says that was written later, by a colleague or after a crash, or was put back.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
-from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
+from datasites.errors import DamagedFileError, DatasitesError, PlanError, Reason, RefusedError
+from datasites.parsing import read_record
 from datasites.plans.approval import (
     APPROVAL_FORMAT,
     APPROVED,
@@ -23,7 +23,7 @@ from datasites.plans.approval import (
 from datasites.plans.bundle import Bundle, open_bundle
 from datasites.plans.plan import MODEL_FILE, PLAN_FILE
 from datasites.site import Site, write_file, write_json
-from privacy import EntryKind, SignatureError, entries_of_kind
+from privacy import EntryKind, PrivacyError, entries_of_kind
 
 _CLOSING = (EntryKind.APPROVAL_REVOKED, EntryKind.PLAN_REJECTED)
 
@@ -135,8 +135,8 @@ class PlanStore:
                 f"the bytes of plan {folder.name[:12]} in {folder} are not the received ones",
             )
         try:
-            return Submission(bundle=bundle, **json.loads(matches[0].read_text()))
-        except (ValueError, TypeError) as error:
+            return Submission(bundle=bundle, **read_record(matches[0]))
+        except (DamagedFileError, TypeError) as error:
             raise RefusedError(
                 Reason.PLAN_CHANGED, f"{matches[0]} does not say who sent the plan: {error}"
             ) from error
@@ -166,7 +166,7 @@ class PlanStore:
         if not path.exists():
             return None
         try:
-            record = json.loads(path.read_text())
+            record = read_record(path)
             if record.get("format") != APPROVAL_FORMAT:
                 raise ValueError(f"it is not of the format {APPROVAL_FORMAT}")
             fields = record["approval"]
@@ -174,7 +174,14 @@ class PlanStore:
             verify_approval(
                 approval, signature=record["signature"], public_hex=self._site.key.public_hex
             )
-        except (ValueError, KeyError, TypeError, AttributeError, SignatureError) as error:
+        except (
+            DamagedFileError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            PrivacyError,
+        ) as error:
             raise RefusedError(
                 Reason.NOT_APPROVED,
                 f"{path} is not a decision this site signed ({error}); decide again",

@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites.errors import PlanError
+from datasites.parsing import parse_as
 from datasites.plans.generators import Sha256
-from datasites.plans.plan import Email, Name, NotNegative, explain
+from datasites.plans.plan import Email, Name, NotNegative
 
 TASK_FILE = "task.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -145,10 +145,7 @@ def parse_task(data: bytes) -> Task:
     Raises:
         PlanError: names the field that is wrong and why.
     """
-    try:
-        return _ADAPTER.validate_json(data)
-    except pydantic.ValidationError as error:
-        raise PlanError(f"the task is not valid: {explain(error)}") from error
+    return parse_as(_ADAPTER, data, what="task")
 
 
 def files_of(task: Task) -> dict[str, str]:

@@ -184,20 +184,25 @@ def status(study: StudyArg) -> None:
     from privacy import per_unit
 
     for standing in Office(study).standings():
-        decision = standing.decision
+        heard = standing.heard
+        decision = None if heard is None else heard.decision
         if not standing.paired:
             text = "not paired"
+        elif heard is not None and heard.problem:
+            text = f"left out [{heard.problem}]: {heard.details}"
         elif decision is None:
             text = "paired; no decision on the plan yet"
         elif decision.approved:
             text = (
                 f"approved: {decision.max_rounds} rounds until {decision.expires}, "
-                f"epsilon {decision.epsilon_plan:.3f} at delta {decision.delta} "
+                f"epsilon {decision.epsilon:.3f} at delta {decision.delta} "
                 f"{per_unit(decision.unit)}"
             )
         else:
             text = f"refused [{decision.reason}]"
         say(f"{standing.hospital}: {text}")
+        if standing.refusals:
+            say(f"    the last run went on without it: {', '.join(standing.refusals)}")
 
 
 @app.command()

@@ -9,6 +9,7 @@ from .accountant import interval_for as interval_for
 from .accountant import naive_sum as naive_sum
 from .accountant import second_opinions as second_opinions
 from .calibrate import calibrate_noise as calibrate_noise
+from .checks import LARGEST_DELTA as LARGEST_DELTA
 from .checks import check_delta as check_delta
 from .checks import check_epsilon as check_epsilon
 from .checks import check_promised_delta as check_promised_delta

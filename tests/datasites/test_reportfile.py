@@ -22,7 +22,7 @@ from privacy import SigningKey
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)
 ITEM = Item(
-    "a<b>", ItemKind.CASE_REPORT, "study", "0" * 64, "r@x.example", "q", "q", ItemState.HELD, ("f",)
+    "a.b", ItemKind.CASE_REPORT, "study", "0" * 64, "r@x.example", "q", "q", ItemState.HELD, ("f",)
 )
 
 

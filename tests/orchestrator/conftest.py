@@ -148,7 +148,7 @@ class SimulatedHospital:
             assert sha256_hex(files[CORRECTION_FILE]) == task.correction_sha256
             self.corrections.append(weights_from_bytes(files[CORRECTION_FILE]))
         make = next((make for part, make in self.answers.items() if part in job), None)
-        made = (make or SimulatedHospital.honest)(self, task, files.get(WEIGHTS))
+        made = (make or type(self).honest)(self, task, files.get(WEIGHTS))
         if made is not None:
             self.files.setdefault(job, {}).update(made)
 
@@ -270,7 +270,7 @@ class World:
         return StudyRun(
             self.researcher,
             self.bundle,
-            SITES,
+            {site: self.researcher.card(site) for site in SITES},
             folder=self.folder,
             state=state,
             score=score,

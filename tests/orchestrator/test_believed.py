@@ -66,6 +66,12 @@ def _huge(receipt):
     return json.dumps(whole)
 
 
+def _to_a_path(hospital, task, data):
+    files = hospital.answer(task, {WEIGHTS: data})
+    answer = json.loads(files[ANSWER_FILE]) | {"request": "../../../escaped"}
+    return files | {ANSWER_FILE: json.dumps(answer).encode()}
+
+
 TINY = gaussian(noise_multiplier=500.0)
 ONE_STEP = poisson_gaussian(sampling_rate=0.05, noise_multiplier=1.0, steps=1)
 LIES = {
@@ -87,12 +93,18 @@ LIES = {
     ),
     "no receipt at all": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[]"),
     "nested without end": lambda h, t, w: h.answer(t, {WEIGHTS: w}, receipt="[" * 100_000),
-    "an answer to something else": lambda h, t, w: h.answer(
-        t, {WEIGHTS: w}, request="../../../escaped"
-    ),
+    "an answer to something else": lambda h, t, w: h.answer(t, {WEIGHTS: w}, request="another"),
+    "an answer to a path": _to_a_path,
     "an answer that is none": lambda *_: {ANSWER_FILE: b"{"},
     "an unknown field": lambda *_: {ANSWER_FILE: b'{"request":"x","status":"done","patient":1}'},
 }
+
+NO_ANSWERS = (
+    "an answer to something else",
+    "an answer to a path",
+    "an answer that is none",
+    "an unknown field",
+)
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -100,7 +112,7 @@ def test_a_lying_hospital_is_given_up_for_the_round_only(world, lie):
     world.hospitals[B].answers["r0001"] = LIES[lie]
     world.train()
     state = world.folder.load()
-    assert state.refusals == {B: ["bad_receipt"]}
+    assert state.refusals == {B: ["bad_answer" if lie in NO_ANSWERS else "bad_receipt"]}
     assert [line.hospital for line in state.contributions] == [A, C, A, B, C]
     assert not list(world.folder.root.parent.rglob("*escaped*"))
 

@@ -180,7 +180,7 @@ def test_a_hospital_whose_folder_takes_nothing_stops_nobody_else(world):
 
 def test_a_clock_that_is_set_neither_ends_nor_lengthens_a_round(world, monkeypatch):
     clock = itertools.count(1e9, -86_400.0)
-    monkeypatch.setattr("orchestrator.rounds.time.time", lambda: next(clock))
+    monkeypatch.setattr("orchestrator.asking.time.time", lambda: next(clock))
     world.train()
     state = world.folder.load()
     assert (state.rounds_done, state.refusals) == (2, {})

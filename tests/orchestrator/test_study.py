@@ -20,7 +20,7 @@ from orchestrator.study import (
     study_plan,
 )
 from orchestrator.template import study_template
-from privacy import filter_epsilon, plan_charges
+from privacy import PrivacyError, filter_epsilon, plan_charges
 
 
 def test_the_template_is_a_study(write_study):
@@ -220,3 +220,22 @@ def _study(*, target, rounds, steps, rate, parts):
             "reports": ReportSpec(cases=1).model_dump() if parts else None,
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("epsilon = 7.8", "epsilon = 1e300"),
+        ("epsilon = 7.8", "epsilon = 1e308"),
+        ("sampling_rate = 0.3", "sampling_rate = 7.5e-46"),
+        ("clipping_norm = 1.0", "clipping_norm = 7.5e-46"),
+        ("rounds = 2", "rounds = " + "9" * 5_000),
+        ("rounds = 2", "rounds = " + "[" * 3_000 + "]" * 3_000),
+        ("round_timeout_s = 3600.0", "round_timeout_s = 1e308"),
+    ],
+)
+def test_a_number_outside_all_reason_is_one_clear_sentence(write_study, old, new):
+    with pytest.raises((StudyError, PrivacyError)) as found:
+        study_plan(read_study(write_study((old, new))))
+    assert len(str(found.value).splitlines()) == 1
+    assert len(str(found.value)) < 700
