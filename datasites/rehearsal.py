@@ -33,16 +33,7 @@ from datasites.sandbox import (
     require_sandbox,
     take_output,
 )
-from datasites.worker.protocol import (
-    CHECKPOINT,
-    ENCODER,
-    JOB_FILE,
-    RESULT_FILE,
-    Claim,
-    Job,
-    Profile,
-    Result,
-)
+from datasites.worker import CHECKPOINT, ENCODER, JOB_FILE, RESULT_FILE, Claim, Job, Profile, Result
 from models import draw_phantoms, find_checkpoint
 from privacy import sha256_hex
 

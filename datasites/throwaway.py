@@ -20,18 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasites.answers import ANSWER_FILE
 from datasites.errors import SandboxError
-from datasites.intake import take_in
-from datasites.plans import TASK_FILE, Bundle, Task, task_bytes
-from datasites.review import Terms, approve
+from datasites.owner import Terms, approve, take_in
+from datasites.plans import ANSWER_FILE, TASK_FILE, Bundle, Task, task_bytes
 from datasites.sandbox import UnsafeNoSandbox, require_sandbox
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.site import Site, make_settings
 from privacy import Budget
 
 if TYPE_CHECKING:
-    from datasites.agent.agent import Agent
+    from datasites.agent import Agent
     from datasites.syftnet import ResearcherLink
 
 RESEARCHER = "researcher@university.example"
@@ -76,10 +73,9 @@ class ThrowawayHospital:
         with warnings.catch_warnings():
             # syft 0.10 declares its models in a way that pydantic has deprecated.
             warnings.simplefilter("ignore")
-            from datasites.agent.agent import Agent
-            from datasites.agent.service import participant
-            from datasites.syftnet import OwnerLink, ResearcherLink
-            from datasites.syftnet.client import Participant
+            from datasites.agent import Agent
+            from datasites.owner import participant
+            from datasites.syftnet import OwnerLink, Participant, ResearcherLink
         link = ResearcherLink(
             Participant(
                 email=RESEARCHER,

@@ -2,8 +2,8 @@
 
 Trains a classifier of the registry or the diffusion generator by `privacy.train_dp`, with the noise
 that a claim needs, on phantoms that no patient had anything to do with, or on a shard whose owner
-consented to this (`datasites.consent`). Then asks what the run let out: lower bounds on epsilon
-from the canaries, and for a classifier a membership attack on the finished model.
+consented to this (`datasites.owner.audit_consent`). Then asks what the run let out: lower bounds on
+epsilon from the canaries, and for a classifier a membership attack on the finished model.
 
 An audit on phantoms tests the installed trainer and accountant, not a hospital's computer: what a
 hospital really ran is shown by its code hash and its receipts.

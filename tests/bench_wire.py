@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasites.agent.requests import Request, RequestBook, RequestState
-from datasites.agent.service import participant
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.agent.request_store import Request, RequestBook, RequestState
+from datasites.owner.pairing import participant
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from privacy import Budget
 
 with warnings.catch_warnings():

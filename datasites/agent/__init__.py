@@ -1,5 +1,5 @@
 """The agent of one datasite: it receives, checks, runs, commits, and sends what was released."""
 
-from datasites.agent.agent import Agent
+import lazy_loader
 
-__all__ = ["Agent"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,8 +3,8 @@
 A step, in order: take what arrived; look after the running job, or start the next queued request;
 send cards and decisions; release what the owner's rules cover; send released reports and answers
 that are due; keep a warm sandbox for what comes next. A relay that fails stops only what needs it,
-and is tried again at the next step. While the ledger is behind (`datasites.behind`) nothing runs
-and no rule releases: what is asked is refused.
+and is tried again at the next step. While the ledger is behind (`datasites.site.ledger_behind`)
+nothing runs and no rule releases: what is asked is refused.
 
 **Slots.** A job's slot begins when it is handed to a sandbox that is ready, and its length is the
 plan's. When the job ends its outputs are checked and kept at once; one that does not end in time is
@@ -27,20 +27,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 
-from datasites.agent.cleanup import discard
-from datasites.agent.endings import Endings
-from datasites.agent.finish import Finisher
-from datasites.agent.inbound import Inbox
+from datasites.agent.admission import ReadyJob, Starter
+from datasites.agent.completion import Finisher
+from datasites.agent.failures import Endings
+from datasites.agent.inbox import Inbox
 from datasites.agent.outbox import Outbox
 from datasites.agent.recovery import Course, course
 from datasites.agent.refusals import RefusalLog
-from datasites.agent.requests import Request, RequestBook, RequestState, in_turn
-from datasites.agent.service import participant, take_lock
+from datasites.agent.request_store import Request, RequestBook, RequestState, in_turn
+from datasites.agent.sandbox_pool import WarmSandboxes, next_profile
 from datasites.agent.slots import Running, left_after_restart_s
-from datasites.agent.start import ReadyJob, Starter
-from datasites.agent.warm import WarmSandboxes, next_profile
-from datasites.answers import COUNTERSIGNATURE_FILE
-from datasites.behind import must_not_be_behind, take_own_records
 from datasites.desk import Desk, RuleBook
 from datasites.errors import (
     DatasitesError,
@@ -50,13 +46,22 @@ from datasites.errors import (
     RelayError,
     SandboxError,
 )
-from datasites.plans import Approval, work_time_s
-from datasites.plans.store import PlanStore
+from datasites.owner import participant
+from datasites.plans import COUNTERSIGNATURE_FILE, Approval, work_time_s
 from datasites.sandbox import Ending, SandboxProcess, UnsafeNoSandbox
-from datasites.site import Site, now_utc, stamp
+from datasites.site import (
+    PlanStore,
+    Site,
+    agent_lock,
+    discard,
+    log_unsafe_run,
+    must_not_be_behind,
+    now_utc,
+    stamp,
+    take_own_records,
+)
 from datasites.syftnet import OwnerLink
-from datasites.unsafe import log_unsafe_run
-from datasites.worker.protocol import Profile
+from datasites.worker import Profile
 from models import WeightsError
 from privacy import LedgerBusyError, LedgerWriteError, PrivacyError
 
@@ -84,7 +89,7 @@ class Agent:
     def __init__(self, site: Site, *, unsafe: UnsafeNoSandbox | None = None) -> None:
         self._site = site
         self._unsafe = unsafe
-        self._lock = take_lock(site)
+        self._lock = agent_lock(site)
         with ExitStack() as undo:  # an agent that cannot begin holds nothing
             undo.callback(os.close, self._lock)
             self._refusals = RefusalLog(site)

@@ -11,22 +11,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-from datasites.agent.requests import Request, RequestBook
-from datasites.answers import (
+from datasites.agent.request_store import Request, RequestBook
+from datasites.desk import WITH_ANSWER, Desk, Item, ItemKind, ItemState, sign_released
+from datasites.durable import write_file
+from datasites.errors import DatasitesError, DeskError, MailboxError, Reason, RelayError
+from datasites.plans import (
     ANSWER_FILE,
+    APPROVED,
     DECISION_FILE,
     EVALUATION_FILE,
     Answer,
+    Approval,
     PlanDecision,
     Status,
     WithheldNotice,
+    plan_events,
 )
-from datasites.desk import WITH_ANSWER, Desk, Item, ItemKind, ItemState
-from datasites.errors import DatasitesError, DeskError, MailboxError, Reason, RelayError
-from datasites.plans import APPROVED, Approval, plan_events
-from datasites.plans.store import PlanStore, Submission
-from datasites.released import sign_released
-from datasites.site import Site, write_file
+from datasites.site import PlanStore, Site, Submission
 from datasites.syftnet import OwnerLink
 from privacy import filter_epsilon, plan_charges
 

@@ -13,13 +13,20 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from datasites.agent.start import ReadyJob
-from datasites.answers import EVALUATION_FILE, HospitalEvaluation
+from datasites.agent.admission import ReadyJob
 from datasites.errors import OutputError
-from datasites.features import read_array
-from datasites.plans import GenerateTask, PoolTask, ReportTask, TrainTask, task_event, train_event
+from datasites.plans import (
+    EVALUATION_FILE,
+    GenerateTask,
+    HospitalEvaluation,
+    PoolTask,
+    ReportTask,
+    TrainTask,
+    task_event,
+    train_event,
+)
 from datasites.sandbox import take_output
-from datasites.worker.protocol import (
+from datasites.worker import (
     GENERATOR_FILE,
     POOLED_IMAGES,
     POOLED_LABELS,
@@ -30,6 +37,7 @@ from datasites.worker.protocol import (
     SYNTHETIC_LABELS,
     DraftReports,
     Result,
+    read_array,
 )
 from models import check_plain_weights, check_weights
 from privacy import DpEvent

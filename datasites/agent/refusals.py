@@ -8,7 +8,7 @@ two, with the count: a peer that sends a million bad messages leaves some thirty
 from __future__ import annotations
 
 from datasites.errors import DamagedFileError
-from datasites.parsing import read_record
+from datasites.plans import read_record
 from datasites.site import Site, write_json
 from privacy import EntryKind
 

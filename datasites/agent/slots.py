@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
-from datasites.agent.requests import Request
-from datasites.agent.start import ReadyJob
+from datasites.agent.admission import ReadyJob
+from datasites.agent.request_store import Request
 from datasites.sandbox import SandboxProcess
 
 

@@ -69,8 +69,8 @@ def settle_loss(site: SiteArg, who: Who, reason: Why) -> None:
 
     First choice is to put the newest ledger.jsonl back: then nothing is to be settled.
     """
-    from datasites import behind
     from datasites.site import Site
+    from datasites.site import ledger_behind as behind
 
     opened = Site.open(site)
     behind.settle_loss(opened, actor=who, reason=reason)

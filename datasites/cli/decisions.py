@@ -21,7 +21,7 @@ PlanArg = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's hash, o
 @app.command()
 def requests(site: SiteArg) -> None:
     """List the plans researchers submitted, and what was decided."""
-    from datasites.review import altered_submissions, list_submissions
+    from datasites.owner import altered_submissions, list_submissions
     from datasites.site import Site
 
     rows = []
@@ -45,9 +45,8 @@ def requests(site: SiteArg) -> None:
 @app.command()
 def show(site: SiteArg, plan: PlanArg) -> None:
     """Show a plan for review: every byte that will run, its cost here, changes, assumptions."""
-    from datasites.review import review
-    from datasites.runtime import runtime_sha256
-    from datasites.site import Site
+    from datasites.owner import review
+    from datasites.site import Site, runtime_sha256
     from privacy import per_unit
 
     opened = Site.open(site)
@@ -110,11 +109,9 @@ def copies(
 
     What is shown is for the owner's eyes only. No job trains on them before they are accepted.
     """
-    from datasites.copies import check_copies
     from datasites.errors import PlanError
-    from datasites.plans.store import PlanStore
-    from datasites.site import Site
-    from datasites.synthetic import decide, state_of
+    from datasites.owner import check_copies, decide, state_of
+    from datasites.site import PlanStore, Site
 
     opened = Site.open(site)
     if accept and discard:
@@ -155,7 +152,7 @@ def approve(
     ] = False,
 ) -> None:
     """Approve a plan, byte for byte; the approval is signed."""
-    from datasites.review import Terms, approve
+    from datasites.owner import Terms, approve
     from datasites.site import Site
 
     opened = Site.open(site)
@@ -186,7 +183,7 @@ def approve(
 @app.command()
 def reject(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
     """Reject a plan; the researcher is told that, not why."""
-    from datasites.review import reject
+    from datasites.owner import reject
     from datasites.site import Site
 
     reject(Site.open(site), plan, reviewer=who, reason=reason)
@@ -196,7 +193,7 @@ def reject(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
 @app.command()
 def revoke(site: SiteArg, plan: PlanArg, who: Who, reason: Why) -> None:
     """Withdraw an approval; nothing starts under it any more."""
-    from datasites.review import revoke
+    from datasites.owner import revoke
     from datasites.site import Site
 
     revoke(Site.open(site), plan, reviewer=who, reason=reason)

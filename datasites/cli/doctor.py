@@ -13,7 +13,7 @@ PROBLEM_EXIT_CODE = 6
 @app.command()
 def doctor(site: SiteArg) -> None:
     """Check sandbox, limits, files, keys, ledger, clock, disk, relay and peers of a site."""
-    from datasites.doctor import Health, examine
+    from datasites.owner import Health, examine
     from datasites.site import Site
 
     found = examine(Site.open(site))

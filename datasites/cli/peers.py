@@ -16,7 +16,7 @@ EmailArg = Annotated[str, typer.Argument(help="The researcher.")]
 @app.command()
 def fingerprint(site: SiteArg) -> None:
     """Show this site's pairing words and key fingerprint, to be told to researchers."""
-    from datasites.peers import open_link
+    from datasites.owner import open_link
     from datasites.site import Site
 
     _say_code(open_link(Site.open(site)).fingerprint)
@@ -25,9 +25,9 @@ def fingerprint(site: SiteArg) -> None:
 @app.command()
 def peers(site: SiteArg) -> None:
     """Show who is paired and who asks to be, each with their pairing words."""
-    from datasites.peers import open_link
+    from datasites.owner import open_link
     from datasites.site import Site
-    from datasites.syftnet.words import fingerprint_words
+    from datasites.syftnet import fingerprint_words
 
     link = open_link(Site.open(site))
     found = [(email, "paired", mark) for email, mark in sorted(link.paired().items())]
@@ -46,7 +46,7 @@ def pair(
     who: Who,
 ) -> None:
     """Pair with a researcher whose words or fingerprint you compared with them."""
-    from datasites.peers import open_link, pair
+    from datasites.owner import open_link, pair
     from datasites.site import Site
 
     opened = Site.open(site)
@@ -60,7 +60,7 @@ def pair(
 @app.command()
 def unpair(site: SiteArg, email: EmailArg, who: Who, reason: Why) -> None:
     """Turn a researcher away: jobs end, approvals are withdrawn, what was spent stays spent."""
-    from datasites.peers import open_link, unpair
+    from datasites.owner import open_link, unpair
     from datasites.site import Site
 
     opened = Site.open(site)
@@ -72,7 +72,7 @@ def unpair(site: SiteArg, email: EmailArg, who: Who, reason: Why) -> None:
 @app.command("rotate-key")
 def rotate_key(site: SiteArg, who: Who, reason: Why) -> None:
     """Replace the key that signs this site's messages; the old one vouches for it."""
-    from datasites.peers import rotate_key
+    from datasites.owner import rotate_key
     from datasites.site import Site
 
     mark = rotate_key(Site.open(site), actor=who, reason=reason)
@@ -81,7 +81,7 @@ def rotate_key(site: SiteArg, who: Who, reason: Why) -> None:
 
 
 def _say_code(mark: str) -> None:
-    from datasites.syftnet.words import fingerprint_words
+    from datasites.syftnet import fingerprint_words
 
     say(f"pairing words: {fingerprint_words(mark)}")
     say(f"fingerprint: {mark}")

@@ -14,7 +14,7 @@ from datasites.cli.site import app as site_app
 from datasites.cli.text import alarm_if_unsafe, table
 from datasites.console import say, say_text
 from datasites.errors import Reason
-from datasites.reportformat import Format
+from datasites.reportfile import Format
 
 if TYPE_CHECKING:
     from datasites.cli.deskview import Seen
@@ -187,7 +187,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a report to a file for this hospital: text, HTML, PDF, JSON or DICOM."""
-    from datasites.reportexport import export_report
+    from datasites.reportfile import export_report
     from datasites.site import Site
 
     found = export_report(Site.open(site), item, out, kind=kind, header=header)
@@ -281,8 +281,7 @@ def _span(text: str) -> Span:
 
 def _seen(opened: Site, item_id: str) -> Seen:
     from datasites.cli.deskview import Seen
-    from datasites.desk import Desk
-    from datasites.desk.words import read_words
+    from datasites.desk import Desk, read_words
     from datasites.errors import DeskError
     from datasites.site import now_utc
 

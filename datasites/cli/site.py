@@ -44,8 +44,7 @@ def init(
     report_model: Annotated[str, typer.Option(help="Folder or Hub id of another LLaMa.")] = "",
 ) -> None:
     """Create a site: keys, settings, an empty ledger with its budget."""
-    from datasites.settings import make_settings
-    from datasites.site import Site
+    from datasites.site import Site, make_settings
     from privacy import Budget, per_unit
 
     settings = make_settings(
@@ -91,8 +90,7 @@ def ingest(
     ] = None,
 ) -> None:
     """Read images into the private store; publish a mock set and a card with noised counts."""
-    from datasites.intake import publish_mock, rule_from, take_in
-    from datasites.peers import open_link
+    from datasites.owner import open_link, publish_mock, rule_from, take_in
     from datasites.site import Site
     from privacy import per_unit
 
@@ -139,8 +137,7 @@ def serve(
     """Run the site's agent until it is told to stop (Ctrl-C or SIGTERM)."""
     from datasites.agent import Agent
     from datasites.sandbox import UnsafeNoSandbox
-    from datasites.site import Site
-    from datasites.unsafe import log_unsafe_serve
+    from datasites.site import Site, log_unsafe_serve
 
     log_to_terminal(level=logging.INFO, times=True)
     stopping: list[int] = []
@@ -163,13 +160,10 @@ def serve(
 @app.command()
 def status(site: SiteArg) -> None:
     """Show budget, data, peers, plans and the release desk in a few lines."""
-    from datasites.causes import FOLDER, causes
     from datasites.cli.budget import privacy_lines
-    from datasites.damage import damaged
     from datasites.desk import Desk
-    from datasites.review import list_submissions
-    from datasites.site import Site
-    from datasites.synthetic import Synthetic, state_of
+    from datasites.owner import Synthetic, damaged, list_submissions, state_of
+    from datasites.site import FOLDER, Site, causes
 
     opened = Site.open(site)
     alarm_if_unsafe(opened)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def alarm_if_unsafe(site: Site) -> None:
     """Say in red when jobs of this site ran without a sandbox."""
-    from datasites.unsafe import unsafe_uses
+    from datasites.site import unsafe_uses
 
     times = unsafe_uses(site)
     if times:
@@ -27,8 +27,8 @@ def alarm_if_unsafe(site: Site) -> None:
 
 def alarm_if_behind(site: Site) -> None:
     """Say in red when the ledger is behind, so that nothing runs."""
-    from datasites.behind import must_not_be_behind
     from datasites.errors import RefusedError
+    from datasites.site import must_not_be_behind
 
     try:
         must_not_be_behind(site)

@@ -2,7 +2,7 @@
 
 The verifier knows nothing of who wrote the text; it runs here, outside the sandbox, on what came
 out of it, and again on every edit. A redacted report is verified as it was before its blocks were
-put in; the blocks hide, and change nothing else (see `datasites.desk.content`).
+put in; the blocks hide, and change nothing else (see `datasites.desk.held_report`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from datasites.desk.content import HeldReport
+from datasites.desk.held_report import HeldReport
 from datasites.desk.identifiers import PSEUDONYM, Mark, scan
 from models import CohortFacts, Facts, ReportCheckError, ReportError, references, verify_report
 

@@ -3,7 +3,7 @@
 A rule is about one plan and about cohort reports only (`hospital`, `global`); that a text is
 verified, noised and free of marks is always asked and cannot be left out. It is signed by the
 site, needs as many reviewers as an approval, expires, can be revoked, and each use of it is in
-the ledger. What it lets go is said by `datasites.desk.permits`.
+the ledger. What it lets go is said by `datasites.desk.release_policy`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from datasites.desk.assessment import problems_of
-from datasites.desk.content import HeldReport
+from datasites.desk.held_report import HeldReport
 from datasites.errors import EditRefusedError
 
 

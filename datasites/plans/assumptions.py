@@ -18,8 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from datasites.ingest.shard import IMAGE, PATIENT, UNIT_KIND
-from datasites.ingest.unitwords import unit_meaning
+from datasites.ingest import IMAGE, PATIENT, UNIT_KIND, unit_meaning
 from datasites.plans.findings import Assumption, EncoderFacts, Finding, ModelFacts, Severity
 from datasites.plans.generators import GeneratorPart, StableDiffusionPart
 from datasites.plans.plan import MODEL_FILE, Plan

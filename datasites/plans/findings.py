@@ -51,7 +51,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What looking at a `model.py` found (`datasites.modelcheck`).
+    """What looking at a `model.py` found (`datasites.owner.model_check`).
 
     Attributes:
         batch_statistics: layers that normalise over, or remember, several images.
@@ -68,7 +68,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """What looking at the encoder that a plan names found (`datasites.modelcheck`).
+    """What looking at the encoder that a plan names found (`datasites.owner.model_check`).
 
     Attributes:
         problem: why it cannot be used here; empty if it can.

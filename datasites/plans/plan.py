@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from datasites.errors import PlanError
-from datasites.parsing import parse_model
 from datasites.plans.generators import (
     AnyGenerator,
     ClippingNorm,
@@ -25,6 +24,7 @@ from datasites.plans.generators import (
     Rate,
     Sha256,
 )
+from datasites.plans.parse import parse_model
 from models import ENCODER_HEAD
 
 MODEL_FILE = "model.py"
@@ -37,6 +37,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Email = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,128}$")]
+ReportDtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class _Part(BaseModel):

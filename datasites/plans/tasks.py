@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites.parsing import parse_as
 from datasites.plans.generators import Sha256
+from datasites.plans.parse import parse_as
 from datasites.plans.plan import Email, Name, NotNegative
 
 TASK_FILE = "task.json"

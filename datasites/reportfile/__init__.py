@@ -4,7 +4,6 @@ Made where the report lies: at the hospital from what is on the desk, at the res
 was released. Nothing here decides whether a report may leave.
 """
 
-from datasites.reportfile.page import Page, page_of_held, page_of_released
-from datasites.reportfile.write import render, render_released
+import lazy_loader
 
-__all__ = ["Page", "page_of_held", "page_of_released", "render", "render_released"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

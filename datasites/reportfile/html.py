@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasites.desk.content import BLOCK
+from datasites.desk import BLOCK
 from datasites.escaping import visible
 from datasites.reportfile.page import Page
 

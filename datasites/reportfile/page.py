@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasites.answers import ReleasedReport
-from datasites.desk.content import HeldReport
-from datasites.desk.items import Item, ItemState
+from datasites.desk import HeldReport, Item, ItemState
+from datasites.plans import ReleasedReport
 from models import DISCLAIMER, Facts, facts_from_json, references
 
 _SOURCES = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fpdf import FPDF
 
-from datasites.desk.content import BLOCK
+from datasites.desk import BLOCK
 from datasites.errors import FormatError
 from datasites.escaping import visible
 from datasites.reportfile.page import Page

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from datasites.answers import ReleasedReport
 from datasites.errors import FormatError
 from datasites.escaping import visible
+from datasites.plans import ReleasedReport
+from datasites.reportfile.format import Format
 from datasites.reportfile.html import html_of
 from datasites.reportfile.page import Page, page_of_released
-from datasites.reportformat import Format
 
 
 def render(page: Page, kind: Format, *, time: datetime, document: str) -> bytes:

@@ -14,10 +14,6 @@ hospital may not rely on is replaced here by subclassing and by not calling it (
   desk hands to `OwnerLink.publish`, so unreleased outputs and logs cannot travel.
 """
 
-from datasites.syftnet.deliveries import Delivery
-from datasites.syftnet.inbound import InboundJob
-from datasites.syftnet.owner import OwnerLink
-from datasites.syftnet.pairing import PeerRequest
-from datasites.syftnet.researcher import ResearcherLink
+import lazy_loader
 
-__all__ = ["Delivery", "InboundJob", "OwnerLink", "PeerRequest", "ResearcherLink"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,8 +23,8 @@ from datasites.errors import PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant, connection_of, quiet
 from datasites.syftnet.fingerprint import bundle_fingerprint, bundle_text, parse_bundle
-from datasites.syftnet.seen import SeenMessages
-from datasites.syftnet.words import fingerprint_words, same_code
+from datasites.syftnet.replay import SeenMessages
+from datasites.syftnet.word_list import fingerprint_words, same_code
 
 KEYS_FILE = "syft_keys.json"
 NEXT_KEYS_FILE = "syft_keys.next.json"

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from datasites.errors import MailboxError, RelayError, SettingsError
-from datasites.relayurl import parse_relay_url
+from datasites.site import parse_relay_url
 from datasites.syftnet.transports import (
     RelayAccess,
     Storage,
@@ -37,7 +37,7 @@ class Relay:
     """Delivery over one storage.
 
     Args:
-        url: where it is, see `datasites.relayurl`.
+        url: where it is, see `datasites.site.relay_url`.
         access: credentials. Never part of a study.
         storage: used instead of the one that `url` names.
 

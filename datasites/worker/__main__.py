@@ -23,7 +23,7 @@ import sys
 import time
 from pathlib import Path
 
-from datasites.sandbox.landlock import confine
+from datasites.sandbox import confine
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Profile, Result
 

@@ -17,11 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from datasites.ingest.errors import ShardError
-from datasites.ingest.shard import Shard
-from datasites.ingest.shardstore import load_shard
+from datasites.ingest import Shard, ShardError, load_shard
 from datasites.plans import CORRECTION_FILE, MODEL_FILE, WEIGHTS_FILE
-from datasites.sandbox.command import DATA, JOB_IN, JOB_OUT, READY_FILE
+from datasites.sandbox import DATA, JOB_IN, JOB_OUT, READY_FILE
 from datasites.worker.protocol import (
     CHECKPOINT,
     ENCODER,

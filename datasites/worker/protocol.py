@@ -15,8 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from datasites.plans import Plan, Task
-from datasites.settings import ReportDtype
+from datasites.plans import Plan, ReportDtype, Task
 
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"

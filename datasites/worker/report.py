@@ -30,8 +30,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from datasites.answers import EVALUATION_FILE, HospitalEvaluation
-from datasites.plans import GlobalScores, ReportPart, ReportTask
+from datasites.plans import (
+    EVALUATION_FILE,
+    GlobalScores,
+    HospitalEvaluation,
+    ReportPart,
+    ReportTask,
+)
 from datasites.worker.cohort import Cohort, class_scores, cohort_from
 from datasites.worker.files import AnyShard, JobFiles
 from datasites.worker.protocol import REPORTS_FILE, DraftReport, DraftReports, Job

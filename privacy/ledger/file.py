@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from privacy.errors import LedgerBusyError, LedgerError, LedgerWriteError
 from privacy.ledger.chain import ENTRY_START, MAX_LINE_BYTES, SEAL_START
-from privacy.newfile import create_whole
+from privacy.signing import create_whole
 
 _LOCK_POLL_S = 0.005
 

@@ -17,3 +17,4 @@ from .keys import SIGNATURE_HEX_DIGITS as SIGNATURE_HEX_DIGITS
 from .keys import SigningKey as SigningKey
 from .keys import fingerprint as fingerprint
 from .keys import is_lower_hex as is_lower_hex
+from .new_file import create_whole as create_whole

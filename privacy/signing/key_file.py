@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy.errors import KeyFileError
-from privacy.newfile import create_whole
 from privacy.signing.keys import SigningKey
+from privacy.signing.new_file import create_whole
 
 _MAX_BYTES = 4096
 

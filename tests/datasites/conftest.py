@@ -102,8 +102,8 @@ def changed():
 @pytest.fixture
 def site(tmp_path):
     """A new site with a real ledger: epsilon 8 at delta 1e-5."""
-    from datasites.settings import make_settings
-    from datasites.site import Site
+    from datasites.site.settings import make_settings
+    from datasites.site.site import Site
     from privacy import Budget
 
     settings = make_settings(
@@ -187,7 +187,7 @@ def drafted():
 def grant(site, approval, changed):
     """Write the site's decision on the plan that items are made under."""
 
-    from datasites.plans.store import PlanStore
+    from datasites.site.plan_store import PlanStore
 
     def write(**fields):
         expires = fields.pop("expires", "2099-01-01T00:00:00.000Z")

@@ -3,7 +3,7 @@
 import pydantic
 import pytest
 
-from datasites.card import DataCard
+from datasites.site.card import DataCard
 
 CARD = {
     "site": "A",

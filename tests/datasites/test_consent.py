@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from datasites.card import DataCard
-from datasites.consent import FLAG, consented_shard
 from datasites.durable import write_file
 from datasites.errors import SettingsError
 from datasites.ingest import make_shard, save_shard
-from datasites.site import TRAIN
+from datasites.owner.audit_consent import FLAG, consented_shard
+from datasites.site.card import DataCard
+from datasites.site.site import TRAIN
 from privacy import BudgetExceededError, EntryKind, gaussian
 
 EVENT, LOUD = gaussian(noise_multiplier=2.0), gaussian(noise_multiplier=0.1)

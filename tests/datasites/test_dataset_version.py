@@ -14,8 +14,8 @@ import pytest
 
 from datasites.ingest import make_shard, published_version
 from datasites.ingest.shard import version_of
-from datasites.intake import take_in
-from datasites.site import Site
+from datasites.owner.intake import take_in
+from datasites.site.site import Site
 from models import draw_phantoms
 
 KEY, OTHER = b"k" * 32, b"o" * 32

@@ -9,11 +9,11 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner
 
-from datasites import doctor
-from datasites.doctor import Health, examine
 from datasites.errors import SandboxError
-from datasites.site import Site
-from datasites.unsafe import log_unsafe_serve
+from datasites.owner import doctor
+from datasites.owner.doctor import Health, examine
+from datasites.site.site import Site
+from datasites.site.unsafe_use import log_unsafe_serve
 from orchestrator.cli import app
 
 

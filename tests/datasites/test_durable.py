@@ -9,7 +9,7 @@ import pytest
 
 from datasites import durable
 from datasites.durable import locked, make_folder, remove_leftovers, take_lock, write_file
-from datasites.settings import SETTINGS_FILE, make_settings, read_settings, write_settings
+from datasites.site.settings import SETTINGS_FILE, make_settings, read_settings, write_settings
 
 
 @pytest.fixture

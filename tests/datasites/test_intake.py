@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from datasites import intake
-from datasites.card import CHANGE_NOISE, REGROUPED_NOISE, SIDE_NOISE, SideCounts
 from datasites.cli import budget, decisions
 from datasites.cli import site as site_cli
 from datasites.ingest import Changes, IngestError, UnitRuleError, load_shard
-from datasites.intake import rule_from, take_in
-from datasites.settings import make_settings, write_settings
-from datasites.site import Site
+from datasites.owner import intake
+from datasites.owner.intake import rule_from, take_in
+from datasites.site.card import CHANGE_NOISE, REGROUPED_NOISE, SIDE_NOISE, SideCounts
+from datasites.site.settings import make_settings, write_settings
+from datasites.site.site import Site
 from models import draw_phantoms
 from privacy import RELATION, os_rng, per_unit
 from privacy.mechanism.grid import Grid

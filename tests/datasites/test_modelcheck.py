@@ -6,9 +6,9 @@ import sys
 import pytest
 
 import datasites.sandbox
-from datasites import modelcheck
 from datasites.errors import SandboxError
-from datasites.modelcheck import bundle_facts
+from datasites.owner import model_check as modelcheck
+from datasites.owner.model_check import bundle_facts
 from datasites.plans import Assumption, ModelPart, Severity, check_assumptions, make_bundle
 
 
@@ -32,7 +32,7 @@ def build(classes, image_size):
 OWNERS_PROCESS = """
 import sys
 from pathlib import Path
-from datasites.modelcheck import bundle_facts
+from datasites.owner.model_check import bundle_facts
 from datasites.plans import open_bundle
 folder = Path(sys.argv[1])
 bundle = open_bundle({path.name: path.read_bytes() for path in folder.iterdir()})

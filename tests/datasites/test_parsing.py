@@ -6,10 +6,10 @@ import pydantic
 import pytest
 
 from datasites.errors import PlanError, SettingsError
-from datasites.parsing import MAX_DOCUMENT_BYTES, UtcTime, parse_as, read_toml
 from datasites.plans import GeneratorPart, ReportPart, TrainPart, TrainTask, parse_task
+from datasites.plans.parse import MAX_DOCUMENT_BYTES, UtcTime, parse_as, read_toml
 from datasites.plans.plan import Range
-from datasites.settings import SETTINGS_FILE, read_settings
+from datasites.site.settings import SETTINGS_FILE, read_settings
 
 TASK = {
     "kind": "train",

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasites.desk.permits import must_be_reviewer
+from datasites.desk.release_policy import must_be_reviewer
 from datasites.errors import DeskError, SettingsError
 from datasites.people import count_people, is_researcher, is_same_person, listed_as, plain_name
 from datasites.plans import add_vote
-from datasites.settings import make_settings
+from datasites.site.settings import make_settings
 
 BASE = {"name": "A", "email": "a@hospital.example", "relay": "file:///relay"}
 SPELLINGS = [

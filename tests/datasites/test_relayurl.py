@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasites.errors import SettingsError
-from datasites.relayurl import RelayAddress, parse_relay_url
+from datasites.site.relay_url import RelayAddress, parse_relay_url
 
 SECRET = "correct-horse"  # noqa: S105
 

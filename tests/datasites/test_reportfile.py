@@ -10,13 +10,13 @@ import pytest
 from pypdf import PdfReader
 
 from datasites.desk import BLOCK, HeldReport, Item, ItemKind, ItemState, occurrences
-from datasites.desk.content import redact
+from datasites.desk.held_report import redact
+from datasites.desk.released import sign_released
 from datasites.errors import FormatError
 from datasites.escaping import is_invisible
-from datasites.released import sign_released
 from datasites.reportfile import page_of_held, page_of_released, render
 from datasites.reportfile.dicom import encapsulated_pdf, header_from, pseudonymous_header
-from datasites.reportformat import Format
+from datasites.reportfile.format import Format
 from orchestrator.report_requests import InboxRow, save
 from privacy import SigningKey
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from datasites.agent.inbound import _countersignature
+from datasites.agent.inbox import _countersignature
 from datasites.errors import DatasitesError
 from datasites.plans import (
     PLAN_FILE,

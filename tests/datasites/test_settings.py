@@ -5,9 +5,9 @@ import tomllib
 import pydantic
 import pytest
 
-from datasites import settings as module
 from datasites.errors import SettingsError
-from datasites.settings import SETTINGS_FILE, make_settings, read_settings, write_settings
+from datasites.site import settings as module
+from datasites.site.settings import SETTINGS_FILE, make_settings, read_settings, write_settings
 
 GOOD = {"name": "A", "email": "owner@hospital-a.example", "relay": "file:///srv/relay"}
 

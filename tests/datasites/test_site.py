@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from datasites.card import DataCard
 from datasites.errors import PlanError, SettingsError
-from datasites.settings import make_settings
-from datasites.site import Site, stamp, write_file, write_json
+from datasites.site.card import DataCard
+from datasites.site.settings import make_settings
+from datasites.site.site import Site, stamp, write_file, write_json
 from privacy import Budget, EntryKind, KeyFileError, PrivacyError
 
 SETTINGS = make_settings(name="A", email="owner@hospital-a.example", relay="file:///srv/relay")
@@ -64,7 +64,7 @@ def test_a_site_whose_making_was_interrupted_is_no_site(tmp_path, monkeypatch):
     def power_cut(*_args):
         raise OSError("power cut")
 
-    monkeypatch.setattr("datasites.site.write_settings", power_cut)
+    monkeypatch.setattr("datasites.site.site.write_settings", power_cut)
     with pytest.raises(OSError, match="power cut"):
         Site.create(tmp_path / "site", SETTINGS, budget=BUDGET, actor="owner")
     with pytest.raises(SettingsError, match="is not a site"):

@@ -7,7 +7,7 @@ import pytest
 import typer.main
 
 from datasites.errors import Reason
-from datasites.settings import SiteSettings
+from datasites.site.settings import SiteSettings
 from orchestrator.cli import app
 
 ROOT = Path(__file__).parents[2]

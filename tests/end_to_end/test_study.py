@@ -176,7 +176,7 @@ def test_the_model_says_where_it_is_from(shared):
 
 @pytest.mark.parametrize("name", ["A", "B"])
 def test_epsilon_is_what_the_hospitals_own_ledger_says(shared, name):
-    from datasites.site import Site
+    from datasites.site.site import Site
 
     said = all_time(shared.said[f"site status {name}"])
     assert abs(shared.summary["epsilon"][mail(name)] - said) < 0.01
@@ -283,7 +283,7 @@ def test_no_image_left_a_hospital(shared, outside):
 
 def test_no_unreleased_report_left_a_hospital(shared, outside):
     from datasites.desk import Desk, ItemKind, ItemState
-    from datasites.site import Site
+    from datasites.site.site import Site
     from datasites.worker.protocol import DraftReport
 
     released, held = set(), set()
@@ -312,7 +312,7 @@ def test_no_reason_path_or_key_left_a_hospital(shared, outside):
 
 
 def test_the_ledgers_hold_by_themselves(shared):
-    from datasites.site import Site
+    from datasites.site.site import Site
 
     for name in HOSPITALS:
         site = Site.open(shared.site(name))

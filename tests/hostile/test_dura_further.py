@@ -11,7 +11,8 @@ import time
 import pytest
 
 from datasites.errors import PeerKeyError
-from datasites.syftnet import allowance, inbound, quarantine, wire
+from datasites.syftnet import allowance, quarantine, wire
+from datasites.syftnet import site_inbox as inbound
 from tests.syftnetkit import ANN, BOB, JOBS, A, B
 
 TASK = (f"{JOBS}/job-x/code/task.json", "{}")

@@ -18,8 +18,8 @@ import shutil
 import pytest
 from hypothesis import strategies as st
 
-from datasites import peers
 from datasites.errors import DatasitesError
+from datasites.owner import pairing as peers
 from datasites.plans import GenerateTask, ReportTask, task_bytes
 from datasites.plans.tasks import parse_task
 from datasites.syftnet import ResearcherLink

@@ -13,7 +13,7 @@ HEAVY = ("torch", "opacus", "diffusers", "transformers", "torchvision", "matplot
     [
         ("import orchestrator.cli", (*HEAVY, "syft", "dp_accounting")),
         ("import datasites, models, privacy", (*HEAVY, "syft", "dp_accounting")),
-        ("import datasites.agent, datasites.intake, datasites.review", HEAVY),
+        ("import datasites.agent, datasites.owner.intake, datasites.owner.plan_review", HEAVY),
         ("import orchestrator.office", HEAVY),
         ("import orchestrator.audit", (*HEAVY, "syft")),
     ],

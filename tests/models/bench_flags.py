@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from datasites.labelled import read_labelled
+from datasites.ingest.labelled import read_labelled
 from models.classes import DEFAULT_CLASSES
 from models.classifiers.encoder_head import EncoderHead, encoder_head
 from models.images.pixels import normalise

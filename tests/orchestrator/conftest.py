@@ -29,7 +29,7 @@ from datasites import (
     Status,
     make_bundle,
 )
-from datasites.plans.costs import task_event
+from datasites.plans.events import task_event
 from datasites.plans.tasks import parse_task
 from models import evaluate, initial_weights, weights_from_bytes, weights_to_bytes
 from orchestrator.recipes import recipe_for

@@ -18,7 +18,7 @@ from datasites import (
     ReleasedReport,
     WithheldNotice,
 )
-from datasites.released import _body
+from datasites.desk.released import _body
 from datasites.syftnet import OwnerLink
 from orchestrator.conduct import Conductor
 from orchestrator.runstate import RunFolder

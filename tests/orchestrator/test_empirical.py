@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from datasites import intake, read_labelled
+from datasites import read_labelled
 from datasites.ingest import make_shard, save_shard
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.owner import intake
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from models import build_classifier, draw_phantoms, model_file_bytes, normalise
 from orchestrator.commands import audit as audit_cli
 from orchestrator.empirical import run_audit

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from datasites.desk import HeldReport, Item, ItemKind, ItemState, occurrences
-from datasites.desk.content import redact
-from datasites.released import sign_released
+from datasites.desk.held_report import redact
+from datasites.desk.released import sign_released
 from models import CaseFacts
 from models.reports.language.layout import compose
 from models.reports.language.rendering import render

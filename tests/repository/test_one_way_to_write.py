@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 THE_WAY = "datasites/durable.py"
-BELOW = {"privacy/ledger/file.py", "privacy/newfile.py"}
+BELOW = {"privacy/ledger/file.py", "privacy/signing/new_file.py"}
 """`privacy` imports no other package."""
 FOLDERS = {"datasites/ingest/shardstore.py", "datasites/ingest/splitter.py"}
 """They rename whole folders, which `durable` does not write."""

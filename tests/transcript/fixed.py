@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasites import site as site_module
 from datasites.sandbox import Ending, JobFolder
 from datasites.sandbox.unsafe import unsafe_root
+from datasites.site import site as site_module
 from datasites.worker.__main__ import serve
 from datasites.worker.files import JobFiles
 from datasites.worker.protocol import Profile

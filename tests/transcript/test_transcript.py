@@ -21,12 +21,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from datasites.agent import finish
-from datasites.agent.start import Starter
-from datasites.answers import Answer
+from datasites.agent import completion as finish
+from datasites.agent.admission import Starter
 from datasites.desk import Desk, Item
 from datasites.errors import OutputError
 from datasites.ingest import load_shard
+from datasites.plans.answers import Answer
 from datasites.sandbox import Ending
 from datasites.worker import train as train_worker
 from models import build_model

@@ -29,8 +29,8 @@ import tomli_w
 from numpy.typing import NDArray
 
 from datasites.desk import Desk, ItemKind, ItemState
-from datasites.features import features_folder
 from datasites.ingest import make_shard, published_version, save_shard
+from datasites.owner.plan_review import Terms, approve
 from datasites.plans import (
     AugmentPart,
     Bundle,
@@ -51,10 +51,10 @@ from datasites.plans import (
     make_bundle,
     task_bytes,
 )
-from datasites.review import Terms, approve
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from datasites.worker import report
+from datasites.worker.feature_cache import features_folder
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
 from models import initial_weights, pack_generators, weights_to_bytes
@@ -67,7 +67,7 @@ with warnings.catch_warnings():
     # syft 0.10 declares its models in a way that pydantic has deprecated.
     warnings.simplefilter("ignore")
     from datasites.agent import Agent
-    from datasites.agent.service import participant
+    from datasites.owner.pairing import participant
     from datasites.syftnet import OwnerLink, ResearcherLink
     from datasites.syftnet.client import Participant
 
@@ -297,8 +297,8 @@ def play(base: Path, root: Path, kind: Kind, train: Cases, test: Cases) -> list[
     """The transcript of a whole study at a site that holds these cases."""
     shutil.copytree(base, root)
     with pytest.MonkeyPatch.context() as patch, fixed_clock() as clock:
-        patch.setattr("datasites.agent.warm.SandboxProcess", InProcess)
-        patch.setattr("datasites.agent.warm.require_sandbox", lambda: None)
+        patch.setattr("datasites.agent.sandbox_pool.SandboxProcess", InProcess)
+        patch.setattr("datasites.agent.sandbox_pool.require_sandbox", lambda: None)
         patch.setattr(report, "_writer", _template)
         text = LINEAR if kind.model == "model.py" else None
         state = initial_weights(kind.model, text=text, classes=2, image_size=SIZE, seed=1)

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.asyn import sync
 
 from datasites.errors import SettingsError
-from datasites.relayurl import RelayAddress
+from datasites.site import RelayAddress
 from datasites.syftnet.transports.access import RelayAccess
 from datasites.syftnet.transports.storage import Storage, StorageLostError
 

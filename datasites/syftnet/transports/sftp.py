@@ -24,7 +24,7 @@ from typing import TypeVar
 import paramiko
 
 from datasites.errors import SettingsError
-from datasites.relayurl import RelayAddress
+from datasites.site import RelayAddress
 from datasites.syftnet.transports.access import RelayAccess, require_private
 from datasites.syftnet.transports.storage import (
     OddPathError,

@@ -18,7 +18,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from datasites.errors import SettingsError
-from datasites.relayurl import RelayAddress
+from datasites.site import RelayAddress
 from datasites.syftnet.transports.access import RelayAccess
 from datasites.syftnet.transports.storage import Storage, StorageLostError, temporary_beside
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from crashkit.world import HOSPITALS, ROUNDS, World, mail
 
-from datasites.agent.requests import RequestBook, RequestState
+from datasites.agent.request_store import RequestBook, RequestState
 from datasites.desk import Desk, ItemKind, ItemState
-from datasites.site import Site
+from datasites.site.site import Site
 from models import weights_from_bytes
 from orchestrator.receipts import check_receipt
 from privacy import (

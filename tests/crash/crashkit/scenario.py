@@ -16,9 +16,9 @@ from pathlib import Path
 
 from crashkit.world import HOSPITALS, PATIENCE_S, World, Zygote, mail
 
-from datasites.agent.requests import RequestBook
+from datasites.agent.request_store import RequestBook
 from datasites.desk import Desk, ItemState
-from datasites.site import Site
+from datasites.site.site import Site
 
 KILLED = -signal.SIGKILL
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
-from datasites import intake
 from datasites.agent import Agent
-from datasites.agent.service import participant
 from datasites.ingest import make_shard, save_shard
-from datasites.review import Terms, approve
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.owner import intake
+from datasites.owner.pairing import participant
+from datasites.owner.plan_review import Terms, approve
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from datasites.syftnet import OwnerLink
 from models import draw_phantoms
 from orchestrator.demo import write_phantoms

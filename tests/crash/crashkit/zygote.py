@@ -34,7 +34,7 @@ from datasites.agent import Agent  # noqa: E402
 from datasites.desk import Desk, ItemKind, ItemState  # noqa: E402
 from datasites.sandbox import launch  # noqa: E402
 from datasites.sandbox.process import WORKER  # noqa: E402
-from datasites.site import Site  # noqa: E402
+from datasites.site.site import Site  # noqa: E402
 from datasites.syftnet.transports.folder import FolderStorage  # noqa: E402
 from models import build_model, predict  # noqa: E402
 from privacy import epsilon, gaussian  # noqa: E402

@@ -18,8 +18,8 @@ import pytest
 import tomli_w
 import torch
 
-from datasites.answers import Answer
 from datasites.ingest import Shard, make_shard, save_shard
+from datasites.owner.plan_review import Terms, approve
 from datasites.plans import (
     Bundle,
     DeclaredOutput,
@@ -34,10 +34,10 @@ from datasites.plans import (
     make_bundle,
     task_bytes,
 )
-from datasites.review import Terms, approve
+from datasites.plans.answers import Answer
 from datasites.sandbox import Ending, JobFolder
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from datasites.worker.protocol import NOISE_ONLY, Result
 from models import draw_phantoms, initial_weights, weights_to_bytes
 from privacy import Budget, sha256_hex
@@ -46,8 +46,8 @@ with warnings.catch_warnings():
     # syft 0.10 declares its models in a way that pydantic has deprecated.
     warnings.simplefilter("ignore")
     from datasites.agent import Agent
-    from datasites.agent.requests import RequestState
-    from datasites.agent.service import participant
+    from datasites.agent.request_store import RequestState
+    from datasites.owner.pairing import participant
     from datasites.syftnet import OwnerLink, ResearcherLink
     from datasites.syftnet.client import Participant
 
@@ -216,7 +216,7 @@ def weights() -> bytes:
 @pytest.fixture(scope="session")
 def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site with data, paired with a researcher."""
-    from datasites import intake
+    from datasites.owner import intake
 
     root = tmp_path_factory.mktemp("world")
     (root / "relay").mkdir()
@@ -271,7 +271,7 @@ def approved(world: World) -> World:
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents keep no sandbox ready: the start of one that the test never uses costs seconds."""
-    monkeypatch.setattr("datasites.agent.warm.WarmSandboxes.keep", lambda *_: None)
+    monkeypatch.setattr("datasites.agent.sandbox_pool.WarmSandboxes.keep", lambda *_: None)
 
 
 def end_slot(agent: Agent) -> None:

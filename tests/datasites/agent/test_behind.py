@@ -13,17 +13,23 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from datasites.agent.requests import RequestState
+from datasites.agent.request_store import RequestState
 from datasites.agent.slots import Running
-from datasites.answers import COUNTERSIGNATURE_FILE, RECEIPT_FILE
-from datasites.behind import BEHIND_FILE, behind, must_not_be_behind, settle_loss, take_witness
 from datasites.cli.site import app
-from datasites.consent import consented_shard
-from datasites.doctor import Health, examine
 from datasites.errors import DatasitesError, PlanError, Reason, RefusedError
-from datasites.intake import take_in
+from datasites.owner.audit_consent import consented_shard
+from datasites.owner.doctor import Health, examine
+from datasites.owner.intake import take_in
 from datasites.plans import TrainTask, task_bytes
-from datasites.site import Site
+from datasites.plans.answers import COUNTERSIGNATURE_FILE, RECEIPT_FILE
+from datasites.site.ledger_behind import (
+    BEHIND_FILE,
+    behind,
+    must_not_be_behind,
+    settle_loss,
+    take_witness,
+)
+from datasites.site.site import Site
 from models import initial_weights, weights_to_bytes
 from privacy import (
     SigningKey,

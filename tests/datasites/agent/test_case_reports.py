@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from typer.testing import CliRunner
 
-from datasites.answers import ReleasedReport, Status
 from datasites.cli import releases
 from datasites.desk import BLOCK, Desk
+from datasites.desk.released import check_released
 from datasites.plans import ReportPart, ReportTask, make_bundle
-from datasites.released import check_released
+from datasites.plans.answers import ReleasedReport, Status
 from models.reports.language.layout import compose
 from models.reports.language.rendering import render
 from models.reports.language.template import template_body

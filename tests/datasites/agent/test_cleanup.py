@@ -2,12 +2,12 @@
 
 import logging
 
-from datasites import doctor
-from datasites.agent import cleanup
-from datasites.agent.cleanup import clear, discard, left_behind
-from datasites.doctor import Health
 from datasites.errors import CleanUpError
+from datasites.owner import doctor
+from datasites.owner.doctor import Health
 from datasites.sandbox import JobFolder
+from datasites.site import cleanup
+from datasites.site.cleanup import clear, discard, left_behind
 
 
 class Stuck:

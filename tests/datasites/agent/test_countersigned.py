@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from datasites.answers import COUNTERSIGNATURE_FILE
 from datasites.errors import Reason
+from datasites.plans.answers import COUNTERSIGNATURE_FILE
 from models import weights_to_bytes
 from privacy import (
     Countersignature,

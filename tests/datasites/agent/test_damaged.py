@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from datasites.cli.site import app
-from datasites.damage import damaged
 from datasites.desk import Desk
-from datasites.doctor import Health, examine
 from datasites.errors import Reason
+from datasites.owner.damage import damaged
+from datasites.owner.doctor import Health, examine
 
 GARBAGE = {
     "empty": b"",

@@ -16,12 +16,12 @@ from datetime import timedelta
 
 import pytest
 
-from datasites import site as site_module
 from datasites.errors import PlanError, Reason, RefusedError
+from datasites.owner.plan_review import Terms, approve, reject, revoke
 from datasites.plans import APPROVED
-from datasites.plans.store import PlanStore
-from datasites.review import Terms, approve, reject, revoke
-from datasites.site import now_utc, stamp
+from datasites.site import site as site_module
+from datasites.site.plan_store import PlanStore
+from datasites.site.site import now_utc, stamp
 from privacy import EntryKind
 
 TERMS = Terms(standing_release=True)
@@ -30,10 +30,10 @@ ABOUT = {EntryKind.PLAN_APPROVED, EntryKind.PLAN_REJECTED, EntryKind.APPROVAL_RE
 DECIDE = """
 import sys, time
 from pathlib import Path
-import datasites.plans.store as store
+import datasites.site.plan_store as store
 from datasites.errors import DatasitesError
-from datasites.review import Terms, approve, reject, revoke
-from datasites.site import Site
+from datasites.owner.plan_review import Terms, approve, reject, revoke
+from datasites.site.site import Site
 root, plan, what, who, pause = sys.argv[1:]
 root = Path(root)
 site = Site.open(root)

@@ -17,12 +17,12 @@ import pytest
 import tomli_w
 import torch
 
-from datasites.agent.warm import WarmSandboxes
-from datasites.answers import Status
+from datasites.agent.sandbox_pool import WarmSandboxes
 from datasites.errors import PlanError, Reason, SandboxError
+from datasites.owner.plan_review import review
 from datasites.plans import ModelPart, make_bundle
-from datasites.review import review
-from datasites.site import Site
+from datasites.plans.answers import Status
+from datasites.site.site import Site
 from datasites.worker.protocol import Profile
 from models import encoder_sha256, weights_from_bytes, weights_to_bytes
 from models.encoder.card import WEIGHTS_FILE

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from datasites.features import drop_features, features_folder, keep_features
+from datasites.worker.feature_cache import drop_features, features_folder, keep_features
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from datasites.agent.requests import Request, RequestBook, RequestState
+from datasites.agent.request_store import Request, RequestBook, RequestState
 from datasites.errors import MailboxError, RelayError
 
 HOSPITAL, RESEARCHER = "a@hospital.example", "r@university.example"
@@ -59,7 +59,7 @@ def _request(number: int, **fields: object) -> Request:
 
 
 def test_records_are_read_again_only_when_they_changed(site, monkeypatch):
-    from datasites.agent import requests
+    from datasites.agent import request_store as requests
 
     read = []
     real = requests._read

@@ -11,8 +11,8 @@ import json
 
 import torch
 
-from datasites.answers import Answer, PlanDecision, Status
 from datasites.plans import make_bundle, train_event
+from datasites.plans.answers import Answer, PlanDecision, Status
 from models import weights_from_bytes, weights_to_bytes
 from privacy import sha256_hex, signed_receipt_from_json, verify_receipt
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from datasites.answers import Status
-from datasites.doctor import Health, examine
 from datasites.errors import MailboxError
+from datasites.owner.doctor import Health, examine
+from datasites.plans.answers import Status
 
 HOSPITAL = "a@hospital.example"
 BOX = f"channels/{HOSPITAL}/outbox"

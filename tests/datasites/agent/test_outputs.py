@@ -14,19 +14,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasites.answers import (
-    EVALUATION_FILE,
-    Answer,
-    ReleasedReport,
-    Status,
-    WithheldNotice,
-)
 from datasites.desk import Desk, ItemState
+from datasites.desk.released import check_released
 from datasites.errors import OutputError, Reason, ReleaseRefusedError
+from datasites.owner.plan_review import revoke
 from datasites.plans import DeclaredOutput, GenerateTask, ReportTask, make_bundle
-from datasites.plans.store import PlanStore
-from datasites.released import check_released
-from datasites.review import revoke
+from datasites.plans.answers import EVALUATION_FILE, Answer, ReleasedReport, Status, WithheldNotice
+from datasites.site.plan_store import PlanStore
 from datasites.worker.protocol import DraftReports
 from models import initial_weights, weights_to_bytes
 from privacy import gaussian, sha256_hex

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from datasites.answers import Answer, PlanDecision
 from datasites.cli import decisions
 from datasites.cli import site as site_cli
+from datasites.plans.answers import Answer, PlanDecision
 from models import draw_phantoms
 from orchestrator.audit_html import render_audit
 from orchestrator.audit_report import make_report

@@ -11,17 +11,18 @@ from dataclasses import replace
 
 import pytest
 
-from datasites import peers, review
-from datasites.agent import inbound
+from datasites.agent import inbox as inbound
 from datasites.agent.refusals import EACH, RefusalLog, worth_an_entry
-from datasites.agent.requests import Request, RequestState, in_turn
-from datasites.agent.service import participant
-from datasites.answers import Answer, Status
+from datasites.agent.request_store import Request, RequestState, in_turn
 from datasites.desk import Desk, ItemState
 from datasites.errors import PeerKeyError, PlanError, Reason, SettingsError, SiteBusyError
+from datasites.owner import pairing as peers
+from datasites.owner import plan_review as review
+from datasites.owner.pairing import participant
 from datasites.plans import ReportTask
-from datasites.plans.store import PlanStore
-from datasites.settings import make_settings
+from datasites.plans.answers import Answer, Status
+from datasites.site.plan_store import PlanStore
+from datasites.site.settings import make_settings
 from datasites.syftnet import OwnerLink
 from privacy import sha256_hex
 

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from datasites.agent.warm import WarmSandboxes
-from datasites.answers import Status
+from datasites.agent.sandbox_pool import WarmSandboxes
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.errors import OutputError, PlanError, Reason
 from datasites.plans import (
@@ -28,7 +27,8 @@ from datasites.plans import (
     StableDiffusionPart,
     make_bundle,
 )
-from datasites.site import Site
+from datasites.plans.answers import Status
+from datasites.site.site import Site
 from datasites.worker.files import JobFiles
 from datasites.worker.generators import open_generator
 from datasites.worker.protocol import Profile

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from datasites.agent.recovery import Course, course
-from datasites.agent.requests import RequestState
-from datasites.answers import Status
+from datasites.agent.request_store import RequestState
 from datasites.errors import Reason
+from datasites.plans.answers import Status
 from privacy import LedgerWriteError
 
 

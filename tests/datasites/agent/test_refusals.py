@@ -15,12 +15,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasites.answers import Answer, PlanDecision, Status
 from datasites.errors import Reason, RefusedError, RelayError, SiteBusyError
 from datasites.ingest import load_shard, make_shard, save_shard
+from datasites.owner.plan_review import reject, revoke
 from datasites.plans import GenerateTask, ReportTask, make_bundle, parse_task, task_bytes
-from datasites.plans.store import PlanStore
-from datasites.review import reject, revoke
+from datasites.plans.answers import Answer, PlanDecision, Status
+from datasites.site.plan_store import PlanStore
 from privacy import Budget, canonical_bytes, set_budget, sha256_hex
 
 

@@ -13,15 +13,15 @@ import pytest
 import tomli_w
 from typer.testing import CliRunner
 
-from datasites import doctor
-from datasites.agent import warm
-from datasites.answers import Status
-from datasites.doctor import Health, examine
+from datasites.agent import sandbox_pool as warm
 from datasites.errors import Reason, SandboxError, SettingsError
+from datasites.owner import doctor
+from datasites.owner.doctor import Health, examine
 from datasites.plans import ReportTask
+from datasites.plans.answers import Status
 from datasites.sandbox import Gpu
-from datasites.settings import read_settings
-from datasites.site import Site
+from datasites.site.settings import read_settings
+from datasites.site.site import Site
 from datasites.worker.protocol import Job, Profile
 from orchestrator.cli import app
 from privacy import sha256_hex

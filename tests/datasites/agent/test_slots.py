@@ -20,17 +20,17 @@ from datetime import datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from datasites.agent.requests import RequestState
+from datasites.agent.request_store import RequestState
 from datasites.agent.slots import Running
-from datasites.answers import Status
-from datasites.causes import FOLDER, causes
 from datasites.cli.site import app
 from datasites.desk import Desk
 from datasites.errors import OutputError, Reason, RefusedError
 from datasites.plans import SlotPart, make_bundle, slot_s, work_time_s
+from datasites.plans.answers import Status
 from datasites.sandbox import Ending
-from datasites.settings import read_settings, write_settings
-from datasites.site import now_utc, stamp
+from datasites.site.job_causes import FOLDER, causes
+from datasites.site.settings import read_settings, write_settings
+from datasites.site.site import now_utc, stamp
 from models import WeightsError, initial_weights, weights_to_bytes
 from privacy import sha256_hex
 

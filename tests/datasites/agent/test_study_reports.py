@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from datasites.answers import Status
 from datasites.desk import Desk
 from datasites.errors import Reason
 from datasites.plans import GlobalScores, ReportPart, ReportTask, RoundAccuracy, make_bundle
+from datasites.plans.answers import Status
 from models import verify_report
 from privacy import sha256_hex
 

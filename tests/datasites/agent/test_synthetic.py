@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from datasites.cli import decisions
 from datasites.errors import PlanError, Reason
 from datasites.ingest import load_shard
+from datasites.owner.plan_review import revoke
+from datasites.owner.synthetic_images import Synthetic, accept_beforehand, decide, state_of
 from datasites.plans import GenerateTask, make_bundle
-from datasites.review import revoke
-from datasites.synthetic import Synthetic, accept_beforehand, decide, state_of
 
 IMAGES = "synthetic_images.npy"
 

@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from datasites.agent import Agent
-from datasites.answers import Status
 from datasites.desk import Desk
 from datasites.errors import Reason, SandboxError
+from datasites.plans.answers import Status
 from datasites.sandbox import UnsafeNoSandbox
-from datasites.site import Site
-from datasites.unsafe import log_unsafe_serve, unsafe_uses
+from datasites.site.site import Site
+from datasites.site.unsafe_use import log_unsafe_serve, unsafe_uses
 from orchestrator.cli import app
 
 RED = "\x1b[31m"
@@ -21,7 +21,7 @@ def test_where_there_is_no_sandbox_a_job_is_refused(approved, monkeypatch):
     def none():
         raise SandboxError("no bubblewrap")
 
-    monkeypatch.setattr("datasites.agent.warm.require_sandbox", none)
+    monkeypatch.setattr("datasites.agent.sandbox_pool.require_sandbox", none)
     approved.ask(approved.task())
     approved.agents[-1].step()
     answer = approved.answer("t1")

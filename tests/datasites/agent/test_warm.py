@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasites.agent.warm import WarmSandboxes, next_profile
+from datasites.agent.sandbox_pool import WarmSandboxes, next_profile
 from datasites.errors import SandboxError
 from datasites.plans import DeclaredOutput
 from datasites.sandbox import JobFolder, remove_tree

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from datasites.cli import releases as releases_cli
 from datasites.cli import site as site_cli
 from datasites.desk import BLOCK, ItemKind, ItemState
+from datasites.desk.released import check_released
 from datasites.errors import (
     AlreadyDecidedError,
     DatasitesError,
@@ -20,8 +21,7 @@ from datasites.errors import (
     SettingsError,
     StaleViewError,
 )
-from datasites.plans.store import PlanStore, Submission
-from datasites.released import check_released
+from datasites.site.plan_store import PlanStore, Submission
 
 assert releases_cli.site_app is site_cli.app
 RUNNER = CliRunner()

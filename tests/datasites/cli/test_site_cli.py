@@ -34,8 +34,8 @@ from datasites.plans import (
     TrainPart,
     make_bundle,
 )
-from datasites.plans.store import PlanStore, Submission
-from datasites.site import Site
+from datasites.site.plan_store import PlanStore, Submission
+from datasites.site.site import Site
 from models import draw_phantoms
 
 with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasites.desk import BLOCK, HeldReport, MarkKind, Span, assess, link, occurrences
-from datasites.desk.content import redact
+from datasites.desk.held_report import redact
 from datasites.desk.revision import edited, text_difference
 from datasites.errors import EditRefusedError, RedactionError
 from models import DISCLAIMER, facts_from_json, references

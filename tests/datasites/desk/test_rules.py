@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from datasites import site as site_module
 from datasites.desk import Desk, ItemKind, ItemState, RuleBook, listed_kinds
 from datasites.errors import DeskError, PlanError, RuleError
-from datasites.plans.store import PlanStore, Submission
+from datasites.site import site as site_module
+from datasites.site.plan_store import PlanStore, Submission
 from privacy import EntryKind
 
 BOTH = (ItemKind.GLOBAL_REPORT, ItemKind.HOSPITAL_REPORT)
@@ -119,7 +119,7 @@ def test_a_withdrawn_rule_covers_nothing(site, desk, book, held, plan_sha):
 def test_a_withdrawal_in_the_ledger_counts_before_its_file(
     site, desk, book, held, plan_sha, monkeypatch
 ):
-    from datasites.desk import rulestore
+    from datasites.desk import rule_store as rulestore
 
     rule = book.set(plan_sha, kinds=BOTH, **BY)
     monkeypatch.setattr(rulestore, "write_json", lambda *_: 1 / 0)

@@ -14,14 +14,15 @@ from dataclasses import replace
 
 import pytest
 
-from datasites.desk import Desk, ItemKind, ItemState, desk_lock, occurrences
-from datasites.desk import shelf as shelf_module
+from datasites.desk import Desk, ItemKind, ItemState, occurrences
+from datasites.desk import item_files as shelf_module
 from datasites.desk.journal import Journal
 from datasites.errors import (
     AlreadyDecidedError,
     DeskError,
     ReleaseRefusedError,
 )
+from datasites.site.locks import desk_lock
 from privacy import EntryKind, LedgerWriteError
 
 DECIDE = {"actor": "owner", "reason": "looked at it"}
@@ -248,7 +249,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from datasites.desk import Desk, ItemState, desk_lock
-import datasites.desk.store as store, datasites.site as site_module
+import datasites.desk.desk as store, datasites.site.site as site_module
 at, calls = int(sys.argv[2]), 0
 def counted(function):
     def call(*arguments, **named):

@@ -17,11 +17,7 @@ from pydantic import ConfigDict, ValidationError
 from torch import nn
 
 from datasites.errors import PlanError
-from datasites.modelcheck import (
-    bundle_facts,
-    encoder_facts,
-    start_problem,
-)
+from datasites.owner.model_check import bundle_facts, encoder_facts, start_problem
 from datasites.plans import (
     Assumption,
     DpPart,

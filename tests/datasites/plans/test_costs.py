@@ -16,7 +16,7 @@ from datasites.plans import (
     task_event,
     task_mechanisms,
 )
-from datasites.plans.costs import generator_event, metrics_event
+from datasites.plans.events import generator_event, metrics_event
 from privacy import (
     EVALUATION_SENSITIVITY,
     AccountFold,

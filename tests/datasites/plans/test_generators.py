@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from datasites.errors import PlanError
 from datasites.plans import GeneratorPart, StableDiffusionPart, parse_plan, plan_bytes
-from datasites.plans.costs import generator_event
+from datasites.plans.events import generator_event
 
 SHA = "ab" * 32
 

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from datasites.errors import MessageError, PeerKeyError
-from datasites.syftnet import allowance, inbound, quarantine, wire
+from datasites.syftnet import allowance, quarantine, wire
+from datasites.syftnet import site_inbox as inbound
 from tests.datasites.syftnet.messagekit import datasite, send, tree, waiting
 from tests.syftnetkit import ANN, BOB, A, B
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasites.errors import MessageError
-from datasites.syftnet import seen
-from datasites.syftnet.seen import History, SeenMessages, check_new, with_taken
+from datasites.syftnet import replay as seen
+from datasites.syftnet.replay import History, SeenMessages, check_new, with_taken
 
 PEER = "ann@university.example"
 

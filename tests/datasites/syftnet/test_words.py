@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasites.syftnet.words import WORD_COUNT, WORDS, fingerprint_words, same_code
+from datasites.syftnet.word_list import WORD_COUNT, WORDS, fingerprint_words, same_code
 
 MARK = "9f86-d081-884c-7d65-9a2f-eaa0-c55a-d015"
 

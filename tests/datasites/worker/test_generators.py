@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from datasites.plans import GeneratorPart, StableDiffusionPart
-from datasites.plans.costs import generator_event
+from datasites.plans.events import generator_event
 from datasites.worker.generators import adapt_generator, draw_images, open_generator
 from models import WeightsError, checkpoint_sha256, read_generator_card
 from privacy.training.grad_sample import check_rows, check_sums, per_sample, trainable

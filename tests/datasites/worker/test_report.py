@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasites.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.plans import GlobalScores, ReportPart, ReportTask, RoundAccuracy
+from datasites.plans.answers import EVALUATION_FILE, HospitalEvaluation
 from datasites.worker import report
 from datasites.worker.cohort import class_scores
 from datasites.worker.protocol import REPORTS_FILE, DraftReports

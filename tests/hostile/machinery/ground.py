@@ -39,18 +39,19 @@ with warnings.catch_warnings():
     # syft 0.10 declares its models in a way that pydantic has deprecated.
     warnings.simplefilter("ignore")
     from datasites.agent import Agent
-    from datasites.agent.service import participant
+    from datasites.owner.pairing import participant
     from datasites.syftnet import OwnerLink, ResearcherLink
     from datasites.syftnet.client import Participant
 
-from datasites import intake, peers
-from datasites import site as site_module
 from datasites.ingest import make_shard, save_shard
+from datasites.owner import intake
+from datasites.owner import pairing as peers
+from datasites.owner.plan_review import Terms, approve
 from datasites.plans import DeclaredOutput, ModelPart, Plan, Range, ReportPart, TrainPart
 from datasites.plans.bundle import make_bundle
-from datasites.review import Terms, approve
-from datasites.settings import make_settings
-from datasites.site import Site
+from datasites.site import site as site_module
+from datasites.site.settings import make_settings
+from datasites.site.site import Site
 from models import draw_phantoms
 from privacy import Budget
 from tests.hostile.machinery.standin import StandIn
@@ -105,7 +106,7 @@ BOBS = make_bundle(plan_of(BOB, study="honest", rounds=1000, steps=1), None)
 
 
 class Clock(datetime):
-    """The clock of `datasites.site`, which a play may set."""
+    """The clock of `datasites.site.site`, which a play may set."""
 
     ahead = timedelta()
 

@@ -59,8 +59,8 @@ class StandIn:
 
     def install(self, patch) -> None:
         """Have every agent use it."""
-        patch.setattr("datasites.agent.warm.SandboxProcess", self)
-        patch.setattr("datasites.agent.warm.require_sandbox", lambda: None)
+        patch.setattr("datasites.agent.sandbox_pool.SandboxProcess", self)
+        patch.setattr("datasites.agent.sandbox_pool.require_sandbox", lambda: None)
 
     def __call__(self, profile, *, folder: JobFolder, **_limits: object) -> _Sandbox:
         folder.create()

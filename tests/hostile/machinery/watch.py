@@ -31,8 +31,8 @@ from pathlib import Path
 
 import yaml
 
-from datasites.answers import Answer, PlanDecision, WithheldNotice
 from datasites.errors import Reason, RelayError
+from datasites.plans.answers import Answer, PlanDecision, WithheldNotice
 from privacy import (
     Account,
     EntryKind,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from datasites.relayurl import parse_relay_url
+from datasites.site.relay_url import parse_relay_url
 from datasites.syftnet.relay import Relay
 from datasites.syftnet.transports import RelayAccess, open_storage
 
