@@ -22,16 +22,20 @@ from models import (
     weights_to_bytes,
 )
 from orchestrator.errors import QuorumError, StudyError
-from orchestrator.model_spec import look_at_encoder, plan_encoder
-from orchestrator.office import LAST_RUN, Office
-from orchestrator.progress import Watcher
-from orchestrator.report_requests import InboxRow, ReportRequests, inbox
-from orchestrator.researcher import Heard
-from orchestrator.results import read_evaluation, write_results
-from orchestrator.rounds import StudyRun
-from orchestrator.runstate import RunFolder, RunState
-from orchestrator.scoring import TestSet, bundle_model, model_metadata, weights_on
-from orchestrator.told import Told
+from orchestrator.hospitals import LAST_RUN, Heard, Office
+from orchestrator.results import InboxRow, ReportRequests, inbox, read_evaluation, write_results
+from orchestrator.rounds import (
+    RunFolder,
+    RunState,
+    StudyRun,
+    TestSet,
+    Told,
+    Watcher,
+    bundle_model,
+    model_metadata,
+    weights_on,
+)
+from orchestrator.study import look_at_encoder, plan_encoder
 
 log = logging.getLogger("dura.rounds")
 

@@ -56,8 +56,7 @@ def report(
     """Recompute every epsilon of a run from its ledgers, and say what it rests on."""
     import json
 
-    from orchestrator.audit_html import render_audit
-    from orchestrator.audit_report import make_report
+    from orchestrator.audit import make_report, render_audit
     from orchestrator.errors import VerificationError
 
     made = make_report(folder)
@@ -124,12 +123,16 @@ def empirical(
     if mechanism:
         _attack_mechanism(quick=quick, as_json=as_json, out=out)
         return
-    from orchestrator.empirical import audit_consented, run_audit
-    from orchestrator.empirical_run import EmpiricalSettings, mock_records
+    from orchestrator.empirical import (
+        EmpiricalSettings,
+        attack_released,
+        audit_consented,
+        mock_records,
+        run_audit,
+    )
     from orchestrator.errors import StudyError, VerificationError
-    from orchestrator.membership_attack import attack_released
-    from orchestrator.model_spec import given_encoder
-    from orchestrator.scoring import open_model
+    from orchestrator.rounds import open_model
+    from orchestrator.study import given_encoder
 
     if quick or as_json:
         raise StudyError("--quick and --json go with --mechanism")

@@ -11,7 +11,7 @@ import typer
 from datasites import say, say_text
 
 if TYPE_CHECKING:
-    from orchestrator.accuracy_cases import Case
+    from orchestrator.bench import Case
 
 app = typer.Typer(no_args_is_help=True, help="Measure what Dura's documents claim.")
 
@@ -45,7 +45,7 @@ def accuracy(
 
     With --out the curve lies beside the JSON.
     """
-    from orchestrator.accuracy_cases import cases
+    from orchestrator.bench import cases
 
     wanted = cases(quick=quick, seeds=1 if quick else seeds)
     _measure(wanted, data=data, test=test, out=out, validation=validation, curve=True)
@@ -60,7 +60,7 @@ def tuned(
     validation: _VALIDATION = False,
 ) -> None:
     """What noise takes: the encoder's late blocks trained along, without DP; slow."""
-    from orchestrator.accuracy_cases import tuned_cases
+    from orchestrator.bench import tuned_cases
 
     _measure(tuned_cases(seeds=seeds), data=data, test=test, out=out, validation=validation)
 
@@ -74,7 +74,7 @@ def ablation(
     validation: _VALIDATION = False,
 ) -> None:
     """What augmentation does at epsilon 8: none, classical, and diffusion of three kinds."""
-    from orchestrator.accuracy_cases import ablation_cases
+    from orchestrator.bench import ablation_cases
 
     _measure(ablation_cases(seeds=seeds), data=data, test=test, out=out, validation=validation)
 
@@ -94,8 +94,8 @@ def recipes(
     ] = 0.5,
 ) -> None:
     """Every recipe of `dura study init` at epsilon 8, IID and skewed hospitals."""
-    from orchestrator.accuracy_cases import recipe_cases
-    from orchestrator.recipes import recipe_names
+    from orchestrator.bench import recipe_cases
+    from orchestrator.study import recipe_names
 
     wanted = recipe_cases(seeds=seeds, names=recipe or recipe_names(), alpha=dirichlet)
     _measure(wanted, data=data, test=test, out=out, validation=validation)
@@ -111,9 +111,16 @@ def _measure(
     curve: bool = False,
 ) -> None:
     from datasites import write_file
-    from orchestrator.accuracy import AccuracyBench, run
-    from orchestrator.accuracy_data import DELTA
-    from orchestrator.accuracy_tables import as_text, curve_png, document, said, table
+    from orchestrator.bench import (
+        DELTA,
+        AccuracyBench,
+        as_text,
+        curve_png,
+        document,
+        run,
+        said,
+        table,
+    )
     from privacy import per_unit
 
     bench = AccuracyBench(data, test=test, validation=validation)

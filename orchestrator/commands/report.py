@@ -28,8 +28,8 @@ def verify(
 ) -> None:
     """Verify a released report: whose it is, signature, hash, facts against text."""
     from datasites import check_released
+    from orchestrator.audit import key_named_in, known_keys
     from orchestrator.errors import StudyError, VerificationError
-    from orchestrator.report_keys import key_named_in, known_keys
 
     data = file.read_bytes()
     keys = known_keys(key=key, study=study)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from datasites import say
-from orchestrator.recipes import DEFAULT, recipe_names
+from orchestrator.study import DEFAULT, recipe_names
 
 if TYPE_CHECKING:
     from models import Evaluation
-    from orchestrator.report_requests import InboxRow
+    from orchestrator.results import InboxRow
 
 app = typer.Typer(no_args_is_help=True, help="Write, submit and run a study over hospitals.")
 
@@ -45,10 +45,8 @@ def init(
     """Create a study folder with a commented study.toml, and your keys."""
     from datasites import parse_relay_url, write_file
     from orchestrator.errors import StudyError
-    from orchestrator.model_spec import given_encoder
-    from orchestrator.office import Office
-    from orchestrator.recipes import recipe_for
-    from orchestrator.template import study_template
+    from orchestrator.hospitals import Office
+    from orchestrator.study import given_encoder, recipe_for, study_template
 
     chosen = recipe_for(model, recipe=recipe, epsilon=epsilon, rounds=rounds, generator=generator)
     if (study / "study.toml").exists():
@@ -84,7 +82,7 @@ def pair(
     """Ask the hospitals to pair; pin their keys once words or fingerprints were compared."""
     from datasites import DatasitesError, fingerprint_words
     from orchestrator.errors import StudyError
-    from orchestrator.office import Office
+    from orchestrator.hospitals import Office
 
     office = Office(study)
     link = office.researcher.link
@@ -115,9 +113,8 @@ def check(study: StudyArg) -> None:
     """Check the study, show what it costs, and rehearse its jobs on mock data in the sandbox."""
     from datasites import bundle_facts, check_assumptions, findings_text, plan_events, rehearse
     from models import initial_weights, weights_to_bytes
-    from orchestrator.model_spec import look_at_encoder, plan_encoder
-    from orchestrator.office import draft_bundle
-    from orchestrator.study import read_study
+    from orchestrator.hospitals import draft_bundle
+    from orchestrator.study import look_at_encoder, plan_encoder, read_study
     from privacy import epsilon, filter_epsilon, per_unit, plan_charges
 
     spec = read_study(study)
@@ -170,7 +167,7 @@ def check(study: StudyArg) -> None:
 @app.command()
 def submit(study: StudyArg) -> None:
     """Send the plan to every hospital for review."""
-    from orchestrator.office import Office
+    from orchestrator.hospitals import Office
 
     office = Office(study)
     bundle = office.submit()
@@ -180,7 +177,7 @@ def submit(study: StudyArg) -> None:
 @app.command()
 def status(study: StudyArg) -> None:
     """Show where every hospital stands."""
-    from orchestrator.office import Office
+    from orchestrator.hospitals import Office
     from privacy import per_unit
 
     for standing in Office(study).standings():
@@ -213,8 +210,8 @@ def run(
     wait_s: Annotated[float, typer.Option(help="Seconds to wait for undecided hospitals.")] = 0.0,
 ) -> None:
     """Run the approved study: rounds, aggregation, evaluation, report requests."""
+    from orchestrator.commands.interrupt import interruptible, watch
     from orchestrator.conduct import Conductor
-    from orchestrator.watching import interruptible, watch
 
     conductor = Conductor(study)
     target = out if out is not None else study / "run"
@@ -226,8 +223,8 @@ def run(
 @app.command()
 def resume(study: StudyArg) -> None:
     """Continue the last run after an interruption or a missed quorum."""
+    from orchestrator.commands.interrupt import interruptible, watch
     from orchestrator.conduct import Conductor
-    from orchestrator.watching import interruptible, watch
 
     conductor = Conductor(study)
     with interruptible(study), watch(conductor.study) as watcher:
@@ -273,7 +270,7 @@ def reports(
 ) -> None:
     """Fetch the reports that owners released since, and renew the run's results."""
     from orchestrator.conduct import Conductor
-    from orchestrator.report_requests import save
+    from orchestrator.results import save
 
     conductor = Conductor(study)
     rows = conductor.report_inbox()
@@ -304,7 +301,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a model file on any labelled folder."""
-    from orchestrator.scoring import evaluate_file
+    from orchestrator.rounds import evaluate_file
 
     evaluation = evaluate_file(model, data, encoder=encoder)
     if as_json:

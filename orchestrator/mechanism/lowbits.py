@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 
 from models import build_model, draw_phantoms, normalise
-from orchestrator.empirical_run import CLASSES
+from orchestrator.empirical import CLASSES
 from orchestrator.errors import StudyError
 from orchestrator.mechanism.result import MechanismAttack
 from privacy import (

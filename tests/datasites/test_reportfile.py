@@ -17,7 +17,7 @@ from datasites.escaping import is_invisible
 from datasites.reportfile import page_of_held, page_of_released, render
 from datasites.reportfile.dicom import encapsulated_pdf, header_from, pseudonymous_header
 from datasites.reportfile.format import Format
-from orchestrator.report_requests import InboxRow, save
+from orchestrator.results.report_inbox import InboxRow, save
 from privacy import SigningKey
 
 NOW = datetime(2026, 11, 24, 2, 0, tzinfo=UTC)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.accuracy_tables import table
+from orchestrator.bench.tables import table
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/accuracy.md").read_text()

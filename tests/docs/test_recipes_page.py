@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from orchestrator.recipes import RECIPES
+from orchestrator.study.recipes import RECIPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
 

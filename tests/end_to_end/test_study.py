@@ -203,7 +203,7 @@ def test_reports_asked_for_outside_the_run(shared):
 
 @pytest.mark.parametrize("name", ["A", "B"])
 def test_receipts_verify_and_reach_into_the_ledger(shared, name):
-    from orchestrator.receipts import check_receipt
+    from orchestrator.hospitals.receipts import check_receipt
 
     key = json.loads((shared.out / "keys.json").read_text())[mail(name)]
     lines = list(read_file(shared.site(name) / "ledger.jsonl", public_hex=key))

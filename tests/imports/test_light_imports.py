@@ -14,8 +14,8 @@ HEAVY = ("torch", "opacus", "diffusers", "transformers", "torchvision", "matplot
         ("import orchestrator.cli", (*HEAVY, "syft", "dp_accounting")),
         ("import datasites, models, privacy", (*HEAVY, "syft", "dp_accounting")),
         ("import datasites.agent, datasites.owner.intake, datasites.owner.plan_review", HEAVY),
-        ("import orchestrator.office", HEAVY),
-        ("import orchestrator.audit", (*HEAVY, "syft")),
+        ("import orchestrator.hospitals.submission", HEAVY),
+        ("import orchestrator.audit.verify", (*HEAVY, "syft")),
     ],
 )
 def test_imports_stay_light(code, heavy):

@@ -32,12 +32,12 @@ from datasites import (
 from datasites.plans.events import task_event
 from datasites.plans.tasks import parse_task
 from models import evaluate, initial_weights, weights_from_bytes, weights_to_bytes
-from orchestrator.recipes import recipe_for
-from orchestrator.researcher import Researcher, plan_job
-from orchestrator.rounds import StudyRun
-from orchestrator.runstate import RunFolder
-from orchestrator.study import STUDY_FILE, read_study, study_plan
-from orchestrator.template import study_template
+from orchestrator.hospitals.replies import Researcher, plan_job
+from orchestrator.rounds.run_folder import RunFolder
+from orchestrator.rounds.study_run import StudyRun
+from orchestrator.study.recipes import recipe_for
+from orchestrator.study.study import STUDY_FILE, read_study, study_plan
+from orchestrator.study.template import study_template
 from privacy import (
     Checkpoint,
     Receipt,

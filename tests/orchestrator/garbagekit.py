@@ -21,8 +21,8 @@ from datasites import (
 from datasites.desk.released import _body
 from datasites.syftnet import OwnerLink
 from orchestrator.conduct import Conductor
-from orchestrator.runstate import RunFolder
-from orchestrator.study import STUDY_FILE
+from orchestrator.rounds.run_folder import RunFolder
+from orchestrator.study.study import STUDY_FILE
 from privacy import Purpose, sha256_hex, sign_document
 from tests.orchestrator.conftest import CLASSES, SITES, TIME, SimulatedHospital, Told
 

@@ -15,7 +15,7 @@ import torch
 
 from datasites import GeneratorPart, open_generator
 from models import draw_phantoms
-from orchestrator.ablation import (
+from orchestrator.bench.ablation import (
     Ablation,
     HospitalImages,
     Synthetic,

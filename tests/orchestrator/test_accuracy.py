@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from models import EncoderTuned, TunedStart, draw_phantoms, one_step, tune
-from orchestrator import accuracy_head, accuracy_tuned, template
-from orchestrator.ablation import Synthetic
-from orchestrator.accuracy import AccuracyBench
-from orchestrator.accuracy_cases import (
+from orchestrator.bench import head as accuracy_head
+from orchestrator.bench import tuned as accuracy_tuned
+from orchestrator.bench.ablation import Synthetic
+from orchestrator.bench.accuracy import AccuracyBench
+from orchestrator.bench.head import default_study
+from orchestrator.bench.measured import (
     HEAD,
     STRATEGIES,
     TUNED,
@@ -26,9 +28,9 @@ from orchestrator.accuracy_cases import (
     cases,
     tuned_cases,
 )
-from orchestrator.accuracy_head import default_study
-from orchestrator.accuracy_tables import as_text, curve_png, document, summary, table
+from orchestrator.bench.tables import as_text, curve_png, document, summary, table
 from orchestrator.demo import write_phantoms
+from orchestrator.study import template
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 

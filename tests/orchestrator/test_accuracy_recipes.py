@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from models import initial_weights
-from orchestrator import accuracy_recipes, cli, recipes
-from orchestrator.accuracy import AccuracyBench
-from orchestrator.accuracy_cases import HEAD, Case, recipe_cases
-from orchestrator.accuracy_head import default_study
+from orchestrator import cli
+from orchestrator.bench import recipes as accuracy_recipes
+from orchestrator.bench.accuracy import AccuracyBench
+from orchestrator.bench.head import default_study
+from orchestrator.bench.measured import HEAD, Case, recipe_cases
 from orchestrator.demo import write_phantoms
 from orchestrator.errors import StudyError
-from orchestrator.recipes import RECIPES, recipe_names
+from orchestrator.study import recipes
+from orchestrator.study.recipes import RECIPES, recipe_names
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from orchestrator.aggregation import Aggregator
+from orchestrator.aggregation.aggregator import Aggregator
+from orchestrator.aggregation.update_checks import Update
+from orchestrator.aggregation.weighting import counted_units
 from orchestrator.errors import AggregationError, QuorumError, UpdateReason, UpdateRefusedError
-from orchestrator.strategies import StrategySettings, strategy_names
-from orchestrator.update_checks import Update
-from orchestrator.weighting import counted_units
+from orchestrator.study.strategies import StrategySettings, strategy_names
 
 Vector = NDArray[np.float64]
 

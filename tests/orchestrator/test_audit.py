@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.audit import verify_run
+from orchestrator.audit.verify import verify_run
 from orchestrator.commands import audit as audit_cli
 from orchestrator.errors import VerificationError
 from privacy import (

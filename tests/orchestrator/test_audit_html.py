@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.audit import LedgerFinding
-from orchestrator.audit_html import HEIGHT, WIDTH, chart, render_audit
-from orchestrator.audit_ledger import KEPT, read_account
-from orchestrator.audit_report import AuditReport, PlanReport, SiteReport
-from orchestrator.empirical_result import Bound, EmpiricalAudit
+from orchestrator.audit.account import KEPT, read_account
+from orchestrator.audit.html import HEIGHT, WIDTH, chart, render_audit
+from orchestrator.audit.report import AuditReport, PlanReport, SiteReport
+from orchestrator.audit.verify import LedgerFinding
+from orchestrator.empirical.result import Bound, EmpiricalAudit
 from privacy import (
     Budget,
     Disclosure,

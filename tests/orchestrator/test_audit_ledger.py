@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import audit_ledger
-from orchestrator.audit_ledger import KEPT, read_account
+from orchestrator.audit import account as audit_ledger
+from orchestrator.audit.account import KEPT, read_account
 from privacy import (
     AccountantError,
     Budget,

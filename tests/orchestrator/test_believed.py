@@ -17,8 +17,8 @@ from datasites import (
     parse_task,
 )
 from orchestrator.errors import VerificationError
-from orchestrator.receipts import read_receipt
-from orchestrator.results import _spends
+from orchestrator.hospitals.receipts import read_receipt
+from orchestrator.results.write import _spends
 from privacy import (
     Checkpoint,
     SigningKey,

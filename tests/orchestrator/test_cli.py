@@ -8,6 +8,7 @@ import pytest
 from datasites import IngestError, RelayError
 from datasites.errors import PeerKeyError
 from orchestrator import cli
+from orchestrator.commands.interrupt import interruptible, watch
 from orchestrator.demo import CLASSES, RESEARCHER, Demo, email_of, plan_words, write_phantoms
 from orchestrator.errors import (
     HospitalRefusedError,
@@ -16,9 +17,8 @@ from orchestrator.errors import (
     StudyInterruptedError,
     VerificationError,
 )
-from orchestrator.receipts import check_receipt, read_receipt
-from orchestrator.scoring import TestSet as LabelledSet
-from orchestrator.watching import interruptible, watch
+from orchestrator.hospitals.receipts import check_receipt, read_receipt
+from orchestrator.rounds.scoring import TestSet as LabelledSet
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.contribution import (
+from orchestrator.aggregation.contribution import (
     Contribution,
     contributions,
     contributions_csv,
@@ -22,9 +22,10 @@ from orchestrator.contribution import (
     contributions_json,
     mean_shares,
 )
-from orchestrator.curves import EpsilonSeries, RoundScore, epsilon_series, scores_csv
+from orchestrator.aggregation.update_checks import Update
 from orchestrator.errors import ReportingError, StudyError
-from orchestrator.update_checks import Update
+from orchestrator.results.curves import EpsilonSeries, epsilon_series, scores_csv
+from orchestrator.rounds.progress import RoundScore
 
 
 def update(hospital: str, vector: list[float], *, epsilon: float = 1.0) -> Update:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import weights_from_bytes, weights_to_bytes
-from orchestrator.drift import PREFIX, ControlVariates
+from orchestrator.aggregation.scaffold import PREFIX, ControlVariates
+from orchestrator.aggregation.update_checks import Update
+from orchestrator.aggregation.weighting import counted_units
 from orchestrator.errors import AggregationError
-from orchestrator.update_checks import Update
-from orchestrator.weighting import counted_units
 from tests.orchestrator.conftest import SITES, weights_that
 
 STEPS, RATE = 8, 0.1

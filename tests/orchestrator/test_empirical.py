@@ -17,9 +17,9 @@ from datasites.site.settings import make_settings
 from datasites.site.site import Site
 from models import build_classifier, draw_phantoms, model_file_bytes, normalise
 from orchestrator.commands import audit as audit_cli
-from orchestrator.empirical import run_audit
-from orchestrator.empirical_result import EmpiricalAudit
-from orchestrator.empirical_run import CLASSES, EmpiricalSettings, mock_records
+from orchestrator.empirical.audit import run_audit
+from orchestrator.empirical.result import EmpiricalAudit
+from orchestrator.empirical.run import CLASSES, EmpiricalSettings, mock_records
 from orchestrator.errors import StudyError, VerificationError
 from privacy import Budget, epsilon
 from privacy.mechanism.noise import OsNoise

@@ -34,13 +34,13 @@ from orchestrator import cli
 from orchestrator.commands import audit as audit_cli
 from orchestrator.conduct import Conductor
 from orchestrator.demo import write_phantoms
-from orchestrator.empirical_run import build
+from orchestrator.empirical.run import build
 from orchestrator.errors import EvaluationError, OrchestratorError, StudyError
-from orchestrator.model_spec import ModelSpec, look_at_encoder, plan_encoder, stands_on
-from orchestrator.office import SUBMITTED, Office
-from orchestrator.researcher import Researcher
-from orchestrator.scoring import bundle_model, evaluate_file, model_metadata, open_model
-from orchestrator.study import STUDY_FILE, read_study, study_plan
+from orchestrator.hospitals.replies import Researcher
+from orchestrator.hospitals.submission import SUBMITTED, Office
+from orchestrator.rounds.scoring import bundle_model, evaluate_file, model_metadata, open_model
+from orchestrator.study.model_spec import ModelSpec, look_at_encoder, plan_encoder, stands_on
+from orchestrator.study.study import STUDY_FILE, read_study, study_plan
 from tests.orchestrator.test_empirical import FEW
 
 STUDY = (
@@ -268,7 +268,7 @@ def test_a_model_that_stands_on_the_shipped_one_takes_no_other(shipped, folder) 
 def test_a_model_on_what_another_dura_shipped_is_not_scored_on_this_ones(
     shipped, monkeypatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.model_spec.encoder_sha256", lambda: "f" * 64)
+    monkeypatch.setattr("orchestrator.study.model_spec.encoder_sha256", lambda: "f" * 64)
     with pytest.raises(EvaluationError, match="the Dura that trained it"):
         open_model(shipped)
 
@@ -303,7 +303,7 @@ def test_the_audit_trains_on_the_encoder_that_it_is_given(folder, monkeypatch) -
         built.append(build(settings, records))
         raise StudyError("far enough")
 
-    monkeypatch.setattr("orchestrator.empirical.run_audit", run_audit)
+    monkeypatch.setattr("orchestrator.empirical.audit.run_audit", run_audit)
     done = _empirical("--model", "encoder_head", "--encoder", folder, *FEW)
     assert "far enough" in str(done.exception)
     (model,) = built

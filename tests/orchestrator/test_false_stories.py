@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.audit import verify_run
-from orchestrator.audit_report import make_report
-from orchestrator.contribution import Contribution
-from orchestrator.runstate import RunFolder
+from orchestrator.aggregation.contribution import Contribution
+from orchestrator.audit.report import make_report
+from orchestrator.audit.verify import verify_run
+from orchestrator.rounds.run_folder import RunFolder
 from privacy import (
     Budget,
     EntryKind,

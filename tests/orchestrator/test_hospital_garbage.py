@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from datasites import ReportTask
-from orchestrator import hospital_documents as documents
 from orchestrator.cli import app
 from orchestrator.demo import write_phantoms
 from orchestrator.errors import Document, HospitalDocumentError, QuorumError
-from orchestrator.hospital_figures import figures_of
-from orchestrator.recipes import recipe_for
-from orchestrator.template import study_template
+from orchestrator.hospitals import documents
+from orchestrator.results.hospital_figures import figures_of
+from orchestrator.study.recipes import recipe_for
+from orchestrator.study.template import study_template
 from privacy import Purpose, sign_document
 from privacy.errors import PrivacyError
 from tests.orchestrator.conftest import SITES, weights_that

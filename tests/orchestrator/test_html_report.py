@@ -11,10 +11,9 @@ from html.parser import HTMLParser
 import pytest
 
 from models import ClassScore, Evaluation
-from orchestrator.contribution import Contribution
-from orchestrator.curves import RoundScore
+from orchestrator.aggregation.contribution import Contribution
 from orchestrator.errors import ReportingError
-from orchestrator.html_report import (
+from orchestrator.results.html_report import (
     STANDARD_LIMITS,
     Approval,
     HospitalReport,
@@ -24,6 +23,7 @@ from orchestrator.html_report import (
     StudyReport,
     render_html,
 )
+from orchestrator.rounds.progress import RoundScore
 
 NOON = datetime(2030, 5, 6, 12, 0, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (900).to_bytes(4, "big") + (300).to_bytes(4, "big")

@@ -16,10 +16,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from models import ClassScore, Evaluation, RocCurve
-from orchestrator import plot_style, plots
-from orchestrator.contribution import Contribution
-from orchestrator.curves import EpsilonSeries, RoundScore, shown_delta, shown_epsilon
+from orchestrator.aggregation.contribution import Contribution
 from orchestrator.errors import ReportingError
+from orchestrator.pages import shown_delta, shown_epsilon
+from orchestrator.results import plot_style, plots
+from orchestrator.results.curves import EpsilonSeries
+from orchestrator.rounds.progress import RoundScore
 
 CLASSES = ("glioma", "meningioma", "notumor")
 
@@ -265,8 +267,9 @@ def test_deltas_are_shown_rounded_up(value: float, shown: str) -> None:
 
 def test_only_the_plot_modules_load_matplotlib() -> None:
     code = (
-        "import sys, orchestrator.curves, orchestrator.contribution, orchestrator.strategies,"
-        "orchestrator.update_checks, orchestrator.html_report, orchestrator.progress\n"
+        "import sys, orchestrator.results.curves, orchestrator.aggregation.contribution,"
+        "orchestrator.study.strategies, orchestrator.aggregation.update_checks,"
+        "orchestrator.results.html_report, orchestrator.rounds.progress\n"
         "heavy = {'matplotlib', 'seaborn', 'torch', 'flwr', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(f'loaded {sorted(heavy)}' if heavy else 0)"
     )

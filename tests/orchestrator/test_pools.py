@@ -8,8 +8,8 @@ import torch
 from datasites import Answer, Status, make_bundle, plan_events
 from datasites.plans.tasks import PoolTask
 from models import unpack_generators, weights_to_bytes
-from orchestrator.pools import of_one_make, pool_task
-from orchestrator.study import study_plan
+from orchestrator.rounds.pools import of_one_make, pool_task
+from orchestrator.study.study import study_plan
 from privacy import sha256_hex
 
 A, B, C = "a@hospital.example", "b@hospital.example", "c@hospital.example"

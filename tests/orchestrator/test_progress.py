@@ -8,8 +8,7 @@ import itertools
 import pytest
 from rich.console import Console
 
-from orchestrator.curves import RoundScore
-from orchestrator.progress import RoundProgress
+from orchestrator.rounds.progress import RoundProgress, RoundScore
 
 SCORE = RoundScore(round=1, loss=0.51234, accuracy=0.8264, macro_f1=0.8)
 

@@ -15,8 +15,8 @@ from datasites import plan_events
 from models import classifier_names
 from orchestrator import cli
 from orchestrator.errors import StudyError
-from orchestrator.recipes import DEFAULT, RECIPES, recipe_for, recipe_names
-from orchestrator.study import STUDY_FILE, read_study, study_plan
+from orchestrator.study.recipes import DEFAULT, RECIPES, recipe_for, recipe_names
+from orchestrator.study.study import STUDY_FILE, read_study, study_plan
 from privacy import epsilon
 
 

@@ -19,11 +19,11 @@ from datasites import (
     TrainTask,
 )
 from datasites.errors import Reason
-from orchestrator.contribution import contributions_csv
+from orchestrator.aggregation.contribution import contributions_csv
 from orchestrator.errors import QuorumError
-from orchestrator.progress import UNSANDBOXED
-from orchestrator.researcher import plan_job
-from orchestrator.runstate import RunState, step_slot_s
+from orchestrator.hospitals.replies import plan_job
+from orchestrator.rounds.progress import UNSANDBOXED
+from orchestrator.rounds.run_folder import RunState, step_slot_s
 from privacy import verify_countersignature
 from tests.orchestrator.conftest import weights_that
 
@@ -180,7 +180,7 @@ def test_a_hospital_whose_folder_takes_nothing_stops_nobody_else(world):
 
 def test_a_clock_that_is_set_neither_ends_nor_lengthens_a_round(world, monkeypatch):
     clock = itertools.count(1e9, -86_400.0)
-    monkeypatch.setattr("orchestrator.asking.time.time", lambda: next(clock))
+    monkeypatch.setattr("orchestrator.rounds.asking.time.time", lambda: next(clock))
     world.train()
     state = world.folder.load()
     assert (state.rounds_done, state.refusals) == (2, {})

@@ -6,10 +6,10 @@ import json
 import pytest
 import torch
 
-from orchestrator.contribution import Contribution
-from orchestrator.curves import RoundScore
+from orchestrator.aggregation.contribution import Contribution
 from orchestrator.errors import StudyError
-from orchestrator.runstate import STATE_FILE, RoundTiming, RunFolder
+from orchestrator.rounds.progress import RoundScore
+from orchestrator.rounds.run_folder import STATE_FILE, RoundTiming, RunFolder
 
 
 @pytest.fixture

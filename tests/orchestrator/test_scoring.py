@@ -5,7 +5,7 @@ import torch
 
 from models import FrozenStart, build_model, evaluate, predict
 from orchestrator.demo import write_phantoms
-from orchestrator.scoring import TestSet
+from orchestrator.rounds.scoring import TestSet
 
 CLASSES = ("glioma", "meningioma", "notumor", "pituitary")
 

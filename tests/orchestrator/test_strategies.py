@@ -7,7 +7,7 @@ import math
 import pytest
 
 from orchestrator.errors import StrategyError
-from orchestrator.strategies import StrategySettings, strategy_names
+from orchestrator.study.strategies import StrategySettings, strategy_names
 
 
 def test_the_names() -> None:

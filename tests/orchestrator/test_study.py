@@ -8,9 +8,9 @@ from datasites import plan_events
 from models import checkpoint_sha256, read_generator_card
 from models.training_scripts.tiny_stable_diffusion import write_tiny
 from orchestrator.errors import StudyError
-from orchestrator.office import draft_bundle
-from orchestrator.recipes import recipe_for
-from orchestrator.study import (
+from orchestrator.hospitals.submission import draft_bundle
+from orchestrator.study.recipes import recipe_for
+from orchestrator.study.study import (
     STUDY_FILE,
     GeneratorSpec,
     PrivacySpec,
@@ -19,7 +19,7 @@ from orchestrator.study import (
     read_study,
     study_plan,
 )
-from orchestrator.template import study_template
+from orchestrator.study.template import study_template
 from privacy import PrivacyError, filter_epsilon, plan_charges
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models import evaluate
-from orchestrator.study import StrategySpec
+from orchestrator.study.study import StrategySpec
 from tests.orchestrator.conftest import CLASSES, SITES, first_weights
 
 A, B, C = SITES

@@ -12,8 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import errors
+from orchestrator.aggregation.update_checks import (
+    Update,
+    as_array,
+    check_update,
+    differences,
+    l2_norm,
+)
 from orchestrator.errors import OrchestratorError, StudyError, UpdateReason, UpdateRefusedError
-from orchestrator.update_checks import Update, as_array, check_update, differences, l2_norm
 
 RECEIPT = "0f" * 32
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aggregation import Aggregator
-from orchestrator.drift import ControlVariates
-from orchestrator.strategies import StrategySettings
-from orchestrator.update_checks import Update
-from orchestrator.weighting import MOST_TIMES_MEDIAN, counted_units, weights_by_units
+from orchestrator.aggregation.aggregator import Aggregator
+from orchestrator.aggregation.scaffold import ControlVariates
+from orchestrator.aggregation.update_checks import Update
+from orchestrator.aggregation.weighting import MOST_TIMES_MEDIAN, counted_units, weights_by_units
+from orchestrator.study.strategies import StrategySettings
 
 units = st.floats(1, 1e9)
 claims = st.lists(units, min_size=1, max_size=12).map(

@@ -19,7 +19,7 @@ from datasites.agent.request_store import RequestBook, RequestState
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.site.site import Site
 from models import weights_from_bytes
-from orchestrator.receipts import check_receipt
+from orchestrator.hospitals.receipts import check_receipt
 from privacy import (
     AccountFold,
     Entry,

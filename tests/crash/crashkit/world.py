@@ -29,10 +29,10 @@ from datasites.site.site import Site
 from datasites.syftnet import OwnerLink
 from models import draw_phantoms
 from orchestrator.demo import write_phantoms
-from orchestrator.office import Office
-from orchestrator.recipes import recipe_for
-from orchestrator.study import STUDY_FILE
-from orchestrator.template import study_template
+from orchestrator.hospitals.submission import Office
+from orchestrator.study.recipes import recipe_for
+from orchestrator.study.study import STUDY_FILE
+from orchestrator.study.template import study_template
 from privacy import Budget
 
 HOSPITALS = ("A", "B", "C")

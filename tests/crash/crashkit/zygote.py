@@ -28,8 +28,8 @@ import torch  # noqa: E402
 from boundaries import Boundaries, PowerCut  # noqa: E402
 
 import orchestrator.conduct  # noqa: E402
-import orchestrator.pictures  # noqa: E402
-import orchestrator.results  # noqa: E402
+import orchestrator.results.pictures  # noqa: E402
+import orchestrator.results.write  # noqa: E402
 from datasites.agent import Agent  # noqa: E402
 from datasites.desk import Desk, ItemKind, ItemState  # noqa: E402
 from datasites.sandbox import launch  # noqa: E402
@@ -105,7 +105,7 @@ class _Quiet:
 
 def _orchestrator(order: dict) -> int:
     # Pictures take longer than all rounds here, and are written anew by every resumption.
-    orchestrator.results.study_pictures = lambda *_: {}
+    orchestrator.results.write.study_pictures = lambda *_: {}
     conductor = orchestrator.conduct.Conductor(Path(order["study"]))
     if order["resume"]:
         conductor.resume(_Quiet())
@@ -157,8 +157,8 @@ def _begin(order: dict) -> int:
 
 def _import_the_rest() -> None:
     """What the first use of a model, a figure of epsilon or a page imports."""
-    from orchestrator.aggregation import Aggregator
-    from orchestrator.study import StrategySpec
+    from orchestrator.aggregation.aggregator import Aggregator
+    from orchestrator.study.study import StrategySpec
 
     model = build_model("small_cnn", text=None, classes=2, image_size=32)
     predict(model, np.zeros((1, 32, 32), np.uint8))

@@ -17,8 +17,8 @@ from datasites.cli import decisions
 from datasites.cli import site as site_cli
 from datasites.plans.answers import Answer, PlanDecision
 from models import draw_phantoms
-from orchestrator.audit_html import render_audit
-from orchestrator.audit_report import make_report
+from orchestrator.audit.html import render_audit
+from orchestrator.audit.report import make_report
 from privacy import Unit, per_unit, signed_receipt_from_json
 
 CLASSES = ("glioma", "notumor")

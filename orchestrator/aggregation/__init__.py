@@ -1,0 +1,5 @@
+"""From updates to weights: strategies, checks, weighting by bounded claims, contributions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .aggregator import Aggregator as Aggregator
+from .contribution import Contribution as Contribution
+from .contribution import contributions as contributions
+from .contribution import contributions_csv as contributions_csv
+from .contribution import contributions_json as contributions_json
+from .contribution import mean_shares as mean_shares
+from .update_checks import UNKNOWN_UNIT as UNKNOWN_UNIT
+from .update_checks import Update as Update
+from .update_checks import check_update as check_update

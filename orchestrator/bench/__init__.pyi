@@ -1,0 +1,13 @@
+from .accuracy import AccuracyBench as AccuracyBench
+from .accuracy import run as run
+from .data import DELTA as DELTA
+from .measured import Case as Case
+from .measured import ablation_cases as ablation_cases
+from .measured import cases as cases
+from .measured import recipe_cases as recipe_cases
+from .measured import tuned_cases as tuned_cases
+from .tables import as_text as as_text
+from .tables import curve_png as curve_png
+from .tables import document as document
+from .tables import said as said
+from .tables import table as table

@@ -1,0 +1,5 @@
+"""The researcher's side of each hospital: submission, what it sent, replies and receipts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

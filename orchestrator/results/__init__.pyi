@@ -1,0 +1,9 @@
+from .plot_style import colour as colour
+from .plot_style import figure_and_png as figure_and_png
+from .plot_style import marker as marker
+from .report_inbox import InboxRow as InboxRow
+from .report_inbox import ReportRequests as ReportRequests
+from .report_inbox import inbox as inbox
+from .report_inbox import save as save
+from .write import read_evaluation as read_evaluation
+from .write import write_results as write_results

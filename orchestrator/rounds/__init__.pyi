@@ -1,0 +1,14 @@
+from .progress import RoundProgress as RoundProgress
+from .progress import RoundScore as RoundScore
+from .progress import Watcher as Watcher
+from .run_folder import RunFolder as RunFolder
+from .run_folder import RunState as RunState
+from .scoring import ReleasedModel as ReleasedModel
+from .scoring import TestSet as TestSet
+from .scoring import bundle_model as bundle_model
+from .scoring import evaluate_file as evaluate_file
+from .scoring import model_metadata as model_metadata
+from .scoring import open_model as open_model
+from .scoring import weights_on as weights_on
+from .study_run import StudyRun as StudyRun
+from .told import Told as Told

@@ -1,0 +1,5 @@
+"""A study as its researcher writes it: `study.toml`, recipes, strategies, and their plan."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,16 @@
+from .model_spec import ModelSpec as ModelSpec
+from .model_spec import file_encoder as file_encoder
+from .model_spec import given_encoder as given_encoder
+from .model_spec import look_at_encoder as look_at_encoder
+from .model_spec import plan_encoder as plan_encoder
+from .model_spec import stands_on as stands_on
+from .recipes import DEFAULT as DEFAULT
+from .recipes import RECIPES as RECIPES
+from .recipes import recipe_for as recipe_for
+from .recipes import recipe_names as recipe_names
+from .strategies import SCAFFOLD as SCAFFOLD
+from .strategies import StrategySettings as StrategySettings
+from .study import Study as Study
+from .study import read_study as read_study
+from .study import study_plan as study_plan
+from .template import study_template as study_template
