@@ -35,6 +35,7 @@ ELSEWHERE = {
     "privacy/spending/budget.py:__str__": "an amount; every page that shows one adds `per_unit`",
     "privacy/accounting/calibrate.py:calibrate_noise": "refuses an amount",
     "privacy/accounting/claim.py:__post_init__": "refuses an amount",
+    "orchestrator/hospitals/documents.py:verified_receipt": "refuses what is no figure",
     "privacy/ledger/receipts.py:__post_init__": "refuses an amount",
 }
 _EPSILON = re.compile(r"(epsilon|ε)[^.;:(]*$", re.IGNORECASE)
