@@ -118,6 +118,7 @@ from .spending import Reservation as Reservation
 from .spending import Scope as Scope
 from .spending import SpendDecision as SpendDecision
 from .spending import SpendState as SpendState
+from .spending import account_from as account_from
 from .spending import charges_of as charges_of
 from .spending import check_fits as check_fits
 from .spending import check_reservation as check_reservation
