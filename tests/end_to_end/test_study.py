@@ -350,9 +350,13 @@ def test_scaffold_corrected_the_round_after_the_stop(shared):
     }
     assert [len(files) for files in sent.values()] == [1, 1, 0]
     assert all("-r0002" in str(files[0]) for files in sent.values() if files)
+    from orchestrator.aggregation.weighting import weights_by_units
+
+    units = {site: float(saved[1][f"scaffold.{mail(site)}/units"]) for site in ("A", "B")}
+    weights = weights_by_units(units)
     weighed = [
         {
-            name: tensor.double() * saved[1][f"scaffold.{mail(site)}/units"]
+            name: tensor.double() * weights[site]
             for name, tensor in load(sent[site][0].read_bytes()).items()
         }
         for site in ("A", "B")

@@ -1,10 +1,10 @@
 """Step boundaries of a process, seen from outside, and death at one of them.
 
 Python tells an audit hook before it renames, removes or creates a file, makes a folder, or starts a
-program; `os.fsync` is wrapped to be told of as well. Each such event below the world's folder
-is a boundary. Its label is the event and the path without what differs between runs; with its
-ordinal in the process it names a point at which a process is killed with SIGKILL, by itself, before
-the event takes place. The product knows nothing of this.
+program; `os.fsync`, and `os.open` below an open folder, are wrapped to be told of as well. Each
+such event below the world's folder is a boundary. Its label is the event and the path without what
+differs between runs; with its ordinal in the process it names a point at which a process is killed
+with SIGKILL, by itself, before the event takes place. The product knows nothing of this.
 
 With `power` the machine dies as well: what was not synced is lost. Every name that was made,
 renamed or removed since its folder was last synced is undone, and every file that was written and
@@ -145,6 +145,16 @@ class Boundaries:
             self._after_sync(path)
 
         os.fsync = told_fsync
+        opened = os.open
+
+        def told_open(
+            path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+        ) -> int:
+            if dir_fd is not None and flags & _WRITING:  # of which the audit hook gets a bare name
+                self._tell("open", self._at(path, dir_fd))
+            return opened(path, flags, mode, dir_fd=dir_fd)
+
+        os.open = told_open
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple) -> None:
@@ -156,16 +166,17 @@ class Boundaries:
             if writing and isinstance(path, str) and not path.endswith(_QUIET):
                 self._tell("open", path)
         elif event == "os.rename":
-            self._tell("rename", str(args[1]), str(args[0]))
+            # Names may be below open folders: the relay's are.
+            self._tell("rename", self._at(args[1], args[3]), self._at(args[0], args[2]))
         elif event in ("os.remove", "os.mkdir", "os.rmdir"):
-            self._tell(event[3:], self._where(args))
+            self._tell(event[3:], self._at(args[0], args[-1]))
         elif event == "subprocess.Popen":
             self._tell("spawn", f"{self._root}/{Path(str(args[0])).name}")
 
     @staticmethod
-    def _where(args: tuple) -> str:
-        # rmtree removes by names below an open folder.
-        path, folder = str(args[0]), args[-1]
+    def _at(name: object, folder: object) -> str:
+        """The path of a name, which may be one in an open folder."""
+        path = str(name)
         if isinstance(folder, int) and folder >= 0 and not path.startswith("/"):
             return f"{Path(f'/proc/self/fd/{folder}').readlink()}/{path}"
         return path

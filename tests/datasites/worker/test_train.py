@@ -104,7 +104,6 @@ def test_a_shard_that_was_put_in_the_approved_ones_place_is_not_touched(
     ("name", "most", "left"),
     [
         ("encoder_head", MOST_FEATURES, True),
-        ("encoder_film", MOST_FEATURES, True),
         ("encoder_head", 100, False),
     ],
 )
