@@ -11,7 +11,7 @@ DEMO_OUT ?= runs/demo
 CRASH_POINTS ?= 80
 CRASH_TURN ?= 0
 
-.PHONY: demo test test-crash test-transcript test-hostile test-sftp-round fuzz bench-step bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
+.PHONY: demo test test-all test-crash test-transcript test-hostile test-sftp-round fuzz bench-step bench-wire bench-flags bench-reports bench-audit bench-ledger lint format setup sandbox sshd clean
 .DEFAULT_GOAL := demo
 
 demo: setup
@@ -19,6 +19,9 @@ demo: setup
 
 test: lint sshd
 	.venv/bin/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+# Everything, at full size: hours on two cores, and root for the round over SFTP.
+test-all: test test-hostile test-sftp-round test-crash test-transcript
 
 # Every attack of docs/attacks.md, against stock syft and against Dura, and the long fuzz run.
 test-hostile: setup fuzz

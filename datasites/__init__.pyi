@@ -75,6 +75,8 @@ from .reportfile import Format as Format
 from .reportfile import render_released as render_released
 from .site import NOISE_MULTIPLIER as NOISE_MULTIPLIER
 from .site import DataCard as DataCard
+from .site import Site as Site
+from .site import causes as causes
 from .site import checked_relay_url as checked_relay_url
 from .site import parse_relay_url as parse_relay_url
 from .site import runtime_sha256 as runtime_sha256

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from datasites import say, say_text
+from datasites import Site, causes, say, say_text
 from models import draw_phantoms
 from orchestrator.errors import OrchestratorError, StudyError
 from privacy import per_unit
@@ -305,6 +306,7 @@ class Demo:
         for line in (
             f"accuracy {summary['test_accuracy']:.4f} on {summary['test_images']} test images",
             f"epsilon at most {worst:.3f} at delta 1e-05 {per_unit(' or '.join(summary['unit']))}",
+            *noise_alone([self.out / "sites" / name for name in HOSPITALS]),
             f"reports: {summary['reports']}",
             f"overhead {summary['overhead_s_per_round']:.2f} s a round (the plan's slots excluded)",
             f"{summary['wall_s']} s in all; look at {self.out / 'report.html'}",
@@ -356,6 +358,23 @@ class Demo:
             agent.send_signal(signal.SIGTERM)
         for agent in self._agents.values():
             agent.wait(timeout=60)
+
+
+def noise_alone(sites: Sequence[Path]) -> list[str]:
+    """What the owners know, who are all at one machine here: how often noise alone left, and why.
+
+    Nobody else is told (`datasites.agent.completion`), so a study whose jobs outlasted their slots
+    looks like one that learnt little.
+    """
+    why = Counter(cause.what for site in sites for cause in causes(Site.open(site)))
+    if not why:
+        return []
+    what, _ = why.most_common(1)[0]
+    return [
+        f"{why.total()} jobs ended badly, so of them NOISE ALONE left, and the model is the worse "
+        f"for it (mostly: {what}); is this machine too busy for the plan's slots? "
+        "`dura site status SITE` tells its owner"
+    ]
 
 
 def write_phantoms(folder: Path, *, per_class: int, seed: int) -> None:
