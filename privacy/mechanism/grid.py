@@ -102,7 +102,10 @@ class Grid:
         import torch
 
         flat = [sample.flatten(1) for sample in samples]
-        norms = torch.stack([torch.linalg.vector_norm(s, dim=1) for s in flat]).double()
+        # Piece by piece: in float32 the norm of some millions of entries at once is wrong by more
+        # than the shrinking allows, so that no unit would count.
+        pieces = [piece for rows in flat for piece in rows.split(_ENTRIES, dim=1)]
+        norms = torch.stack([torch.linalg.vector_norm(p, dim=1) for p in pieces]).double()
         norms = torch.linalg.vector_norm(norms, dim=0)
         factors = (self.sensitivity / norms).clamp(max=1.0) * (_SHRINK_GRADIENTS / self.step)
         sums = [total.view(-1) for total in totals]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 
-from datasites.worker.feature_cache import drop_features, features_folder, keep_features
+from datasites.errors import OutputError
+from datasites.worker.feature_cache import drop_features, features_folder, keep_features, read_array
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -56,4 +58,33 @@ def test_features_of_images_that_were_replaced_meanwhile_are_not_kept(by_hand):
     card = world.site.card().model_copy(update={"dataset_version": "e" * 64})
     (world.site.root / "card.json").write_text(card.model_dump_json())
     by_hand.finish()
+    assert not list(world.site.features.glob("*/*"))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "(" * 3000,
+        "{'descr': '<f4'",
+        "-" * 9000 + "1",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1" + "0" * 24 + ",), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (True,), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (9, 9), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
+    ],
+    ids=lambda head: head[:12] + head[-12:],
+)
+def test_no_head_of_an_array_ends_the_agent(by_hand, head):
+    """What ended it would depend on the images, and be told by a job that failed."""
+    text = head.encode() + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0" * 4
+    with pytest.raises(OutputError, match=r"is not an array|declared"):
+        read_array(data, "features.npy", dtype=np.float32)
+    world = by_hand.world
+    by_hand.begin(world.task())
+    by_hand.result(1)
+    by_hand.write(weights__safetensors=world.weights)
+    by_hand.own(features__npy=data)
+    assert by_hand.agent._finisher.collect(by_hand.job, by_hand.folder)
     assert not list(world.site.features.glob("*/*"))
