@@ -22,7 +22,7 @@ from models import (
     weights_to_bytes,
 )
 from orchestrator.errors import QuorumError, StudyError
-from orchestrator.hospitals import LAST_RUN, Heard, Office
+from orchestrator.hospitals import LAST_RUN, Heard, Submissions
 from orchestrator.results import InboxRow, ReportRequests, inbox, read_evaluation, write_results
 from orchestrator.rounds import (
     RunFolder,
@@ -40,7 +40,7 @@ from orchestrator.study import look_at_encoder, plan_encoder
 log = logging.getLogger("dura.rounds")
 
 
-class Conductor:
+class RunService:
     """Conducts the rounds of the study in `folder`.
 
     Raises:
@@ -50,7 +50,7 @@ class Conductor:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.office = Office(folder)
+        self.office = Submissions(folder)
         self.study = self.office.study
         self.researcher = self.office.researcher
 

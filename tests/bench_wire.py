@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasites.agent.request_store import Request, RequestBook, RequestState
+from datasites.agent.request_store import Request, RequestState, RequestStore
 from datasites.owner.pairing import participant
 from datasites.site.settings import make_settings
 from datasites.site.site import Site
@@ -106,7 +106,7 @@ def held(relay: Path | None) -> int:
 
 
 def fill(site: Site) -> None:
-    book = RequestBook(site)
+    book = RequestStore(site)
     for number in range(REQUESTS):
         book.put(
             Request(

@@ -219,7 +219,7 @@ class WorkerJobs:
 
 
 def answered_as_before(outputs: dict[str, bytes] | None) -> Crossed:
-    """`Finisher.settle` and `Endings.fail`: failures named, exact items, un-noised seconds."""
+    """`Completion.settle` and `Failures.fail`: failures named, exact items, un-noised seconds."""
     answer: dict[str, object] = {"version": 1, "request": "r", "status": "failed"}
     if outputs is None:
         return Crossed({"answer.json": json.dumps({**answer, "reason": "job_failed"}).encode()})

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from datasites.agent.request_store import Request, RequestBook
+from datasites.agent.request_store import Request, RequestStore
 from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.ingest import published_version, shard_version
 from datasites.owner import Synthetic, encoder_problem, state_of
@@ -23,8 +23,8 @@ from datasites.plans import (
     TASK_FILE,
     Approval,
     Bundle,
-    Circumstances,
     ReportTask,
+    SiteState,
     Task,
     TrainTask,
     authorise,
@@ -75,10 +75,10 @@ class ReadyJob:
     slot_s: float = 0.0
 
 
-class Starter:
+class Admission:
     """Takes queued requests to reserved jobs."""
 
-    def __init__(self, site: Site, plans: PlanStore, book: RequestBook) -> None:
+    def __init__(self, site: Site, plans: PlanStore, book: RequestStore) -> None:
         self._site = site
         self._plans = plans
         self._book = book
@@ -162,11 +162,11 @@ class Starter:
         inputs[JOB_FILE] = self._job(job).model_dump_json().encode()
         return replace(job, inputs=inputs | job.inputs)
 
-    def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> Circumstances:
+    def circumstances(self, bundle: Bundle, *, sender: str, sender_key: str) -> SiteState:
         """What is true here and now for a task under `bundle`."""
         synthetic = self._site.synthetic(bundle.sha256)
         images = state_of(self._site, bundle.sha256)
-        return Circumstances(
+        return SiteState(
             sender=sender,
             sender_key=sender_key,
             runtime_sha256=runtime_sha256(),

@@ -27,15 +27,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 
-from datasites.agent.admission import ReadyJob, Starter
-from datasites.agent.completion import Finisher
-from datasites.agent.failures import Endings
+from datasites.agent.admission import Admission, ReadyJob
+from datasites.agent.completion import Completion
+from datasites.agent.failures import Failures
 from datasites.agent.inbox import Inbox
 from datasites.agent.outbox import Outbox
-from datasites.agent.recovery import Course, course
+from datasites.agent.recovery import RecoveryAction, course
 from datasites.agent.refusals import RefusalLog
-from datasites.agent.request_store import Request, RequestBook, RequestState, in_turn
-from datasites.agent.sandbox_pool import WarmSandboxes, next_profile
+from datasites.agent.request_store import Request, RequestState, RequestStore, in_turn
+from datasites.agent.sandbox_pool import SandboxPool, next_profile
 from datasites.agent.slots import Running, left_after_restart_s
 from datasites.desk import Desk, RuleBook
 from datasites.errors import (
@@ -95,15 +95,15 @@ class Agent:
             self._refusals = RefusalLog(site)
             self._link = OwnerLink(participant(site), self._message_refused)
             self._plans = PlanStore(site)
-            self._book = RequestBook(site)
+            self._book = RequestStore(site)
             self._desk = Desk(site)
             self._rules = RuleBook(site, self._desk)
             self._inbox = Inbox(site, self._plans, self._book, self._refusals)
-            self._starter = Starter(site, self._plans, self._book)
-            self._endings = Endings(site, self._book, self._refusals)
-            self._finisher = Finisher(site, self._desk, self._book)
+            self._admission = Admission(site, self._plans, self._book)
+            self._failures = Failures(site, self._book, self._refusals)
+            self._completion = Completion(site, self._desk, self._book)
             self._outbox = Outbox(site, self._link, self._plans, self._desk)
-            self._warm = WarmSandboxes(site, unsafe)
+            self._warm = SandboxPool(site, unsafe)
             self._running: Running | None = None
             self._served: dict[str, int] = {}
             self._complaints: set[str] = set()
@@ -210,7 +210,7 @@ class Agent:
 
     def _advance(self, paired: dict[str, str], *, stopped: str = "") -> None:
         if self._running is not None and stopped:
-            self._endings.fail(self._running.request, Reason.LEDGER_BEHIND, stopped)
+            self._failures.fail(self._running.request, Reason.LEDGER_BEHIND, stopped)
             self._drop(self._running.sandbox)
             self._running = None
         if self._running is not None:
@@ -222,7 +222,7 @@ class Agent:
         for request in in_turn(self._book.all(), served=self._served):
             if request.sender not in paired:
                 message = "its sender is not paired any more"
-                self._endings.refuse(request, Reason.PEER_UNPAIRED, message)
+                self._failures.refuse(request, Reason.PEER_UNPAIRED, message)
             elif self._start(request, paired[request.sender]):
                 return
         self._warm.await_none()
@@ -231,7 +231,7 @@ class Agent:
         """A job whose researcher was unpaired ends; what was reserved for it stays spent."""
         if running.request.sender in paired:
             return
-        self._endings.fail(running.request, Reason.PEER_UNPAIRED, "its sender was unpaired")
+        self._failures.fail(running.request, Reason.PEER_UNPAIRED, "its sender was unpaired")
         self._drop(running.sandbox)
         self._running = None
 
@@ -244,10 +244,10 @@ class Agent:
             left_s, slot_s = running.due - time.monotonic(), running.request.slot_s
             log.info("%s %s in %.1f s of %g", running.request.id, ending, slot_s - left_s, slot_s)
             try:
-                self._finisher.collect(running.job, running.sandbox.folder, ending)
+                self._completion.collect(running.job, running.sandbox.folder, ending)
             except (OutputError, WeightsError) as error:
                 code = Reason.OUTPUT_REFUSED if ending is Ending.DONE else Reason.JOB_FAILED
-                self._endings.fail(running.request, code, str(error))
+                self._failures.fail(running.request, code, str(error))
                 self._running = None
             else:
                 self._running = replace(running, sandbox=None)
@@ -266,11 +266,11 @@ class Agent:
         """
         sandbox: SandboxProcess | None = None
         try:
-            checked = self._starter.check(request, sender_key=sender_key)
+            checked = self._admission.check(request, sender_key=sender_key)
             sandbox = self._warm.take(checked.bundle.sha256, checked.profile)
             if sandbox is None:
                 return True
-            job = self._starter.reserve(checked)
+            job = self._admission.reserve(checked)
             due = stamp(now_utc() + timedelta(seconds=job.slot_s))
             request = self._book.change(
                 request, state=RequestState.RUNNING, slot_s=job.slot_s, due=due
@@ -283,11 +283,11 @@ class Agent:
             self._drop(sandbox)
             raise
         except RefusedError as error:
-            self._endings.refuse(request, error.code, str(error))
+            self._failures.refuse(request, error.code, str(error))
         except SandboxError as error:
             self._no_sandbox(request, str(error))
         except (DatasitesError, PrivacyError) as error:
-            self._endings.refuse(request, Reason.MALFORMED_REQUEST, str(error))
+            self._failures.refuse(request, Reason.MALFORMED_REQUEST, str(error))
         else:
             log.info("running %s for %s", request.id, request.sender)
             self._running = Running(request, replace(job, request=request), sandbox, ends)
@@ -300,7 +300,7 @@ class Agent:
     def _no_sandbox(self, request: Request, message: str) -> None:
         """Before anything was reserved it is a refusal; after that the spend stays spent."""
         reserved = request.id in self._site.ledger.account().states
-        end = self._endings.fail if reserved else self._endings.refuse
+        end = self._failures.fail if reserved else self._failures.refuse
         end(request, Reason.NO_SANDBOX, message)
 
     def _settle(self, request: Request, job: ReadyJob | None = None) -> None:
@@ -308,16 +308,16 @@ class Agent:
         kept = self._book.results(request.id)
         try:
             must_not_be_behind(self._site)
-            job = job or self._starter.reopen(request)
-            answer = self._finisher.settle(job, kept or {})
+            job = job or self._admission.reopen(request)
+            answer = self._completion.settle(job, kept or {})
         except (LedgerWriteError, LedgerBusyError):
             raise
         except RefusedError as error:
             behind = error.code is Reason.LEDGER_BEHIND
             code = error.code if behind else Reason.JOB_FAILED
-            self._endings.fail(request, code, str(error))
+            self._failures.fail(request, code, str(error))
         except (DatasitesError, PrivacyError) as error:
-            self._endings.fail(request, Reason.JOB_FAILED, str(error))
+            self._failures.fail(request, Reason.JOB_FAILED, str(error))
         else:
             self._book.change(request, state=RequestState.DONE, answer=answer.model_dump_json())
             log.info("finished %s: %s", request.id, answer.status.value)
@@ -328,27 +328,27 @@ class Agent:
         ours = "" if self._running is None else self._running.request.id
         left = {one.id: one for one in self._book.all() if one.is_open}
         spends = self._site.ledger.account().states if left else {}
-        endings = self._endings.recorded(set(left))
+        endings = self._failures.recorded(set(left))
         for name, request in left.items():
             way = course(
                 ended=name in endings,
                 collected=self._book.results(name) is not None,
                 reserved=name in spends,
             )
-            if way is Course.CLOSE:
+            if way is RecoveryAction.CLOSE:
                 kind, code = endings[name]
-                self._endings.close(request, kind, code)
+                self._failures.close(request, kind, code)
             elif name == ours:
                 continue  # its sandbox is here, and says how it ends
-            elif way is Course.FINISH:
+            elif way is RecoveryAction.FINISH:
                 left_s = left_after_restart_s(request, now=now_utc())
                 if left_s > 0 and self._running is None:
                     self._running = Running(request, None, None, time.monotonic() + left_s)
                 else:
                     self._settle(request)
-            elif way is Course.FAIL:
+            elif way is RecoveryAction.FAIL:
                 message = "the agent ended while the job ran; its reservation stays spent"
-                self._endings.fail(request, Reason.JOB_INTERRUPTED, message)
+                self._failures.fail(request, Reason.JOB_INTERRUPTED, message)
         if ours in endings:
             self._drop(self._running.sandbox if self._running else None)
             self._running = None
@@ -361,7 +361,7 @@ class Agent:
             sha = submission.bundle.sha256
             profile = None
             if approval is not None and self._usable(approval):
-                at = self._starter.circumstances(submission.bundle, sender="", sender_key="")
+                at = self._admission.circumstances(submission.bundle, sender="", sender_key="")
                 job = self._running.job if self._running is not None else None
                 busy = job.profile if job is not None else None
                 profile = next_profile(

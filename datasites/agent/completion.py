@@ -28,7 +28,7 @@ from pathlib import Path
 
 from datasites.agent.admission import ReadyJob
 from datasites.agent.outputs import OPENING, event_of, taken
-from datasites.agent.request_store import RequestBook
+from datasites.agent.request_store import RequestStore
 from datasites.desk import NEEDS_A_PERSON, Desk, Item, ItemKind, ItemState
 from datasites.durable import write_file
 from datasites.errors import DatasitesError, OutputError, ReleaseRefusedError
@@ -96,10 +96,10 @@ _DISCLOSED_ONLY = frozenset({REPORTS_FILE})
 STANDING = "standing leave for DP outputs"
 
 
-class Finisher:
+class Completion:
     """Takes ended jobs to answers."""
 
-    def __init__(self, site: Site, desk: Desk, book: RequestBook) -> None:
+    def __init__(self, site: Site, desk: Desk, book: RequestStore) -> None:
         self._site = site
         self._desk = desk
         self._book = book

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from datasites.agent.refusals import EACH_RUN, RefusalLog
-from datasites.agent.request_store import Request, RequestBook, RequestState
+from datasites.agent.request_store import Request, RequestState, RequestStore
 from datasites.errors import Reason
 from datasites.plans import Answer, Status
 from datasites.site import Site
@@ -26,10 +26,10 @@ _STATES = {
 }
 
 
-class Endings:
+class Failures:
     """Refuses and fails the requests of one site."""
 
-    def __init__(self, site: Site, book: RequestBook, refusals: RefusalLog) -> None:
+    def __init__(self, site: Site, book: RequestStore, refusals: RefusalLog) -> None:
         self._site = site
         self._refusals = refusals
         self._book = book

@@ -11,7 +11,7 @@ import json
 from dataclasses import replace
 
 from datasites.agent.refusals import RefusalLog
-from datasites.agent.request_store import Request, RequestBook, RequestState
+from datasites.agent.request_store import Request, RequestState, RequestStore
 from datasites.durable import write_file
 from datasites.errors import DatasitesError, Reason, RefusedError
 from datasites.plans import (
@@ -57,7 +57,7 @@ class Inbox:
     """Sorts verified jobs into plans and requests."""
 
     def __init__(
-        self, site: Site, plans: PlanStore, book: RequestBook, refusals: RefusalLog
+        self, site: Site, plans: PlanStore, book: RequestStore, refusals: RefusalLog
     ) -> None:
         self._site = site
         self._refusals = refusals

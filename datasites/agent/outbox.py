@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
-from datasites.agent.request_store import Request, RequestBook
+from datasites.agent.request_store import Request, RequestStore
 from datasites.desk import WITH_ANSWER, Desk, Item, ItemKind, ItemState, sign_released
 from datasites.durable import write_file
 from datasites.errors import DatasitesError, DeskError, MailboxError, Reason, RelayError
@@ -44,7 +44,7 @@ class Outbox:
         self._desk = desk
         self._refused: set[str] = set()
 
-    def send_due(self, paired: Mapping[str, str], book: RequestBook) -> None:
+    def send_due(self, paired: Mapping[str, str], book: RequestStore) -> None:
         """Send everything that is due to anybody.
 
         Raises:
@@ -66,7 +66,7 @@ class Outbox:
                 log.error("not sent: %s", error)
             self._refused.add(str(error))
 
-    def _due(self, paired: Mapping[str, str], book: RequestBook) -> Iterator[Callable[[], None]]:
+    def _due(self, paired: Mapping[str, str], book: RequestStore) -> Iterator[Callable[[], None]]:
         for email in paired if self._site.has_data else ():
             yield partial(self._send_card, email)
         for submission, approval in self._plans.intact():
@@ -96,7 +96,7 @@ class Outbox:
             self._send_decision(submission, approval, state)
             write_file(mark, b"")
 
-    def send_answer(self, request: Request, book: RequestBook, paired: Mapping[str, str]) -> None:
+    def send_answer(self, request: Request, book: RequestStore, paired: Mapping[str, str]) -> None:
         """Send the answer to a request, unless it waits for a decision on what travels with it.
 
         A generator that is withheld is a generator less, not a request that failed.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Course(StrEnum):
+class RecoveryAction(StrEnum):
     """How an open request goes on; see the module's docstring."""
 
     CLOSE = "close"
@@ -26,7 +26,7 @@ class Course(StrEnum):
     START = "start"
 
 
-def course(*, ended: bool, collected: bool, reserved: bool) -> Course:
+def course(*, ended: bool, collected: bool, reserved: bool) -> RecoveryAction:
     """How a request that is queued or running, but runs nowhere, goes on.
 
     Args:
@@ -35,7 +35,7 @@ def course(*, ended: bool, collected: bool, reserved: bool) -> Course:
         reserved: the ledger has a spend for it, in whatever state.
     """
     if ended:
-        return Course.CLOSE
+        return RecoveryAction.CLOSE
     if collected:
-        return Course.FINISH
-    return Course.FAIL if reserved else Course.START
+        return RecoveryAction.FINISH
+    return RecoveryAction.FAIL if reserved else RecoveryAction.START

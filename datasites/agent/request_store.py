@@ -74,7 +74,7 @@ class Request:
         return self.state in (RequestState.QUEUED, RequestState.RUNNING)
 
 
-class RequestBook:
+class RequestStore:
     """All requests of one site."""
 
     def __init__(self, site: Site) -> None:

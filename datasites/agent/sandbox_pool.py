@@ -53,7 +53,7 @@ class _Waiting:
     since: float = field(default_factory=time.monotonic)
 
 
-class WarmSandboxes:
+class SandboxPool:
     """Keeps at most one waiting sandbox for each plan and profile, of the present shard.
 
     One that was started before other images were taken in shows the former ones, or nothing.

@@ -39,7 +39,7 @@ _LABEL = 13
 
 
 @dataclass(frozen=True)
-class Seen:
+class Shown:
     """Everything about an item that is shown.
 
     Attributes:
@@ -72,7 +72,7 @@ class Seen:
         return sum(len(data) for data in self.files.values())
 
 
-def view(seen: Seen, *, site: str) -> Iterator[str]:
+def view(seen: Shown, *, site: str) -> Iterator[str]:
     """The lines of an item's page; `site` is the site's folder as it was typed."""
     item = seen.item
     yield f"{_TITLES[item.kind]}   {item.id}   {item.state.upper()}"
@@ -170,7 +170,7 @@ def _changes_text(item: Item) -> str:
     return "; ".join(parts) or "no, as the job left it"
 
 
-def _leaving_text(seen: Seen) -> str:
+def _leaving_text(seen: Shown) -> str:
     item, to = seen.item, seen.item.researcher
     if not item.is_report:
         return f"{', '.join(seen.files)} ({seen.size_bytes} bytes), to {to}"
@@ -220,7 +220,7 @@ def _report(report: HeldReport, item: Item) -> Iterator[str]:
     yield from json.dumps(json.loads(report.facts), indent=2, sort_keys=True).split("\n")
 
 
-def _findings(seen: Seen) -> Iterator[str]:
+def _findings(seen: Shown) -> Iterator[str]:
     assessment = seen.assessment
     if assessment is None:
         return
@@ -237,7 +237,7 @@ def _findings(seen: Seen) -> Iterator[str]:
     yield from _row("not scanned", NOT_SCANNED)
 
 
-def _decide_with(seen: Seen, site: str) -> Iterator[str]:
+def _decide_with(seen: Shown, site: str) -> Iterator[str]:
     item, content = seen.item, seen.item.content_sha256[:12]
     start = "dura site releases"
     yield from ("", "--- decide (one of these; none can be undone)")

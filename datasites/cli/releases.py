@@ -17,7 +17,7 @@ from datasites.errors import Reason
 from datasites.reportfile import Format
 
 if TYPE_CHECKING:
-    from datasites.cli.deskview import Seen
+    from datasites.cli.deskview import Shown
     from datasites.desk import Desk, Item, Span
     from datasites.site import Site
 
@@ -279,8 +279,8 @@ def _span(text: str) -> Span:
         raise RedactionError(f"--span wants START:END, not {text!r}") from error
 
 
-def _seen(opened: Site, item_id: str) -> Seen:
-    from datasites.cli.deskview import Seen
+def _seen(opened: Site, item_id: str) -> Shown:
+    from datasites.cli.deskview import Shown
     from datasites.desk import Desk, read_words
     from datasites.errors import DeskError
     from datasites.site import now_utc
@@ -293,7 +293,7 @@ def _seen(opened: Site, item_id: str) -> Seen:
             report, assessment = desk.report(item), desk.assessment(item)
         except DeskError as error:
             say(f"!! {error}")
-    return Seen(
+    return Shown(
         item=item,
         approval=desk.approval(item),
         quorum=opened.settings.quorum,

@@ -66,7 +66,7 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthFinding:
     """What one check found.
 
     Attributes:
@@ -82,9 +82,9 @@ class Finding:
     name: str = ""
 
 
-def examine(site: Site) -> list[Finding]:
+def examine(site: Site) -> list[HealthFinding]:
     """Every check of this site, in the order a person would mend things."""
-    checks: dict[str, Callable[[Site], Finding]] = {
+    checks: dict[str, Callable[[Site], HealthFinding]] = {
         "account": _account,
         "sandbox": _sandbox,
         "namespaces": _namespaces,
@@ -112,7 +112,7 @@ def examine(site: Site) -> list[Finding]:
     return [_guarded(name, check, site) for name, check in checks.items()]
 
 
-def _guarded(name: str, check: Callable[[Site], Finding], site: Site) -> Finding:
+def _guarded(name: str, check: Callable[[Site], HealthFinding], site: Site) -> HealthFinding:
     try:
         found = check(site)
     except (DatasitesError, PrivacyError, ModelsError, ReportError) as error:
@@ -122,19 +122,19 @@ def _guarded(name: str, check: Callable[[Site], Finding], site: Site) -> Finding
     return replace(found, name=name)
 
 
-def _fine(what: str) -> Finding:
-    return Finding(Health.FINE, what)
+def _fine(what: str) -> HealthFinding:
+    return HealthFinding(Health.FINE, what)
 
 
-def _warning(what: str, mend: str) -> Finding:
-    return Finding(Health.WARNING, what, mend)
+def _warning(what: str, mend: str) -> HealthFinding:
+    return HealthFinding(Health.WARNING, what, mend)
 
 
-def _problem(what: str, mend: str) -> Finding:
-    return Finding(Health.PROBLEM, what, mend)
+def _problem(what: str, mend: str) -> HealthFinding:
+    return HealthFinding(Health.PROBLEM, what, mend)
 
 
-def _account(_site: Site) -> Finding:
+def _account(_site: Site) -> HealthFinding:
     if os.geteuid() == 0:
         return _warning(
             "the agent is root: a hole in it is a hole in the machine (its jobs are not root)",
@@ -143,7 +143,7 @@ def _account(_site: Site) -> Finding:
     return _fine(f"user {os.geteuid()}, not root")
 
 
-def _sandbox(_site: Site) -> Finding:
+def _sandbox(_site: Site) -> HealthFinding:
     installation = require_sandbox()
     told = subprocess.run(
         [str(installation.bwrap), "--version"],
@@ -155,7 +155,7 @@ def _sandbox(_site: Site) -> Finding:
     return _fine(f"{told.stdout.strip()} starts here")
 
 
-def _namespaces(_site: Site) -> Finding:
+def _namespaces(_site: Site) -> HealthFinding:
     for path, (bad, mend) in _SWITCHES.items():
         switch = Path(path)
         if os.geteuid() != 0 and switch.exists() and switch.read_text().strip() == bad:
@@ -163,7 +163,7 @@ def _namespaces(_site: Site) -> Finding:
     return _fine("user namespaces may be made")
 
 
-def _system_calls(_site: Site) -> Finding:
+def _system_calls(_site: Site) -> HealthFinding:
     """Start a sandbox as jobs have it, and look from inside what powers are left."""
     done = run_inside(
         ["/usr/bin/cat", "/proc/self/status"],
@@ -180,7 +180,7 @@ def _system_calls(_site: Site) -> Finding:
     )
 
 
-def _job_user(_site: Site) -> Finding:
+def _job_user(_site: Site) -> HealthFinding:
     """Look from inside whose powers a job has."""
     done = run_inside(
         ["/usr/bin/id", "-u"], installation=find_installation(), limits=Limits(may_fork=True)
@@ -194,7 +194,7 @@ def _job_user(_site: Site) -> Finding:
     )
 
 
-def _landlock(_site: Site) -> Finding:
+def _landlock(_site: Site) -> HealthFinding:
     version = landlock_version()
     if version:
         return _fine(f"the kernel has it (version {version}); jobs confine themselves once more")
@@ -204,7 +204,7 @@ def _landlock(_site: Site) -> Finding:
     )
 
 
-def _leftovers(site: Site) -> Finding:
+def _leftovers(site: Site) -> HealthFinding:
     left = left_behind(site)
     if left:
         return _problem(
@@ -214,7 +214,7 @@ def _leftovers(site: Site) -> Finding:
     return _fine("nothing of ended jobs is left")
 
 
-def _cgroup(_site: Site) -> Finding:
+def _cgroup(_site: Site) -> HealthFinding:
     parent = find_parent(ROOT, OWN.read_text()) if OWN.exists() else None
     if parent is not None:
         return _fine(f"jobs get groups below {parent}")
@@ -225,7 +225,7 @@ def _cgroup(_site: Site) -> Finding:
     )
 
 
-def _modes(site: Site) -> Finding:
+def _modes(site: Site) -> HealthFinding:
     open_to_others = [
         path
         for path in (site.root, *sorted(site.root.rglob("*")))
@@ -249,7 +249,7 @@ def _private(site: Site, path: Path) -> bool:
     return path == site.root or path.is_relative_to(site.keys)
 
 
-def _keys(site: Site) -> Finding:
+def _keys(site: Site) -> HealthFinding:
     waiting = site.keys / "syft_keys.next.json"
     if waiting.exists():
         return _problem(
@@ -259,14 +259,14 @@ def _keys(site: Site) -> Finding:
     return _fine(f"ledger key {site.key.public_hex[:16]}...")
 
 
-def _ledger(site: Site) -> Finding:
+def _ledger(site: Site) -> HealthFinding:
     from privacy import verify_file
 
     head = verify_file(site.ledger_path, public_hex=site.key.public_hex)
     return _fine(f"verified, {head.entries} entries")
 
 
-def _behind(site: Site) -> Finding:
+def _behind(site: Site) -> HealthFinding:
     found = behind(site)
     if found is not None:
         return _problem(
@@ -275,7 +275,7 @@ def _behind(site: Site) -> Finding:
     return _fine("no receipt is known that names an entry which is not here")
 
 
-def _clock(site: Site) -> Finding:
+def _clock(site: Site) -> HealthFinding:
     last = max(sealed.entry.time for sealed in site.ledger.entries())
     now = datetime.now(UTC)
     if datetime.fromisoformat(last) > now:
@@ -291,17 +291,17 @@ def _clock(site: Site) -> Finding:
     return _fine(f"{now:%Y-%m-%dT%H:%M:%SZ}, synchronised")
 
 
-def _disk(site: Site) -> Finding:
+def _disk(site: Site) -> HealthFinding:
     free = shutil.disk_usage(site.root).free
     said = f"{free / 1024**3:.0f} GiB are free"
     mend = "make room: a full disk under the ledger refuses runs"
     if free < LOW_DISK_BYTES:
         health = Health.PROBLEM if free < NO_DISK_BYTES else Health.WARNING
-        return Finding(health, said, mend)
+        return HealthFinding(health, said, mend)
     return _fine(said)
 
 
-def _relay(site: Site) -> Finding:
+def _relay(site: Site) -> HealthFinding:
     from datasites.owner.pairing import open_link
 
     odd = open_link(site).oddities()
@@ -310,7 +310,7 @@ def _relay(site: Site) -> Finding:
     return _fine(f"{site.settings.relay} is there and can be written")
 
 
-def _peers(site: Site) -> Finding:
+def _peers(site: Site) -> HealthFinding:
     from datasites.owner.pairing import open_link
 
     link = open_link(site)
@@ -323,7 +323,7 @@ def _peers(site: Site) -> Finding:
     return _fine(f"{len(paired)} paired; nobody asks")
 
 
-def _reviewers(site: Site) -> Finding:
+def _reviewers(site: Site) -> HealthFinding:
     settings = site.settings
     if not settings.reviewers:
         return _warning(
@@ -333,7 +333,7 @@ def _reviewers(site: Site) -> Finding:
     return _fine(f"{settings.quorum} of {', '.join(settings.reviewers)}")
 
 
-def _encoder(site: Site) -> Finding:
+def _encoder(site: Site) -> HealthFinding:
     """Read the encoder that plans may name, whole."""
     folder = site.settings.encoder
     if not folder:
@@ -343,12 +343,12 @@ def _encoder(site: Site) -> Finding:
     return _fine(f"{card.name}, {encoder_sha256(Path(folder))[:12]}, beside the shipped one")
 
 
-def _report_model(site: Site) -> Finding:
+def _report_model(site: Site) -> HealthFinding:
     source = find_model(site.settings.report_model or None, offline=True)
     return _fine(str(source.folder))
 
 
-def _report_device(site: Site) -> Finding:
+def _report_device(site: Site) -> HealthFinding:
     """Find the GPU that the settings name, and start its driver in a sandbox."""
     gpu = find_gpu(site.settings.report_device)
     if gpu is None:
@@ -358,13 +358,13 @@ def _report_device(site: Site) -> Finding:
     return _fine(f"{site.settings.report_device}; jobs that write reports see {shown}")
 
 
-def _data(site: Site) -> Finding:
+def _data(site: Site) -> HealthFinding:
     if not site.has_data:
         return _warning("nothing was ingested yet", f"dura site ingest {site.root} FOLDER")
     return _fine(f"data set {site.card().dataset_version[:12]}")
 
 
-def _own_files(site: Site) -> Finding:
+def _own_files(site: Site) -> HealthFinding:
     found = damaged(site)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -376,7 +376,7 @@ def _own_files(site: Site) -> Finding:
     return _fine("every record of the site can be read")
 
 
-def _unsafe(site: Site) -> Finding:
+def _unsafe(site: Site) -> HealthFinding:
     times = unsafe_uses(site)
     if times:
         return _problem(

@@ -13,7 +13,7 @@ from .approval import APPROVAL_FORMAT as APPROVAL_FORMAT
 from .approval import APPROVED as APPROVED
 from .approval import REJECTED as REJECTED
 from .approval import Approval as Approval
-from .approval import Circumstances as Circumstances
+from .approval import SiteState as SiteState
 from .approval import add_vote as add_vote
 from .approval import authorise as authorise
 from .approval import sign_approval as sign_approval

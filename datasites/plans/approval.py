@@ -69,7 +69,7 @@ class Approval:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class SiteState:
     """What is true at the hospital when a task asks to run.
 
     Attributes:
@@ -131,7 +131,7 @@ def add_vote(approval: Approval, *, reviewer: str, decided: str) -> Approval:
     return replace(approval, reviewers=(*approval.reviewers, reviewer), decided=decided)
 
 
-def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: Circumstances) -> Approval:
+def authorise(task: Task, *, plan: Plan, approval: Approval | None, at: SiteState) -> Approval:
     """The approval under which `task` may run; see the module's docstring for what is checked.
 
     Raises:
@@ -185,7 +185,7 @@ def slot_s(task: Task, *, plan: Plan, rounds_started: Sequence[int]) -> float:
             return plan.slots.report_s
 
 
-def _granted(approval: Approval | None, at: Circumstances) -> Approval:
+def _granted(approval: Approval | None, at: SiteState) -> Approval:
     if approval is None:
         raise RefusedError(Reason.NOT_APPROVED, "nobody has decided on this plan yet")
     if approval.decision != APPROVED:
@@ -202,7 +202,7 @@ def _granted(approval: Approval | None, at: Circumstances) -> Approval:
     return approval
 
 
-def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: Circumstances) -> None:
+def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: SiteState) -> None:
     match task:
         case TrainTask():
             _within_train(task, plan=plan, approval=approval, at=at)
@@ -227,7 +227,7 @@ def _within_plan(task: Task, *, plan: Plan, approval: Approval, at: Circumstance
             _has_leave(task, plan=plan, approval=approval, at=at)
 
 
-def _within_pool(plan: Plan, at: Circumstances) -> None:
+def _within_pool(plan: Plan, at: SiteState) -> None:
     if not plan.pools:
         raise RefusedError(Reason.MALFORMED_REQUEST, "the plan mixes in no images of others")
     if not at.has_generator:
@@ -239,7 +239,7 @@ def _within_pool(plan: Plan, at: Circumstances) -> None:
 
 
 def _has_leave(
-    task: GenerateTask | PoolTask | ReportTask, *, plan: Plan, approval: Approval, at: Circumstances
+    task: GenerateTask | PoolTask | ReportTask, *, plan: Plan, approval: Approval, at: SiteState
 ) -> None:
     """One run of its kind was approved; more only where more training runs than rounds were."""
     allowed = 1 + max(0, approval.max_rounds - plan.rounds)
@@ -251,7 +251,7 @@ def _has_leave(
         )
 
 
-def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: Circumstances) -> None:
+def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: SiteState) -> None:
     if len(at.rounds_started) >= approval.max_rounds:
         raise RefusedError(
             Reason.ROUNDS_USED_UP, f"all {approval.max_rounds} approved runs were used"
@@ -285,7 +285,7 @@ def _within_train(task: TrainTask, *, plan: Plan, approval: Approval, at: Circum
         _has_images(at)
 
 
-def _has_images(at: Circumstances) -> None:
+def _has_images(at: SiteState) -> None:
     """The synthetic images that a plan mixes in were made, and the owner accepted them."""
     if at.images == "discarded":
         raise RefusedError(

@@ -4,9 +4,10 @@ Every participant is a real PySyft 0.10 client: its identity, keys, peer request
 encrypted envelopes, message types, job folders and job states are syft's. What syft ships and a
 hospital may not rely on is replaced here by subclassing and by not calling it (no fork):
 
-- the transport: `connection.RelayConnection` over fsspec instead of Google Drive; peers,
+- the transport: `connection.RelayConnection` over a folder, SFTP, S3 or WebDAV; peers,
   approvals and keys stay on local disk;
-- the inbound path: `inbound.Doorkeeper` at a site and `deliveries.Deliveries` at a researcher
+- the inbound path: `site_inbox.SiteInbox` at a site and `researcher_inbox.ResearcherInbox` at a
+researcher
   believe nothing of a message before its envelope was verified against the authenticated peer,
   take files by an allow-list, once, and refuse replays; peers take turns (`allowance`);
 - pairing: `pairing.SitePeers` accepts the compared key only, from local disk, for good;

@@ -23,7 +23,7 @@ from datasites.errors import PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant, connection_of, quiet
 from datasites.syftnet.fingerprint import bundle_fingerprint, bundle_text, parse_bundle
-from datasites.syftnet.replay import SeenMessages
+from datasites.syftnet.replay import ReplayGuard
 from datasites.syftnet.word_list import fingerprint_words, same_code
 
 KEYS_FILE = "syft_keys.json"
@@ -131,7 +131,7 @@ class SitePeers:
         if pinned is None or bundle_fingerprint(pinned.public_encryption_bundle or {}) != found:
             raise PeerKeyError(f"syft pinned another key for {email} than the compared one")
         if known.get("public_encryption_bundle") not in (None, bundle):
-            SeenMessages(self._me.own_folder / "seen").forget(email)
+            ReplayGuard(self._me.own_folder / "seen").forget(email)
 
     def unpair(self, email: str) -> None:
         """Turn a paired researcher away; their key is kept, to tell them so.

@@ -6,7 +6,7 @@ signed at or before it is taken any more. So the record stays small and a replay
 found. A peer whose clock runs ahead is told so rather than believed: else one message from next
 year would silence that peer until then.
 
-The rules are pure; `SeenMessages` keeps them on local disk, whole or not at all.
+The rules are pure; `ReplayGuard` keeps them on local disk, whole or not at all.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def with_taken(history: History, *, signed_s: float, digest: str) -> History:
     return History(floor, tuple(kept))
 
 
-class SeenMessages:
+class ReplayGuard:
     """The histories of all peers in one private folder."""
 
     def __init__(self, folder: Path) -> None:

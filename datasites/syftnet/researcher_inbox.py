@@ -23,7 +23,7 @@ from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
-from datasites.syftnet.replay import SeenMessages
+from datasites.syftnet.replay import ReplayGuard
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Taken:
     key: bytes | None = None
 
 
-class Deliveries:
+class ResearcherInbox:
     """Judges and keeps what sites send; see the module's docstring.
 
     Args:
@@ -77,7 +77,7 @@ class Deliveries:
         self._me = participant
         self._store = client.sync_engine.peer_manager.peer_store
         self._on_new_key = on_new_key
-        self._seen = SeenMessages(participant.own_folder / "seen")
+        self._seen = ReplayGuard(participant.own_folder / "seen")
 
     def accept(self, site: str, raw: bytes) -> list[Delivery]:
         """Check one message, keep what it holds, and say what that was.

@@ -26,7 +26,7 @@ from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import Participant, connect, connection_of, quiet
 from datasites.syftnet.fingerprint import bundle_fingerprint, parse_bundle
-from datasites.syftnet.researcher_inbox import Deliveries, Delivery, Refused
+from datasites.syftnet.researcher_inbox import Delivery, Refused, ResearcherInbox
 from datasites.syftnet.word_list import fingerprint_words, same_code
 from privacy import SigningKey
 
@@ -54,7 +54,9 @@ class ResearcherLink:
         self._pins_path = participant.own_folder / "pinned.json"
         self.refused: list[Refused] = []
         self._unreadable: Counter[str] = Counter()
-        self._deliveries = Deliveries(participant, client=self._client, on_new_key=self._new_key)
+        self._deliveries = ResearcherInbox(
+            participant, client=self._client, on_new_key=self._new_key
+        )
         with quiet():
             self._client.load_peers()
 

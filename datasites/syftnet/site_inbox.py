@@ -28,7 +28,7 @@ from datasites.errors import MessageError, PeerKeyError
 from datasites.syftnet import wire
 from datasites.syftnet.client import quiet
 from datasites.syftnet.pairing import open_with_previous
-from datasites.syftnet.replay import SeenMessages
+from datasites.syftnet.replay import ReplayGuard
 
 MAX_JOBS = 10_000
 MAX_SMALL_FILE_BYTES = 64 * 1024
@@ -55,7 +55,7 @@ class Accepted:
 
     Attributes:
         job: what it asks for, new or once more.
-        peer, signed_s, digest: what `SeenMessages` remembers it by.
+        peer, signed_s, digest: what `ReplayGuard` remembers it by.
     """
 
     job: InboundJob
@@ -64,7 +64,7 @@ class Accepted:
     digest: str
 
 
-class Doorkeeper:
+class SiteInbox:
     """Checks and stores what paired researchers send to one datasite."""
 
     def __init__(self, *, email: str, datasite: Path, own_folder: Path, client: Any) -> None:
@@ -73,7 +73,7 @@ class Doorkeeper:
         self._datasite = datasite
         self._client = client
         self._store = client.sync_engine.peer_manager.peer_store
-        self._seen = SeenMessages(own_folder / "seen")
+        self._seen = ReplayGuard(own_folder / "seen")
 
     def accept(self, peer: str, raw: bytes) -> Accepted:
         """Check one message and store its job.

@@ -33,7 +33,7 @@ from datasites.syftnet.client import Participant, connect, connection_of, quiet
 from datasites.syftnet.fingerprint import bundle_fingerprint
 from datasites.syftnet.pairing import PeerRequest, SitePeers
 from datasites.syftnet.quarantine import quarantine
-from datasites.syftnet.site_inbox import Doorkeeper, InboundJob
+from datasites.syftnet.site_inbox import InboundJob, SiteInbox
 
 MAX_LISTED = 10_000
 # A storage may list what it does not yet give out; what stays unreadable is no message.
@@ -69,7 +69,7 @@ class OwnerLink:
         self._peers = self._client.sync_engine.peer_manager
         self._datasite = participant.syftbox / participant.email
         self._site_peers = SitePeers(participant, client=self._client, send=self._send)
-        self._door = Doorkeeper(
+        self._door = SiteInbox(
             email=participant.email,
             datasite=self._datasite,
             own_folder=participant.own_folder,

@@ -35,7 +35,7 @@ LEAST_SHARE: Final = 2.0 / GRID**2
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Neighbourhood:
     """What was seen on one image: checks that were not done, or found nothing, are None."""
 
     outlier: OutlierCheck | None
@@ -61,12 +61,12 @@ class CaseLook:
         threshold = energy_threshold(model, classes=classes, size=size) if drawable else None
         return cls(model, threshold)
 
-    def at(self, image: NDArray[np.uint8]) -> Seen:
+    def at(self, image: NDArray[np.uint8]) -> Neighbourhood:
         """Look at an image uint8 [S, S]."""
         outlier = None
         if self.threshold is not None:
             outlier = outlier_check(self.model, image, threshold=self.threshold)
-        return Seen(outlier, quality_flags(image), sensitive_region(self.model, image))
+        return Neighbourhood(outlier, quality_flags(image), sensitive_region(self.model, image))
 
 
 def energy_scores(model: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:

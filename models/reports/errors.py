@@ -39,7 +39,7 @@ class WriterError(ReportError):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ReportFinding:
     """One thing that is wrong with a report's text.
 
     Attributes:
@@ -69,7 +69,7 @@ class ReportCheckError(ReportError):
         findings: everything found, in the order of the text; never empty.
     """
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[ReportFinding, ...]) -> None:
         self.findings = findings
         shown = "; ".join(str(finding) for finding in findings[:5])
         more = f"; and {len(findings) - 5} more" if len(findings) > 5 else ""

@@ -45,7 +45,7 @@ def init(
     """Create a study folder with a commented study.toml, and your keys."""
     from datasites import parse_relay_url, write_file
     from orchestrator.errors import StudyError
-    from orchestrator.hospitals import Office
+    from orchestrator.hospitals import Submissions
     from orchestrator.study import given_encoder, recipe_for, study_template
 
     chosen = recipe_for(model, recipe=recipe, epsilon=epsilon, rounds=rounds, generator=generator)
@@ -66,7 +66,7 @@ def init(
         encoder=own,
     )
     write_file(study / "study.toml", text.encode(), mode=0o644)
-    office = Office(study)
+    office = Submissions(study)
     say(f"study {name} created in {study}; edit study.toml, then `dura study check {study}`")
     say(f"your key's fingerprint: {office.researcher.link.fingerprint}")
 
@@ -82,9 +82,9 @@ def pair(
     """Ask the hospitals to pair; pin their keys once words or fingerprints were compared."""
     from datasites import DatasitesError, fingerprint_words
     from orchestrator.errors import StudyError
-    from orchestrator.hospitals import Office
+    from orchestrator.hospitals import Submissions
 
-    office = Office(study)
+    office = Submissions(study)
     link = office.researcher.link
     for entry in pin or []:
         email, _, mark = entry.partition("=")
@@ -167,9 +167,9 @@ def check(study: StudyArg) -> None:
 @app.command()
 def submit(study: StudyArg) -> None:
     """Send the plan to every hospital for review."""
-    from orchestrator.hospitals import Office
+    from orchestrator.hospitals import Submissions
 
-    office = Office(study)
+    office = Submissions(study)
     bundle = office.submit()
     say(f"plan {bundle.sha256} sent to {len(office.study.hospitals)} hospitals")
 
@@ -177,10 +177,10 @@ def submit(study: StudyArg) -> None:
 @app.command()
 def status(study: StudyArg) -> None:
     """Show where every hospital stands."""
-    from orchestrator.hospitals import Office
+    from orchestrator.hospitals import Submissions
     from privacy import per_unit
 
-    for standing in Office(study).standings():
+    for standing in Submissions(study).standings():
         heard = standing.heard
         decision = None if heard is None else heard.decision
         if not standing.paired:
@@ -211,9 +211,9 @@ def run(
 ) -> None:
     """Run the approved study: rounds, aggregation, evaluation, report requests."""
     from orchestrator.commands.interrupt import interruptible, watch
-    from orchestrator.conduct import Conductor
+    from orchestrator.conduct import RunService
 
-    conductor = Conductor(study)
+    conductor = RunService(study)
     target = out if out is not None else study / "run"
     with interruptible(study), watch(conductor.study) as watcher:
         evaluation = conductor.run(target, test, watcher, wait_s=wait_s)
@@ -224,9 +224,9 @@ def run(
 def resume(study: StudyArg) -> None:
     """Continue the last run after an interruption or a missed quorum."""
     from orchestrator.commands.interrupt import interruptible, watch
-    from orchestrator.conduct import Conductor
+    from orchestrator.conduct import RunService
 
-    conductor = Conductor(study)
+    conductor = RunService(study)
     with interruptible(study), watch(conductor.study) as watcher:
         evaluation = conductor.resume(watcher)
     _say_done(evaluation, conductor.last_run())
@@ -242,11 +242,11 @@ def report(
     wait_s: Annotated[float, typer.Option(help="Seconds to wait for their answers.")] = 120.0,
 ) -> None:
     """Ask approved hospitals for reports, outside a run; each pays for one more noised matrix."""
-    from orchestrator.conduct import Conductor
+    from orchestrator.conduct import RunService
     from privacy import epsilon, gaussian, per_unit
 
     named = [part.strip() for part in hospitals.split(",") if part.strip()]
-    conductor = Conductor(study)
+    conductor = RunService(study)
     part = conductor.office.submitted().plan.reports
     if part is not None:
         delta = conductor.study.privacy.delta
@@ -269,10 +269,10 @@ def reports(
     ] = None,
 ) -> None:
     """Fetch the reports that owners released since, and renew the run's results."""
-    from orchestrator.conduct import Conductor
+    from orchestrator.conduct import RunService
     from orchestrator.results import save
 
-    conductor = Conductor(study)
+    conductor = RunService(study)
     rows = conductor.report_inbox()
     asked = {request for _, request in conductor.report_requests().all()}
     own = [row for row in rows if row.request in asked]

@@ -2,8 +2,8 @@ from .receipts import check_receipt as check_receipt
 from .receipts import composed as composed
 from .receipts import read_receipt as read_receipt
 from .replies import Heard as Heard
+from .replies import HospitalClient as HospitalClient
 from .replies import Reply as Reply
-from .replies import Researcher as Researcher
 from .submission import LAST_RUN as LAST_RUN
-from .submission import Office as Office
+from .submission import Submissions as Submissions
 from .submission import draft_bundle as draft_bundle

@@ -109,7 +109,7 @@ class Heard:
         return self.decision is not None or self.problem == Document.BAD_DECISION
 
 
-class Researcher:
+class HospitalClient:
     """The researcher of one study."""
 
     def __init__(self, folder: Path, study: Study) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from datasites import Bundle, make_bundle, open_bundle, write_file
 from orchestrator.errors import StudyError
-from orchestrator.hospitals.replies import Heard, Researcher
+from orchestrator.hospitals.replies import Heard, HospitalClient
 from orchestrator.study import Study, look_at_encoder, read_study, study_plan
 
 LAST_RUN = "last_run.json"
@@ -35,7 +35,7 @@ class Standing:
     refusals: tuple[str, ...] = ()
 
 
-class Office:
+class Submissions:
     """The office of the study in `folder`.
 
     Raises:
@@ -46,7 +46,7 @@ class Office:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.study: Study = read_study(folder)
-        self.researcher = Researcher(folder, self.study)
+        self.researcher = HospitalClient(folder, self.study)
 
     def draft(self) -> Bundle:
         """The bundle that the study's files give now."""

@@ -17,7 +17,7 @@ import numpy as np
 from datasites import Bundle, HospitalEvaluation, PlanError
 from models import MetricsError, NoisedEvaluation, noised_evaluation
 from orchestrator.errors import VerificationError
-from orchestrator.hospitals import Researcher
+from orchestrator.hospitals import HospitalClient
 from privacy import cell_noise
 
 log = logging.getLogger("dura.results")
@@ -41,7 +41,7 @@ class HospitalFigures:
 
 
 def hospital_figures(
-    researcher: Researcher, requests: Mapping[str, str], bundle: Bundle
+    researcher: HospitalClient, requests: Mapping[str, str], bundle: Bundle
 ) -> tuple[HospitalFigures, ...]:
     """The figures of every hospital whose evaluation has left, by name."""
     found = []

@@ -60,7 +60,7 @@ STANDARD_LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approval:
+class ApprovalRow:
     """One reviewer's signed approval of the plan at one hospital.
 
     Attributes:
@@ -117,13 +117,13 @@ class HospitalReport:
     epsilon: float
     delta: float
     budget: float | None
-    approvals: tuple[Approval, ...]
+    approvals: tuple[ApprovalRow, ...]
     ledger: LedgerStatus | None
     unit: str = UNKNOWN_UNIT
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleasedReport:
+class ReportRow:
     """A text that a hospital's data owner let out.
 
     Attributes:
@@ -215,7 +215,7 @@ class StudyReport:
     scores: tuple[RoundScore, ...] = ()
     contributions: tuple[Contribution, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    reports: tuple[ReleasedReport, ...] = ()
+    reports: tuple[ReportRow, ...] = ()
     reports_held: int = 0
     reports_withheld: int = 0
     at_hospitals: tuple[HospitalFigures, ...] = ()

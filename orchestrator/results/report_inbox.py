@@ -30,7 +30,7 @@ from datasites import (
     write_file,
 )
 from orchestrator.errors import StudyError, VerificationError
-from orchestrator.hospitals import Researcher
+from orchestrator.hospitals import HospitalClient
 from orchestrator.rounds import Told
 from privacy import sha256_hex
 
@@ -65,7 +65,7 @@ class InboxRow:
 class ReportRequests:
     """The reports a study asked for outside its runs."""
 
-    def __init__(self, folder: Path, researcher: Researcher, bundle: Bundle) -> None:
+    def __init__(self, folder: Path, researcher: HospitalClient, bundle: Bundle) -> None:
         self._path = folder / ASKED_FILE
         self._researcher = researcher
         self._bundle = bundle
@@ -150,7 +150,7 @@ class ReportRequests:
 
 
 def inbox(
-    researcher: Researcher, requests: Sequence[tuple[str, str]], *, bundle: Bundle
+    researcher: HospitalClient, requests: Sequence[tuple[str, str]], *, bundle: Bundle
 ) -> list[InboxRow]:
     """Everything that is known here of the reports of some requests."""
     return [row for site, request in requests for row in _rows(researcher, site, request, bundle)]
@@ -174,7 +174,9 @@ def save(rows: Sequence[InboxRow], folder: Path, formats: Sequence[str]) -> list
     return written
 
 
-def _rows(researcher: Researcher, site: str, request: str, bundle: Bundle) -> Iterator[InboxRow]:
+def _rows(
+    researcher: HospitalClient, site: str, request: str, bundle: Bundle
+) -> Iterator[InboxRow]:
     try:
         reply = researcher.reply(site, request, bundle=bundle)
         released = researcher.reports(site, request, bundle=bundle)

@@ -12,20 +12,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from datasites import Bundle, PlanError, visible
-from datasites import ReleasedReport as SignedReport
+from datasites import Bundle, PlanError, ReleasedReport, visible
 from models import Evaluation, ModelsError, weights_sha256
 from orchestrator.aggregation import contributions_csv, contributions_json
 from orchestrator.audit import LedgerFinding, verify_run
 from orchestrator.errors import StudyError, VerificationError
-from orchestrator.hospitals import Researcher, composed, read_receipt
+from orchestrator.hospitals import HospitalClient, composed, read_receipt
 from orchestrator.results.curves import scores_csv
 from orchestrator.results.hospital_figures import hospital_figures
 from orchestrator.results.html_report import (
-    Approval,
+    ApprovalRow,
     HospitalReport,
     LedgerStatus,
-    ReleasedReport,
+    ReportRow,
     StudyReport,
     render_html,
 )
@@ -58,7 +57,7 @@ def write_results(
     folder: RunFolder,
     state: RunState,
     bundle: Bundle,
-    researcher: Researcher,
+    researcher: HospitalClient,
     evaluation: Evaluation,
 ) -> None:
     """Write everything anew from what is on disk."""
@@ -148,13 +147,13 @@ def _summary(
 
 
 def _reports(
-    folder: RunFolder, state: RunState, bundle: Bundle, researcher: Researcher
-) -> tuple[list[tuple[str, SignedReport]], int, int]:
+    folder: RunFolder, state: RunState, bundle: Bundle, researcher: HospitalClient
+) -> tuple[list[tuple[str, ReleasedReport]], int, int]:
     """Released reports with their site, and the numbers of held and withheld ones.
 
     Of cases only released ones are known here; the others count as nothing.
     """
-    released: list[tuple[str, SignedReport]] = []
+    released: list[tuple[str, ReleasedReport]] = []
     held = withheld = 0
     first = next(iter(state.report_requests), "")  # which was asked for the global report
     for site in researcher.study.hospitals:
@@ -212,7 +211,7 @@ def _ledgers(folder: RunFolder) -> list[LedgerFinding]:
 def _hospitals(
     state: RunState,
     bundle: Bundle,
-    researcher: Researcher,
+    researcher: HospitalClient,
     spends: dict[str, dict[str, Any]],
     ledgers: Sequence[LedgerFinding],
 ) -> tuple[HospitalReport, ...]:
@@ -237,7 +236,7 @@ def _hospitals(
             ()
             if decision is None or not decision.approved
             else (
-                Approval(
+                ApprovalRow(
                     approver="its data owner",
                     approved_at=datetime.fromisoformat(decision.decided),
                     expires_at=datetime.fromisoformat(decision.expires),
@@ -262,8 +261,8 @@ def _hospitals(
     return tuple(shown)
 
 
-def _shown(site: str, signed: SignedReport) -> ReleasedReport:
-    return ReleasedReport(
+def _shown(site: str, signed: ReleasedReport) -> ReportRow:
+    return ReportRow(
         hospital=site,
         title=f"{signed.kind} report",
         text=signed.text,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from datasites import Bundle, MailboxError, PlanError, RelayError, Status, Task
 from orchestrator.errors import Document, HospitalDocumentError, VerificationError
-from orchestrator.hospitals import Reply, Researcher
+from orchestrator.hospitals import HospitalClient, Reply
 from orchestrator.rounds.progress import UNSANDBOXED, Watcher
 from orchestrator.rounds.run_folder import RoundTiming, RunFolder, RunState, step_slot_s
 
@@ -49,7 +49,7 @@ class Asking:
 
     def __init__(
         self,
-        researcher: Researcher,
+        researcher: HospitalClient,
         bundle: Bundle,
         *,
         folder: RunFolder,

@@ -36,7 +36,7 @@ from orchestrator.errors import (
     UpdateRefusedError,
     VerificationError,
 )
-from orchestrator.hospitals import Researcher
+from orchestrator.hospitals import HospitalClient
 from orchestrator.rounds.asking import Asking, Outcome, problem_of
 from orchestrator.rounds.pools import of_one_make, pool_task, released_generator
 from orchestrator.rounds.progress import RoundScore, Watcher
@@ -60,7 +60,7 @@ class StudyRun:
 
     def __init__(
         self,
-        researcher: Researcher,
+        researcher: HospitalClient,
         bundle: Bundle,
         hospitals: Mapping[str, DataCard],
         *,

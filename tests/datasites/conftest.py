@@ -7,13 +7,13 @@ import pytest
 
 from datasites.plans import (
     Approval,
-    Circumstances,
     DeclaredOutput,
     GeneratorPart,
     ModelPart,
     Plan,
     Range,
     ReportPart,
+    SiteState,
     TrainPart,
     make_bundle,
 )
@@ -82,7 +82,7 @@ def approval(bundle):
 
 @pytest.fixture(scope="session")
 def at():
-    return Circumstances(
+    return SiteState(
         sender=RESEARCHER,
         sender_key=KEY,
         runtime_sha256="r" * 64,

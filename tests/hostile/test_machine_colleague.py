@@ -18,7 +18,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
-from datasites.agent.request_store import RequestBook
+from datasites.agent.request_store import RequestStore
 from datasites.cli import budget as budgets
 from datasites.cli import decisions, releases
 from datasites.desk import Desk, RuleBook
@@ -120,7 +120,7 @@ class HostileColleague(SiteMachine):
         agent, sha = self.net.agent, PLANS[which].sha256
         if agent is None:
             return
-        reserve = agent._starter.reserve
+        reserve = agent._admission.reserve
 
         def revoked_meanwhile(job):
             with contextlib.suppress(DatasitesError):
@@ -129,7 +129,7 @@ class HostileColleague(SiteMachine):
             return reserve(job)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(agent._starter, "reserve", revoked_meanwhile)
+            patch.setattr(agent._admission, "reserve", revoked_meanwhile)
             self.step()
 
     def _copy(self) -> None:
@@ -182,7 +182,7 @@ class HostileColleague(SiteMachine):
     def an_old_ledger_is(self, how: str) -> None:
         """An owner restores a copy; nothing may run while it is behind the site's own receipts."""
         newest = self.net.site.ledger_path.read_bytes()
-        if not RequestBook(self.net.site).receipts():
+        if not RequestStore(self.net.site).receipts():
             self.ledgers.append(newest)
             return
         old, ran = picked(self.ledgers, 0), len(self.net.jobs.given)

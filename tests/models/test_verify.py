@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.reports.errors import Finding, ReportCheckError
+from models.reports.errors import ReportCheckError, ReportFinding
 from models.reports.facts import Facts
 from models.reports.language.layout import DISCLAIMER, PROVENANCE, compose
 from models.reports.language.rendering import render
@@ -21,7 +21,7 @@ from models.training_scripts.synthetic_facts import sample_case, sample_facts
 from tests.models.reportkit import CASE, COHORT, text_of
 
 
-def findings_in(text: str, facts: Facts) -> tuple[Finding, ...]:
+def findings_in(text: str, facts: Facts) -> tuple[ReportFinding, ...]:
     with pytest.raises(ReportCheckError) as caught:
         verify_report(text, facts)
     return caught.value.findings

@@ -32,7 +32,7 @@ from datasites import (
 from datasites.plans.events import task_event
 from datasites.plans.tasks import parse_task
 from models import evaluate, initial_weights, weights_from_bytes, weights_to_bytes
-from orchestrator.hospitals.replies import Researcher, plan_job
+from orchestrator.hospitals.replies import HospitalClient, plan_job
 from orchestrator.rounds.run_folder import RunFolder
 from orchestrator.rounds.study_run import StudyRun
 from orchestrator.study.recipes import recipe_for
@@ -227,7 +227,7 @@ class SimulatedLink:
         return self.hospitals[site].card().model_dump_json().encode()
 
 
-class SimulatedResearcher(Researcher):
+class SimulatedResearcher(HospitalClient):
     """The real researcher over a simulated network."""
 
     def __init__(self, folder, study, hospitals):

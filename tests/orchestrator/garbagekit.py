@@ -20,7 +20,7 @@ from datasites import (
 )
 from datasites.desk.released import _body
 from datasites.syftnet import OwnerLink
-from orchestrator.conduct import Conductor
+from orchestrator.conduct import RunService
 from orchestrator.rounds.run_folder import RunFolder
 from orchestrator.study.study import STUDY_FILE
 from privacy import Purpose, sha256_hex, sign_document
@@ -185,7 +185,7 @@ class RelayHospital:
 class RelayWorld:
     """A study's folder, its conductor, and hospitals that answer whenever it looks at the relay."""
 
-    conductor: Conductor
+    conductor: RunService
     hospitals: dict
     out: Path
     test: Path
@@ -199,7 +199,7 @@ class RelayWorld:
         study = root / "study"
         study.mkdir()
         (study / STUDY_FILE).write_text(text.replace("file:///nowhere", relay.as_uri()))
-        conductor = Conductor(study)
+        conductor = RunService(study)
         bundle = conductor.office.draft()
         spoils = {site: {} for site in SITES} | {SITES[-1]: spoil}
         hospitals = {

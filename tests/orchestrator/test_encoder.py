@@ -32,12 +32,12 @@ from models.training_scripts.tiny_encoder import write_random
 from models.weights.card import CARD_FILE
 from orchestrator import cli
 from orchestrator.commands import audit as audit_cli
-from orchestrator.conduct import Conductor
+from orchestrator.conduct import RunService
 from orchestrator.demo import write_phantoms
 from orchestrator.empirical.run import build
 from orchestrator.errors import EvaluationError, OrchestratorError, StudyError
-from orchestrator.hospitals.replies import Researcher
-from orchestrator.hospitals.submission import SUBMITTED, Office
+from orchestrator.hospitals.replies import HospitalClient
+from orchestrator.hospitals.submission import SUBMITTED, Submissions
 from orchestrator.rounds.scoring import bundle_model, evaluate_file, model_metadata, open_model
 from orchestrator.study.model_spec import ModelSpec, look_at_encoder, plan_encoder, stands_on
 from orchestrator.study.study import STUDY_FILE, read_study, study_plan
@@ -199,10 +199,10 @@ def test_weights_of_wrong_shapes_are_found_before_anything_is_sent(study, folder
 def test_a_folder_that_changed_since_the_plan_was_submitted_starts_no_run(
     study, folder, damage, said, monkeypatch
 ) -> None:
-    monkeypatch.setattr(Researcher, "submit_plan", lambda _self, _bundle: None)
-    bundle = Office(study).submit()
+    monkeypatch.setattr(HospitalClient, "submit_plan", lambda _self, _bundle: None)
+    bundle = Submissions(study).submit()
     damage(folder)
-    conductor = Conductor(study)
+    conductor = RunService(study)
     monkeypatch.setattr(conductor, "_await_decisions", pytest.fail)
     with pytest.raises(StudyError, match=said):
         conductor.run(study / "run", study, None)
@@ -281,7 +281,7 @@ def test_only_what_stands_on_an_encoder_names_one() -> None:
 def test_reports_are_asked_for_with_weights_on_the_plans_encoder_only(
     study, released, shipped
 ) -> None:
-    conductor = Conductor(study)
+    conductor = RunService(study)
     bundle = conductor.office.draft()
     sha256 = bundle.plan.model.encoder_sha256
     assert conductor._weights_to_report_on(released, bundle, approved=1)[0]

@@ -1,7 +1,7 @@
 """A hospital's garbage costs that hospital the study, and nobody else anything.
 
 Every document is spoiled field by field and read by the real reader: a value that can be computed
-with, or a coded problem. And whole runs by the real `Conductor` over a real folder relay, with two
+with, or a coded problem. And whole runs by the real `RunService` over a real folder relay, with two
 good hospitals and one that sends garbage of each kind: they end, and the one is named.
 """
 

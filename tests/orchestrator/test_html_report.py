@@ -15,11 +15,11 @@ from orchestrator.aggregation.contribution import Contribution
 from orchestrator.errors import ReportingError
 from orchestrator.results.html_report import (
     STANDARD_LIMITS,
-    Approval,
+    ApprovalRow,
     HospitalReport,
     LedgerStatus,
     Picture,
-    ReleasedReport,
+    ReportRow,
     StudyReport,
     render_html,
 )
@@ -56,8 +56,8 @@ class Page(HTMLParser):
         self.text += data + " "
 
 
-def approval(approver: str = "Dr. Meyer") -> Approval:
-    return Approval(
+def approval(approver: str = "Dr. Meyer") -> ApprovalRow:
+    return ApprovalRow(
         approver=approver,
         approved_at=NOON,
         expires_at=NOON + timedelta(days=30),
@@ -124,7 +124,7 @@ def report(**changed: object) -> StudyReport:
         contributions=(line,),
         pictures=(Picture(title="ROC", description="one curve a class", png=PNG),),
         reports=(
-            ReleasedReport(
+            ReportRow(
                 hospital="north",
                 title="Case 17",
                 text="First.\n\nSecond.",
@@ -212,7 +212,7 @@ def test_hostile_text_stays_text() -> None:
         contributions=(replace(line, hospital=HOSTILE),),
         pictures=(Picture(title=HOSTILE, description=HOSTILE, png=PNG),),
         reports=tuple(
-            ReleasedReport(
+            ReportRow(
                 hospital=HOSTILE, title=HOSTILE, text=HOSTILE, released_by=HOSTILE, released_at=NOON
             )
             for _ in range(1)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from datasites.agent import completion as finish
-from datasites.agent.admission import Starter
+from datasites.agent.admission import Admission
 from datasites.desk import Desk, Item
 from datasites.errors import OutputError
 from datasites.ingest import load_shard
@@ -155,26 +155,26 @@ class Chatty(Answer):
 
 
 def test_counts_are_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle = finish.Finisher.settle
+    settle = finish.Completion.settle
 
-    def counted(self: finish.Finisher, job: finish.ReadyJob, kept: dict[str, bytes]) -> Answer:
+    def counted(self: finish.Completion, job: finish.ReadyJob, kept: dict[str, bytes]) -> Answer:
         answer = settle(self, job, kept)
         items = [item for item in Desk(self._site).items() if item.request == job.request.id]
         return Chatty(**answer.model_dump(), items=len(items))
 
-    monkeypatch.setattr(finish.Finisher, "settle", counted)
+    monkeypatch.setattr(finish.Completion, "settle", counted)
     monkeypatch.setattr("datasites.agent.outbox.Answer", Chatty)
     assert '"items"' in found(run, where="test")
 
 
 def test_times_of_work_are_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle = finish.Finisher.settle
+    settle = finish.Completion.settle
 
-    def timed(self: finish.Finisher, job: finish.ReadyJob, kept: dict[str, bytes]) -> Answer:
+    def timed(self: finish.Completion, job: finish.ReadyJob, kept: dict[str, bytes]) -> Answer:
         result = finish.Result.model_validate_json(kept["result.json"])
         return Chatty(**settle(self, job, kept).model_dump(), work_s=result.work_s)
 
-    monkeypatch.setattr(finish.Finisher, "settle", timed)
+    monkeypatch.setattr(finish.Completion, "settle", timed)
     monkeypatch.setattr("datasites.agent.outbox.Answer", Chatty)
     assert '"work_s"' in found(run)
 
@@ -200,16 +200,16 @@ def test_a_job_that_one_image_fails_is_not_told_from_others(
 
 def test_failure_codes_are_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fails_on_bright(monkeypatch)
-    collect = finish.Finisher.collect
+    collect = finish.Completion.collect
 
     def strict(
-        self: finish.Finisher, job: finish.ReadyJob, folder: finish.JobFolder, ending: Ending
+        self: finish.Completion, job: finish.ReadyJob, folder: finish.JobFolder, ending: Ending
     ) -> bool:
         if ending is not Ending.DONE:
             raise OutputError("the job failed")
         return collect(self, job, folder, ending)
 
-    monkeypatch.setattr(finish.Finisher, "collect", strict)
+    monkeypatch.setattr(finish.Completion, "collect", strict)
     assert "job_failed" in found(run)
 
 
@@ -231,14 +231,14 @@ def test_entries_and_notices_about_cases_are_found(
 
 def test_answers_that_do_not_wait_are_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slot is 0 for a job that saw the one case: so its answer comes at once."""
-    check = Starter.check
+    check = Admission.check
 
-    def eager(self: Starter, request: object, *, sender_key: str) -> object:
+    def eager(self: Admission, request: object, *, sender_key: str) -> object:
         job = check(self, request, sender_key=sender_key)  # type: ignore[arg-type]
         bright = any(each.min() == 255 for each in load_shard(self._site.shard("train")).images)
         return replace(job, slot_s=0.0 if bright else job.slot_s)
 
-    monkeypatch.setattr(Starter, "check", eager)
+    monkeypatch.setattr(Admission, "check", eager)
     monkeypatch.setattr("datasites.agent.agent.work_time_s", lambda _slot: 1.0)
     assert "waits" in found(run)
 

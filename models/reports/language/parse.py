@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import Facts, references
 from models.reports.language.graph import Place, places
 from models.reports.language.language import Section, sections
@@ -22,13 +22,13 @@ from models.reports.language.layout import PROVENANCE, header_of
 from models.reports.language.rendering import fill, render
 
 
-def language_findings(text: str, facts: Facts) -> Iterator[Finding]:
+def language_findings(text: str, facts: Facts) -> Iterator[ReportFinding]:
     """The first place where a text leaves the language; nothing where it never does."""
     header = render(header_of(facts), facts).text
     endings = [f"\n\n{line}\n" for line in PROVENANCE.values()]
     ending = next((end for end in endings if text.endswith(end)), "")
     if not text.startswith(header) or not ending or len(header) + len(ending) > len(text):
-        yield Finding("layout", 0, 0, "", "the text lacks its header or its last line")
+        yield ReportFinding("layout", 0, 0, "", "the text lacks its header or its last line")
         return
     start, body_end = len(header), len(text) - len(ending)
     expected = sections(facts)
@@ -37,7 +37,7 @@ def language_findings(text: str, facts: Facts) -> Iterator[Finding]:
         gap = -1 if last else text.find("\n\n", start, body_end)
         end = body_end if gap < 0 else gap
         if gap < 0 and not last:
-            yield Finding("missing", end, end, "", "a section is missing, or an empty line")
+            yield ReportFinding("missing", end, end, "", "a section is missing, or an empty line")
             return
         reached = _read_section(text, (start, end), section, facts)
         if reached is not None:
@@ -75,14 +75,16 @@ def _onward(text: str, position: int, end: int, place: Place) -> Iterator[tuple[
             yield following, position + len(said)
 
 
-def _stray(text: str, bounds: tuple[int, int], section: Section) -> Finding:
+def _stray(text: str, bounds: tuple[int, int], section: Section) -> ReportFinding:
     heading = section.opening.split("\n")[0]
     start, end = bounds
     while start < end and text[start] in " \n":
         start += 1
     if start >= end:
-        return Finding("missing", end, end, "", f"{heading} lacks a sentence that it must hold")
+        return ReportFinding(
+            "missing", end, end, "", f"{heading} lacks a sentence that it must hold"
+        )
     stop = min(i for i in (text.find(". ", start), text.find("\n", start), end) if i >= start)
     stop = min(stop + 1, end)
     message = f"no sentence that these facts allow in {heading} after what stands before it"
-    return Finding("sentence", start, stop, text[start:stop], message)
+    return ReportFinding("sentence", start, stop, text[start:stop], message)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import CaseFacts, class_text
 from models.reports.verify.claims import (
     COMPARATORS,
@@ -155,7 +155,7 @@ _CHECKS: Final[Sequence[tuple[frozenset[str], str, Callable[[CaseFacts], bool]]]
 )
 
 
-def case_findings(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[Finding]:
+def case_findings(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[ReportFinding]:
     """Everything that a case report's sentences get wrong, and what they leave out."""
     for sentence in sentences:
         yield from figure_findings(sentence, "probability")
@@ -171,7 +171,7 @@ def case_findings(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[F
     yield from _missing(facts, sentences)
 
 
-def _class_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
+def _class_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     predicted, words = class_text(facts.predicted), set(sentence.words)
     others = [token for token in sentence.of("class") if token.text != predicted]
     if others and words & _ASSIGNING:
@@ -192,7 +192,7 @@ def _class_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
         yield finding("claim", sentence, f"{sorted(words & _DOUBTS)} turns a class round")
 
 
-def _word_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
+def _word_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     words = set(sentence.words)
     if used := words & _FOREIGN:
         yield finding("claim", sentence, f"{sorted(used)} belongs to a cohort report")
@@ -208,11 +208,11 @@ def _word_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
             yield finding("claim", sentence, f"{sorted(words & triggers)} is advised for {needs}")
 
 
-def _missing(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[Finding]:
+def _missing(facts: CaseFacts, sentences: Sequence[Sentence]) -> Iterator[ReportFinding]:
     end = sentences[-1].end if sentences else 0
 
-    def absent(message: str) -> Finding:
-        return Finding("missing", end, end, "", message)
+    def absent(message: str) -> ReportFinding:
+        return ReportFinding("missing", end, end, "", message)
 
     said: dict[str, set[str]] = {}
     for sentence in sentences:

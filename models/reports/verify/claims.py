@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import Reference
 from models.reports.verify.read import Sentence, Token
 from models.reports.vocabulary import NEGATIONS
@@ -45,10 +45,10 @@ _AFTER_FIGURE: Final = frozenset({"for", "to"})
 _ARTICLES: Final = frozenset({"the", "class"})
 
 
-def finding(kind: str, place: Sentence | Token, message: str) -> Finding:
+def finding(kind: str, place: Sentence | Token, message: str) -> ReportFinding:
     """A finding about a sentence or a token."""
     words = " ".join(t.text for t in place.tokens) if isinstance(place, Sentence) else place.text
-    return Finding(kind, place.start, place.end, words, message)
+    return ReportFinding(kind, place.start, place.end, words, message)
 
 
 def class_names(sentence: Sentence) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def bound_figures(
         yield token, fitting
 
 
-def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
+def figure_findings(sentence: Sentence, default: str) -> Iterator[ReportFinding]:
     """Figures that belong to another class or measure than the sentence says."""
     for token, fitting in bound_figures(sentence, default):
         if not fitting:
@@ -99,7 +99,7 @@ def figure_findings(sentence: Sentence, default: str) -> Iterator[Finding]:
 
 def repetition_findings(
     sentences: Sequence[Sentence], *, section: str, default: str
-) -> Iterator[Finding]:
+) -> Iterator[ReportFinding]:
     """Figures of a class that its list gives twice."""
     given: set[tuple[str, str]] = set()
     for sentence in sentences:
@@ -112,7 +112,7 @@ def repetition_findings(
             given |= told
 
 
-def denial_findings(sentence: Sentence) -> Iterator[Finding]:
+def denial_findings(sentence: Sentence) -> Iterator[ReportFinding]:
     """Denials outside Limits, or beside a class or figure."""
     if not NEGATIONS.intersection(sentence.words):
         return
@@ -122,7 +122,7 @@ def denial_findings(sentence: Sentence) -> Iterator[Finding]:
 
 def degree_findings(
     sentence: Sentence, *, scale: frozenset[str], about: str, right: str
-) -> Iterator[Finding]:
+) -> Iterator[ReportFinding]:
     """Grading words that are not the facts' word, or grade something else.
 
     Args:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import CohortFacts, class_text, references
 from models.reports.verify.case_claims import reviewed_by_radiologist
 from models.reports.verify.claims import (
@@ -70,7 +70,7 @@ _OTHER_MEASURES: Final = frozenset({"precision", "recall", "accuracy", "macro"})
 _NOISE: Final = frozenset({"noise", "noised"})
 
 
-def cohort_findings(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[Finding]:
+def cohort_findings(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[ReportFinding]:
     """Everything that a cohort report's sentences get wrong, and what they leave out."""
     for sentence in sentences:
         yield from figure_findings(sentence, "")
@@ -86,7 +86,7 @@ def cohort_findings(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterat
     yield from _missing(facts, sentences)
 
 
-def _class_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[Finding]:
+def _class_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     words, named = set(sentence.words), set(class_names(sentence))
     best = class_text(facts.best) if facts.best else None
     weakest = class_text(facts.weakest) if facts.weakest else None
@@ -104,7 +104,7 @@ def _class_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[Finding]
             yield finding("class", token, "nothing is claimed of this class here")
 
 
-def _word_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[Finding]:
+def _word_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     words = set(sentence.words)
     if used := words & (_FOREIGN | COMPARATORS | TIES):
         yield finding("claim", sentence, f"{sorted(used)} cannot be checked against these facts")
@@ -117,7 +117,7 @@ def _word_findings(facts: CohortFacts, sentence: Sentence) -> Iterator[Finding]:
         yield finding("claim", sentence, "only the most frequent confusion is in the facts")
 
 
-def _missing(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[Finding]:
+def _missing(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[ReportFinding]:
     end = sentences[-1].end if sentences else 0
     table = references(facts)
     said: dict[str, set[str]] = {}
@@ -130,16 +130,16 @@ def _missing(facts: CohortFacts, sentences: Sequence[Sentence]) -> Iterator[Find
     for section, name in wanted:
         if name not in said.get(section, ()):
             what = f"{table[name].subject} {table[name].measure}".strip() or name
-            yield Finding("missing", end, end, "", f"{section} must give {what}")
+            yield ReportFinding("missing", end, end, "", f"{section} must give {what}")
     needed = _NOISE if facts.noised else {"exact"}
     if not any(s.section == "Confidence" and needed & set(s.words) for s in sentences):
         message = (
             f"Confidence must say that the figures are {'noised' if facts.noised else 'exact'}"
         )
-        yield Finding("missing", end, end, "", message)
+        yield ReportFinding("missing", end, end, "", message)
     if not reviewed_by_radiologist(sentences):
         message = "Recommendation must ask for reading by a radiologist"
-        yield Finding("missing", end, end, "", message)
+        yield ReportFinding("missing", end, end, "", message)
 
 
 _SCORES: Final = ("precision", "recall", "f1")

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import CaseFacts, class_text
 from models.reports.verify.claims import BEST, COMPARATORS, TIES, WORST, class_names, finding, says
 from models.reports.verify.read import Sentence
 
 
-def comparison_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
+def comparison_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     """Rankings, ties and orders of one sentence of a case report that the facts do not bear out."""
     words, named = sentence.words, class_names(sentence)
     ordered = bool(COMPARATORS.intersection(words))
@@ -50,7 +50,7 @@ def _claims_top(words: tuple[str, ...]) -> bool:
     return most or bool(BEST.intersection(words))
 
 
-def _likelihood_findings(sentence: Sentence) -> Iterator[Finding]:
+def _likelihood_findings(sentence: Sentence) -> Iterator[ReportFinding]:
     """Check "likely" and "most" only in the forms that are checked."""
     degrees = ("most", "least", "equally")
     for before, word in pairwise(("", *sentence.words, "")):
@@ -60,7 +60,7 @@ def _likelihood_findings(sentence: Sentence) -> Iterator[Finding]:
             yield finding("claim", sentence, f"{before!r} compares what the facts do not")
 
 
-def _order_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[Finding]:
+def _order_findings(facts: CaseFacts, sentence: Sentence) -> Iterator[ReportFinding]:
     """Check "X above Y", where Y may be "all other classes" or "the runner-up"."""
     by_text = {class_text(name): value for name, value in facts.probabilities.items()}
     for index, token in enumerate(sentence.tokens):

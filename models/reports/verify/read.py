@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from models.reports.errors import Finding
+from models.reports.errors import ReportFinding
 from models.reports.facts import Facts, Reference, references
 from models.reports.language import DISCLAIMER, PROVENANCE, header_of, render, sections_of
 from models.reports.vocabulary import in_vocabulary, kind_of_unknown
@@ -87,7 +87,7 @@ class Reading:
     """
 
     sentences: list[Sentence] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ReportFinding] = field(default_factory=list)
 
 
 def read_report(text: str, facts: Facts) -> Reading:
@@ -95,7 +95,7 @@ def read_report(text: str, facts: Facts) -> Reading:
     reading = Reading()
     if len(text) > MAX_CHARACTERS:
         message = f"a report has at most {MAX_CHARACTERS} characters, this one {len(text)}"
-        reading.findings.append(Finding("layout", 0, len(text), text[:20], message))
+        reading.findings.append(ReportFinding("layout", 0, len(text), text[:20], message))
         return reading
     body = _body_of(text, facts, reading)
     matcher = _Matcher(facts)
@@ -115,7 +115,7 @@ def _body_of(text: str, facts: Facts, reading: Reading) -> tuple[int, int]:
         )
         message = f"the header must read {header!r}"
         reading.findings.append(
-            Finding("layout", shared, shared, text[shared : shared + 20], message)
+            ReportFinding("layout", shared, shared, text[shared : shared + 20], message)
         )
         first = text.find(f"{sections_of(facts)[0]}\n")
         start = max(first, 0)
@@ -123,7 +123,7 @@ def _body_of(text: str, facts: Facts, reading: Reading) -> tuple[int, int]:
     ending = next((e for e in endings if text.endswith(e)), None)
     if ending is None:
         message = f"the last line must be one of {list(PROVENANCE.values())}"
-        reading.findings.append(Finding("layout", len(text), len(text), text[-20:], message))
+        reading.findings.append(ReportFinding("layout", len(text), len(text), text[-20:], message))
         return min(start, len(text)), len(text)
     return min(start, len(text) - len(ending)), len(text) - len(ending)
 
@@ -139,7 +139,9 @@ def _lines(
         if line in sections_of(facts):
             if not wanted or line != wanted[0]:
                 message = f"heading {line!r} is out of order; the order is {sections_of(facts)}"
-                reading.findings.append(Finding("layout", start, start + len(line), line, message))
+                reading.findings.append(
+                    ReportFinding("layout", start, start + len(line), line, message)
+                )
             section = line
             wanted = [heading for heading in wanted if heading != line]
             continue
@@ -147,12 +149,12 @@ def _lines(
             start += len(DISCLAIMER)
         elif section == "Limits" and text[: start - 1].endswith("\nLimits"):
             message = f"Limits must open with {DISCLAIMER!r}"
-            reading.findings.append(Finding("missing", start, start, "", message))
+            reading.findings.append(ReportFinding("missing", start, start, "", message))
         if line:
             yield section, start, position - 1
     for heading in wanted:
         message = f"section {heading!r} is missing"
-        reading.findings.append(Finding("missing", body[1], body[1], "", message))
+        reading.findings.append(ReportFinding("missing", body[1], body[1], "", message))
 
 
 class _Matcher:
@@ -225,10 +227,10 @@ def _plain_tokens(text: str, bounds: tuple[int, int], reading: Reading) -> Itera
         elif match.lastgroup == "number" or (match.lastgroup == "other" and piece.isnumeric()):
             what = "date" if _DATE.search(piece) else "number"
             message = f"this {what} is not in the facts, or not as the facts are written"
-            reading.findings.append(Finding("number", start, end, piece, message))
+            reading.findings.append(ReportFinding("number", start, end, piece, message))
         elif match.lastgroup == "other":
             message = f"a report holds no {piece!r} outside its facts"
-            reading.findings.append(Finding("character", start, end, piece, message))
+            reading.findings.append(ReportFinding("character", start, end, piece, message))
 
 
 def _check_word(token: Token, opening: bool, reading: Reading) -> None:
@@ -244,4 +246,4 @@ def _check_word(token: Token, opening: bool, reading: Reading) -> None:
         "name": "no such name is in the facts",
         "word": "not in the report vocabulary; use plainer words",
     }[kind]
-    reading.findings.append(Finding(kind, token.start, token.end, token.text, message))
+    reading.findings.append(ReportFinding(kind, token.start, token.end, token.text, message))

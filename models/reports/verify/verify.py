@@ -23,7 +23,7 @@ torch.
 
 from __future__ import annotations
 
-from models.reports.errors import Finding, ReportCheckError
+from models.reports.errors import ReportCheckError, ReportFinding
 from models.reports.facts import CaseFacts, Facts, facts_sha256
 from models.reports.language import PROVENANCE, language_findings
 from models.reports.report import Report
@@ -47,7 +47,7 @@ def verify_report(report: Report | str, facts: Facts) -> None:
         raise ReportCheckError(findings)
 
 
-def check_report(report: Report | str, facts: Facts) -> tuple[Finding, ...]:
+def check_report(report: Report | str, facts: Facts) -> tuple[ReportFinding, ...]:
     """What `verify_report` would raise, in the order of the text; empty where it passes.
 
     To show findings beside a text. Whether a report may leave is for `verify_report`, whose
@@ -67,17 +67,17 @@ def check_report(report: Report | str, facts: Facts) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda found: (found.start, found.end)))
 
 
-def _record_findings(report: Report, facts: Facts) -> list[Finding]:
+def _record_findings(report: Report, facts: Facts) -> list[ReportFinding]:
     """What a report's record says of itself against its text and facts."""
     found = []
     if report.facts_sha256 != facts_sha256(facts):
         message = f"the report was written from other facts, {report.facts_sha256[:12]}"
-        found.append(Finding("layout", 0, 0, "", message))
+        found.append(ReportFinding("layout", 0, 0, "", message))
     if report.kind != facts.kind:
         message = f"the report is of kind {report.kind!r}, the facts are of kind {facts.kind!r}"
-        found.append(Finding("layout", 0, 0, "", message))
+        found.append(ReportFinding("layout", 0, 0, "", message))
     if not report.text.endswith(f"{PROVENANCE[report.source]}\n"):
         end = len(report.text)
         message = f"the record says {report.source!r} wrote it, the last line says otherwise"
-        found.append(Finding("layout", end, end, "", message))
+        found.append(ReportFinding("layout", end, end, "", message))
     return found

@@ -15,7 +15,7 @@ import pytest
 import torch
 from crashkit.world import HOSPITALS, ROUNDS, World, mail
 
-from datasites.agent.request_store import RequestBook, RequestState
+from datasites.agent.request_store import RequestState, RequestStore
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.site.site import Site
 from models import weights_from_bytes
@@ -52,7 +52,7 @@ class Hospital:
         self.entries = [sealed.entry for sealed in self.sealed]
         self.reserved = self._spends(EntryKind.SPEND_RESERVED)
         self.committed = self._spends(EntryKind.SPEND_COMMITTED)
-        self.requests = {one.id: one for one in RequestBook(self.site).all()}
+        self.requests = {one.id: one for one in RequestStore(self.site).all()}
         self.items = Desk(self.site).items()
 
     def _spends(self, kind: EntryKind) -> list[tuple[str, Entry]]:

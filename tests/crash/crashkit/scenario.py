@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crashkit.world import HOSPITALS, PATIENCE_S, World, Zygote, mail
 
-from datasites.agent.request_store import RequestBook
+from datasites.agent.request_store import RequestStore
 from datasites.desk import Desk, ItemState
 from datasites.site.site import Site
 
@@ -89,7 +89,7 @@ class Scenario:
 
     def states(self, name: str) -> dict[str, str]:
         """Request id to state, at one hospital."""
-        book = RequestBook(Site.open(self.world.site(name)))
+        book = RequestStore(Site.open(self.world.site(name)))
         return {request.id: request.state.value for request in book.all()}
 
     def running(self, name: str) -> bool:
@@ -195,7 +195,7 @@ class Scenario:
         return self.zygote.ended(self.pids["orchestrator"]) == 0
 
     def _all_answered(self) -> bool:
-        books = [RequestBook(Site.open(self.world.site(name))) for name in HOSPITALS]
+        books = [RequestStore(Site.open(self.world.site(name))) for name in HOSPITALS]
         return all(request.answered for book in books for request in book.all())
 
     def _all_taken(self) -> bool:

@@ -29,7 +29,7 @@ from datasites.site.site import Site
 from datasites.syftnet import OwnerLink
 from models import draw_phantoms
 from orchestrator.demo import write_phantoms
-from orchestrator.hospitals.submission import Office
+from orchestrator.hospitals.submission import Submissions
 from orchestrator.study.recipes import recipe_for
 from orchestrator.study.study import STUDY_FILE
 from orchestrator.study.template import study_template
@@ -104,7 +104,7 @@ def prepare(root: Path) -> World:
         links[name] = OwnerLink(participant(site), lambda _peer, _code: None)
     world.study.mkdir()
     _write_study(world)
-    office = Office(world.study)
+    office = Submissions(world.study)
     link = office.researcher.link
     for name, owner in links.items():
         link.request(mail(name))

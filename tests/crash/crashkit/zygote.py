@@ -106,7 +106,7 @@ class _Quiet:
 def _orchestrator(order: dict) -> int:
     # Pictures take longer than all rounds here, and are written anew by every resumption.
     orchestrator.results.write.study_pictures = lambda *_: {}
-    conductor = orchestrator.conduct.Conductor(Path(order["study"]))
+    conductor = orchestrator.conduct.RunService(Path(order["study"]))
     if order["resume"]:
         conductor.resume(_Quiet())
     else:

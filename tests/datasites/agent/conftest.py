@@ -271,7 +271,7 @@ def approved(world: World) -> World:
 @pytest.fixture
 def cold(monkeypatch: pytest.MonkeyPatch) -> None:
     """Agents keep no sandbox ready: the start of one that the test never uses costs seconds."""
-    monkeypatch.setattr("datasites.agent.sandbox_pool.WarmSandboxes.keep", lambda *_: None)
+    monkeypatch.setattr("datasites.agent.sandbox_pool.SandboxPool.keep", lambda *_: None)
 
 
 def end_slot(agent: Agent) -> None:
@@ -310,8 +310,8 @@ class ByHand:
         for inbound in self.agent._link.fetch():
             assert self.agent._inbox.take(inbound, sender_key=paired[inbound.sender]) is None
         self.request = self.agent._book.get(task.request)
-        checked = self.agent._starter.check(self.request, sender_key=paired[RESEARCHER])
-        self.job = self.agent._starter.reserve(checked)
+        checked = self.agent._admission.check(self.request, sender_key=paired[RESEARCHER])
+        self.job = self.agent._admission.reserve(checked)
         self.folder = JobFolder(self.world.root / "scratch" / task.request)
         self.folder.create()
 
@@ -337,9 +337,9 @@ class ByHand:
         self.write(result__json=result.model_dump_json().encode())
 
     def finish(self, ending: Ending = Ending.DONE) -> Answer:
-        self.agent._finisher.collect(self.job, self.folder, ending)
+        self.agent._completion.collect(self.job, self.folder, ending)
         kept = self.agent._book.results(self.request.id)
-        answer = self.agent._finisher.settle(self.job, kept)
+        answer = self.agent._completion.settle(self.job, kept)
         self.agent._book.change(
             self.request, state=RequestState.DONE, answer=answer.model_dump_json()
         )

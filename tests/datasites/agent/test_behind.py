@@ -253,7 +253,7 @@ def test_outputs_that_were_collected_do_not_leave_any_more(old_site):
     old_site.result(1)
     new = initial_weights("small_cnn", text=None, classes=2, image_size=32, seed=2)
     old_site.write(weights__safetensors=weights_to_bytes(new))
-    old_site.agent._finisher.collect(old_site.job, old_site.folder)
+    old_site.agent._completion.collect(old_site.job, old_site.folder)
     take_witness(world.site, old_site.receipt, told_by="x")
     old_site.agent.close()
     world.agents.clear()

@@ -137,7 +137,7 @@ def test_whoever_decides_at_once_the_ledger_tells_one_story(waiting, seed):
 def test_no_spend_is_reserved_under_what_was_revoked_a_moment_ago(approved):
     agent = approved.agents[-1]
     approved.ask(approved.task())
-    original = agent._starter.reserve
+    original = agent._admission.reserve
     refused = []
 
     def reserve(job):
@@ -148,7 +148,7 @@ def test_no_spend_is_reserved_under_what_was_revoked_a_moment_ago(approved):
             refused.append(error.code)
             raise
 
-    agent._starter.reserve = reserve
+    agent._admission.reserve = reserve
     deadline = time.monotonic() + 120
     while not refused and time.monotonic() < deadline:
         agent.step()

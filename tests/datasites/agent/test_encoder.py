@@ -17,7 +17,7 @@ import pytest
 import tomli_w
 import torch
 
-from datasites.agent.sandbox_pool import WarmSandboxes
+from datasites.agent.sandbox_pool import SandboxPool
 from datasites.errors import PlanError, Reason, SandboxError
 from datasites.owner.plan_review import review
 from datasites.plans import ModelPart, make_bundle
@@ -100,10 +100,10 @@ def test_who_trains_and_who_reports_sees_the_encoder_read_only_and_nobody_else(
 ):
     world = approved
     _hold(world, folder)
-    warm = WarmSandboxes(world.site)
+    warm = SandboxPool(world.site)
     for profile, sees in zip(Profile, (True, False, False, True, False), strict=True):
         mounts = warm._mounts(world.bundle.sha256, profile)
         assert mounts.get("encoder") == (folder if sees else None)
     _hold(world, tmp_path / "nowhere")
     with pytest.raises(SandboxError, match="the site's encoder"):
-        WarmSandboxes(world.site)._mounts(world.bundle.sha256, Profile.TRAIN)
+        SandboxPool(world.site)._mounts(world.bundle.sha256, Profile.TRAIN)

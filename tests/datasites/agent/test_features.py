@@ -25,7 +25,7 @@ def test_features_are_checked_and_stay_until_the_shard_goes(by_hand):
     for wrong in (b"no array", _npy(np.zeros((2, 3))), _npy(np.zeros(3, np.float32))):
         by_hand.own(features__npy=wrong)
         # The next round only works longer.
-        assert by_hand.agent._finisher.collect(by_hand.job, by_hand.folder)
+        assert by_hand.agent._completion.collect(by_hand.job, by_hand.folder)
     assert not list(world.site.features.glob("*/*"))
     not_finite = np.array([[1, 1, 1], [1, np.nan, 1]], np.float32)  # of an image that counts zero
     by_hand.own(features__npy=_npy(not_finite))
@@ -86,5 +86,5 @@ def test_no_head_of_an_array_ends_the_agent(by_hand, head):
     by_hand.result(1)
     by_hand.write(weights__safetensors=world.weights)
     by_hand.own(features__npy=data)
-    assert by_hand.agent._finisher.collect(by_hand.job, by_hand.folder)
+    assert by_hand.agent._completion.collect(by_hand.job, by_hand.folder)
     assert not list(world.site.features.glob("*/*"))

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from datasites.agent.request_store import Request, RequestBook, RequestState
+from datasites.agent.request_store import Request, RequestState, RequestStore
 from datasites.errors import MailboxError, RelayError
 
 HOSPITAL, RESEARCHER = "a@hospital.example", "r@university.example"
@@ -64,7 +64,7 @@ def test_records_are_read_again_only_when_they_changed(site, monkeypatch):
     read = []
     real = requests._read
     monkeypatch.setattr(requests, "_read", lambda path: read.append(path.name) or real(path))
-    book, other = RequestBook(site), RequestBook(site)
+    book, other = RequestStore(site), RequestStore(site)
     assert book.all() == []
     for number in range(3):
         book.put(_request(number))

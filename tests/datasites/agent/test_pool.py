@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from datasites.agent.sandbox_pool import WarmSandboxes
+from datasites.agent.sandbox_pool import SandboxPool
 from datasites.desk import Desk, ItemKind, ItemState
 from datasites.errors import OutputError, PlanError, Reason
 from datasites.plans import (
@@ -125,7 +125,7 @@ def test_a_generator_that_is_no_plain_weights_file_is_refused(pooling, by_hand_i
 
 
 def test_a_job_that_draws_is_shown_nothing_of_the_site(pooling):
-    assert WarmSandboxes(pooling.site)._mounts(pooling.bundle.sha256, Profile.POOL) == {}
+    assert SandboxPool(pooling.site)._mounts(pooling.bundle.sha256, Profile.POOL) == {}
 
 
 def test_images_of_others_cost_nothing_are_logged_and_mixed_in(

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from datasites.agent.recovery import Course, course
+from datasites.agent.recovery import RecoveryAction, course
 from datasites.agent.request_store import RequestState
 from datasites.errors import Reason
 from datasites.plans.answers import Status
@@ -18,13 +18,13 @@ from privacy import LedgerWriteError
     ("ended", "collected", "reserved"), list(itertools.product([True, False], repeat=3))
 )
 def test_the_furthest_step_on_disk_decides(ended, collected, reserved):
-    expected = Course.START
+    expected = RecoveryAction.START
     if reserved:
-        expected = Course.FAIL
+        expected = RecoveryAction.FAIL
     if collected:
-        expected = Course.FINISH
+        expected = RecoveryAction.FINISH
     if ended:
-        expected = Course.CLOSE
+        expected = RecoveryAction.CLOSE
     assert course(ended=ended, collected=collected, reserved=reserved) is expected
 
 
@@ -44,7 +44,7 @@ def test_collected_outputs_are_settled_by_the_next_agent(by_hand):
     by_hand.agent._book.change(by_hand.request, state=RequestState.RUNNING)
     by_hand.result(1)
     by_hand.write(weights__safetensors=world.weights)
-    by_hand.agent._finisher.collect(by_hand.job, by_hand.folder)
+    by_hand.agent._completion.collect(by_hand.job, by_hand.folder)
     agent = _again(world, by_hand.agent)
     agent.step()
     answer = world.answer("t1")
@@ -66,7 +66,7 @@ def test_settling_twice_commits_and_releases_once(by_hand):
     by_hand.finish()
     before = world.kinds()
     kept = by_hand.agent._book.results("t1")
-    assert by_hand.agent._finisher.settle(by_hand.job, kept).status is Status.DONE
+    assert by_hand.agent._completion.settle(by_hand.job, kept).status is Status.DONE
     assert world.kinds() == before
 
 
@@ -74,7 +74,7 @@ def test_an_ending_that_only_the_ledger_knows_is_not_logged_twice(by_hand):
     world = by_hand.world
     by_hand.begin(world.task())
     request = by_hand.agent._book.change(by_hand.request, state=RequestState.RUNNING)
-    by_hand.agent._endings.fail(request, Reason.JOB_FAILED, "words")
+    by_hand.agent._failures.fail(request, Reason.JOB_FAILED, "words")
     by_hand.agent._book.put(request)  # as if the agent had died before its record followed
     agent = _again(world, by_hand.agent)
     agent.step()
@@ -93,7 +93,7 @@ def test_a_full_disk_under_the_ledger_leaves_the_request_queued(approved, monkey
         raise LedgerWriteError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(agent._starter, "reserve", full)
+        patch.setattr(agent._admission, "reserve", full)
         with pytest.raises(LedgerWriteError):
             until(agent, lambda: False)
     assert agent._book.get("t1").state is RequestState.QUEUED
@@ -107,7 +107,7 @@ def test_a_job_ends_while_the_relay_is_away(by_hand):
     world = by_hand.world
     relay, away = world.root / "relay", world.root / "away"
     by_hand.begin(world.task())
-    by_hand.agent._endings.fail(by_hand.request, Reason.JOB_FAILED, "words")
+    by_hand.agent._failures.fail(by_hand.request, Reason.JOB_FAILED, "words")
     second = world.task("t2")
     world.ask(second)
     for inbound in by_hand.agent._link.fetch():

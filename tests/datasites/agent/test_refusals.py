@@ -309,7 +309,7 @@ def test_a_round_run_again_leaves_room_for_all_rounds_of_the_plan(world):
         for inbound in agent._link.fetch():
             assert agent._inbox.take(inbound, sender_key=paired[inbound.sender]) is None
         asked = agent._book.get(request)
-        job = agent._starter.check(asked, sender_key=paired[asked.sender])
-        agent._starter.reserve(job)
+        job = agent._admission.check(asked, sender_key=paired[asked.sender])
+        agent._admission.reserve(job)
         charged.append(world.site.ledger.account().epsilon())
     assert charged[0] < charged[1] == charged[2]

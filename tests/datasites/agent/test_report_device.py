@@ -69,7 +69,7 @@ def test_what_is_no_device_is_refused_by_name(world, device):
 def test_only_report_jobs_see_the_gpu_and_only_where_it_is_named(world, monkeypatch, device, seen):
     site = set_device(world, device)
     monkeypatch.setattr(warm, "find_gpu", lambda name: GPU if name == "cuda:2" else None)
-    sandboxes = warm.WarmSandboxes(site)
+    sandboxes = warm.SandboxPool(site)
     shown = set()
     for profile in Profile:
         sandbox = started(sandboxes, profile)
@@ -87,7 +87,7 @@ def test_a_job_without_a_sandbox_sees_the_one_gpu_or_none(world, monkeypatch):
 
     site = set_device(world, "cuda:2")
     monkeypatch.setattr(warm, "find_gpu", lambda _name: GPU)
-    sandboxes = warm.WarmSandboxes(site, UnsafeNoSandbox())
+    sandboxes = warm.SandboxPool(site, UnsafeNoSandbox())
     for profile, expected in ((Profile.REPORT, "2"), (Profile.TRAIN, "")):
         sandbox = started(sandboxes, profile)
         environ = of_process(sandbox, "environ")
@@ -97,7 +97,7 @@ def test_a_job_without_a_sandbox_sees_the_one_gpu_or_none(world, monkeypatch):
 
 @pytest.mark.parametrize(("device", "told"), [("cpu", "cpu"), ("cuda:2", "cuda:0")])
 def test_the_job_is_told_the_name_that_holds_inside(by_hand, device, told):
-    by_hand.agent._starter._site = set_device(by_hand.world, device)
+    by_hand.agent._admission._site = set_device(by_hand.world, device)
     by_hand.begin(report_task(by_hand.world))
     assert Job.model_validate_json(by_hand.job.inputs["job.json"]).report_device == told
 

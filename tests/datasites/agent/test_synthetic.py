@@ -84,7 +84,9 @@ def _starts(world, request: str) -> bool:
     paired = agent._link.paired()
     for inbound in agent._link.fetch():
         assert agent._inbox.take(inbound, sender_key=paired[inbound.sender]) is None
-    checked = agent._starter.check(agent._book.get(request), sender_key=next(iter(paired.values())))
+    checked = agent._admission.check(
+        agent._book.get(request), sender_key=next(iter(paired.values()))
+    )
     assert world.kinds().count("spend_reserved") == before
     return checked.task == task
 

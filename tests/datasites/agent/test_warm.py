@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from datasites.agent.sandbox_pool import WarmSandboxes, next_profile
+from datasites.agent.sandbox_pool import SandboxPool, next_profile
 from datasites.errors import SandboxError
 from datasites.plans import DeclaredOutput
 from datasites.sandbox import JobFolder, remove_tree
@@ -55,7 +55,7 @@ class Waiting:
 
 @pytest.fixture
 def warm(world, monkeypatch, tmp_path):
-    made, count = WarmSandboxes(world.site), iter(range(9))
+    made, count = SandboxPool(world.site), iter(range(9))
     monkeypatch.setattr(made, "_start", lambda *_: Waiting(tmp_path / f"box{next(count)}"))
     return made
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from datasites.errors import MessageError
 from datasites.syftnet import replay as seen
-from datasites.syftnet.replay import History, SeenMessages, check_new, with_taken
+from datasites.syftnet.replay import History, ReplayGuard, check_new, with_taken
 
 PEER = "ann@university.example"
 
@@ -44,8 +44,8 @@ def test_an_impossible_time_is_refused(signed):
 
 
 def test_the_record_survives_a_restart_and_belongs_to_one_peer(tmp_path):
-    SeenMessages(tmp_path / "seen").add(PEER, signed_s=5.0, digest="a")
-    again = SeenMessages(tmp_path / "seen")
+    ReplayGuard(tmp_path / "seen").add(PEER, signed_s=5.0, digest="a")
+    again = ReplayGuard(tmp_path / "seen")
     with pytest.raises(MessageError, match="taken before"):
         again.check(PEER, signed_s=5.0, digest="a", now_s=9.0)
     again.check("bob@x.example", signed_s=5.0, digest="a", now_s=9.0)
@@ -56,11 +56,11 @@ def test_the_record_survives_a_restart_and_belongs_to_one_peer(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"floor": "x", "taken": []}', '{"taken": [1]}'])
 def test_a_broken_record_refuses_what_was_signed_before_it_broke(tmp_path, text):
-    SeenMessages(tmp_path).add(PEER, signed_s=5.0, digest="a")
+    ReplayGuard(tmp_path).add(PEER, signed_s=5.0, digest="a")
     (path,) = tmp_path.iterdir()
     path.write_text(text)
     os.utime(path, (100.0, 100.0))
-    record = SeenMessages(tmp_path)
+    record = ReplayGuard(tmp_path)
     with pytest.raises(MessageError):
         record.check(PEER, signed_s=99.0, digest="b", now_s=200.0)
     record.check(PEER, signed_s=101.0, digest="b", now_s=200.0)
