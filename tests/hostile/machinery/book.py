@@ -13,7 +13,16 @@ from datetime import UTC, datetime, timedelta
 
 from datasites.plans import Bundle, Task, TrainTask, task_event
 from privacy import DpEvent, Entry, event_from_json
-from tests.hostile.machinery.ground import ANN, BOB, BOBS, PLANS, QUORUM, REVIEWERS, A, Clock
+from tests.hostile.machinery.ground import (
+    ANN,
+    BOB,
+    BOBS,
+    BUDGET,
+    PLANS,
+    QUORUM,
+    REVIEWERS,
+    Clock,
+)
 
 
 @dataclass
@@ -26,6 +35,7 @@ class Yes:
     max_rounds: int = 0
     standing: bool = False
     key: str = ""
+    sure: bool = True
 
 
 @dataclass
@@ -38,7 +48,7 @@ class Book:
         asked: (sender, id) to every task that they sent under it, as bytes that parse.
         latest: the latest time at which something was written down.
         may_leave: requests whose outputs may have left.
-        unsure: plans of which a death left open what was decided.
+        limits: the owner's budget (under the empty name) and caps, as they were last set.
     """
 
     bundles: dict[str, Bundle] = field(
@@ -49,6 +59,7 @@ class Book:
     asked: dict[tuple[str, str], list[Task]] = field(default_factory=lambda: defaultdict(list))
     latest: datetime = datetime(2020, 1, 1, tzinfo=UTC)
     may_leave: set[str] = field(default_factory=set)
+    limits: dict[str, float] = field(default_factory=lambda: {"": BUDGET})
     runs: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def begin(self, keys: dict[str, str]) -> None:
@@ -59,14 +70,18 @@ class Book:
 
     def vote(
         self, sha: str, person: str, *, days: int, max_rounds: int, standing: bool,
-        sender: str = ANN,
+        sender: str = ANN, sure: bool = True,
     ) -> None:  # fmt: skip
-        """A reviewer's yes was taken."""
+        """A reviewer's yes was taken; not `sure`: it may have been, for its command died."""
         yes = self.yes[sha]
+        expires = max(Clock.now(UTC), self.latest) + timedelta(days=days)
+        yes.sure &= sure
         if not yes.people:
-            now = max(Clock.now(UTC), self.latest)
-            yes.expires = now + timedelta(days=days)
+            yes.expires = expires
             yes.max_rounds, yes.standing, yes.key = max_rounds, standing, self.keys[sender]
+        elif not yes.sure:  # whose terms hold is not known: the wider ones
+            yes.expires = max(yes.expires or expires, expires)
+            yes.max_rounds, yes.standing = max(yes.max_rounds, max_rounds), yes.standing or standing
         yes.people.add(person)
 
     def close(self, sha: str) -> None:
@@ -137,6 +152,3 @@ class Book:
 
 def _told(detail: dict) -> DpEvent:
     return event_from_json(detail["event"])
-
-
-__all__ = ["A", "Book", "Yes"]

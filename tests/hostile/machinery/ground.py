@@ -60,6 +60,7 @@ ANN, BOB = "ann@university.example", "bob@institute.example"
 CLASSES = ("glioma", "notumor")
 REVIEWERS = ("Dr Reed", "Dr Shaw", "Dr Tate")
 QUORUM = 2
+BUDGET = 60.0
 OWN_WORDS = "said-only-between-reviewers"
 CANARIES = {
     "image": b"CANARY OF AN IMAGE, 32 BYTES LONG"[:32],
@@ -161,7 +162,7 @@ def template() -> Path:
         name="A", email=A, relay=(root / "relay").as_uri(), classes=CLASSES, image_size=32,
         reviewers=REVIEWERS, quorum=QUORUM,
     )  # fmt: skip
-    budget = Budget(epsilon=60.0, delta=1e-5)
+    budget = Budget(epsilon=BUDGET, delta=1e-5)
     site = Site.create(root / "site", settings, budget=budget, actor="owner")
     (site.root / "private").mkdir(mode=0o700)
     for name, count in (("train", 8), ("test", 2)):
@@ -216,6 +217,10 @@ class Network:
         path.write_text(tomli_w.dumps(values))
         self.site = Site.open(self.site_root)
         self.links = {email: ResearcherLink(_researcher(self.root, email)) for email in (ANN, BOB)}
+
+    def reopen(self) -> None:
+        """Read the site anew: what lies on its disk was changed behind its back."""
+        self.site = Site.open(self.site_root)
 
     @property
     def site_root(self) -> Path:

@@ -86,6 +86,17 @@ class Watch:
         self._jobs()
         self._relay()
 
+    def begin_anew(self) -> None:
+        """The owner settled a loss: the ledger that lies there now is the one that counts."""
+        self.lines, self.entries = b"", 0
+        data = self.net.site.ledger_path.read_bytes()
+        key = self.net.site.key.public_hex
+        sealed = list(read_file(self.net.site.ledger_path, public_hex=key))
+        self.lines, self.entries = data, len(sealed)
+        self.account = account_from(one.entry for one in sealed)
+        self.epsilon = self.account.epsilon()
+        self.book.limits[""] = self.account.required_budget().epsilon
+
     @contextlib.contextmanager
     def stepping(self, *, kill_at: int = 0) -> Iterator[None]:
         """Around a step of the agent."""
@@ -155,6 +166,8 @@ class Watch:
 
     def _budget(self, account: Account) -> None:
         budget = account.required_budget()
+        if budget.epsilon != self.book.limits[""]:
+            raise Violation("budget", f"it is {budget}, and was set to {self.book.limits['']:g}")
         limits = [Limit(scope=Scope.HOSPITAL, name="", budget=budget)]
         limits += [Limit(scope=s, name=n, budget=b) for (s, n), b in account.caps.items()]
         for limit in limits:
