@@ -25,7 +25,7 @@ test-all: test test-hostile test-sftp-round test-crash test-transcript
 
 # Every attack of docs/attacks.md, against stock syft and against Dura, and the long fuzz run.
 test-hostile: setup fuzz
-	.venv/bin/python -m pytest -n 2 tests/hostile tests/docs/test_attacks.py \
+	.venv/bin/python -m pytest -n 2 --moves $(or $(MOVES),20000) tests/hostile tests/docs/test_attacks.py \
 		tests/datasites/sandbox tests/datasites/syftnet tests/datasites/agent/test_peers.py \
 		tests/datasites/agent/test_refusals.py tests/datasites/agent/test_outputs.py \
 		tests/datasites/agent/test_unsafe.py tests/datasites/test_doctor.py

@@ -39,6 +39,7 @@ SPELT = {
 WHO = st.sampled_from(sorted(SPELT))
 DYING = st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 25])
 """Before which write something dies; 0 for not at all."""
+DESK = st.sampled_from(["releases", "releases", "withholds"])
 AMOUNTS = (0.5, 3.0, 12.0, 60.0, 60.0, 200.0, 0.0, -1.0, float("nan"), float("inf"))
 
 
