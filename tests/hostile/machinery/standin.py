@@ -5,7 +5,7 @@ the same names; what judges them is real. It notes every job that it was given, 
 knows what ran. Each job's weights hold `marker(request)`, 32 bytes that are found wherever they
 went. What it prints, and the drafts it leaves, hold canaries.
 
-a play with the real sandbox (not written yet) plays with the real sandbox and trainer instead.
+A play with the real sandbox and trainer is not written yet.
 """
 
 from __future__ import annotations
