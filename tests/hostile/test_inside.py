@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lazy_loader
+import packaging
 import pytest
 
 from datasites.sandbox.landlock import landlock_version
@@ -59,6 +61,8 @@ def run_as(user, wall, work):
     lib = work / "lib"
     lib.mkdir()
     shutil.copytree(CODE / "datasites", lib / "datasites")
+    for needed in (lazy_loader, packaging):  # what a face needs
+        shutil.copytree(Path(needed.__file__).parent, lib / needed.__name__)
     for program in HERE.glob("*.py"):
         shutil.copy(program, lib)
     command = [interpreter()]

@@ -303,7 +303,7 @@ def test_the_audit_trains_on_the_encoder_that_it_is_given(folder, monkeypatch) -
         built.append(build(settings, records))
         raise StudyError("far enough")
 
-    monkeypatch.setattr("orchestrator.empirical.audit.run_audit", run_audit)
+    monkeypatch.setattr("orchestrator.empirical.run_audit", run_audit)
     done = _empirical("--model", "encoder_head", "--encoder", folder, *FEW)
     assert "far enough" in str(done.exception)
     (model,) = built

@@ -248,7 +248,8 @@ def test_an_edit_that_a_crash_cut_off_is_completed(desk, held, monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
-from datasites.desk import Desk, ItemState, desk_lock
+from datasites.desk import Desk, ItemState
+from datasites.site.locks import desk_lock
 import datasites.desk.desk as store, datasites.site.site as site_module
 at, calls = int(sys.argv[2]), 0
 def counted(function):

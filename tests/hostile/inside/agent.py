@@ -62,7 +62,8 @@ def main(code, work, *, landlock):
         "calls": {**denied(platform.machine()), "clone": arch.clone, "clone3": arch.clone3},
     }
     found = find_installation()
-    code_here = [folder for folder in found.code if folder.exists()]
+    needed = [Path(code) / name for name in ("lazy_loader", "packaging")]
+    code_here = [folder for folder in (*found.code, *needed) if folder.exists()]
     sandbox = SandboxProcess(
         "train",
         folder=JobFolder(work / "job"),
