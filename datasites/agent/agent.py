@@ -95,7 +95,7 @@ class Agent:
             self._refusals = RefusalLog(site)
             self._link = OwnerLink(participant(site), self._message_refused)
             self._plans = PlanStore(site)
-            self._book = RequestStore(site)
+            self._book = RequestStore(site, alone=True)
             self._desk = Desk(site)
             self._rules = RuleBook(site, self._desk)
             self._inbox = Inbox(site, self._plans, self._book, self._refusals)
@@ -219,7 +219,7 @@ class Agent:
             self._look_after(self._running)
         if self._running is not None:
             return
-        for request in in_turn(self._book.all(), served=self._served):
+        for request in in_turn(self._book.current(), served=self._served):
             if request.sender not in paired:
                 message = "its sender is not paired any more"
                 self._failures.refuse(request, Reason.PEER_UNPAIRED, message)
@@ -326,7 +326,7 @@ class Agent:
         """Settle what was left open by a death, or by a step that failed."""
         self._desk.reconcile()
         ours = "" if self._running is None else self._running.request.id
-        left = {one.id: one for one in self._book.all() if one.is_open}
+        left = {one.id: one for one in self._book.current() if one.is_open}
         spends = self._site.ledger.account().states if left else {}
         endings = self._failures.recorded(set(left))
         for name, request in left.items():

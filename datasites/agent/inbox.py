@@ -191,8 +191,7 @@ class Inbox:
         self._book.change(request, countersigned=True)
 
     def _must_have_room(self, sender: str) -> None:
-        states = (RequestState.QUEUED, RequestState.RUNNING)
-        waiting = [one for one in self._book.all() if one.sender == sender and one.state in states]
+        waiting = [one for one in self._book.current() if one.sender == sender and one.is_open]
         if len(waiting) >= MAX_OPEN_REQUESTS:
             raise RefusedError(
                 Reason.TOO_MANY_REQUESTS, f"{len(waiting)} requests of {sender} wait already"

@@ -75,8 +75,8 @@ class Outbox:
         for item in self._desk.items():
             if item.researcher in paired:
                 yield partial(self._send_report, item)
-        for request in book.all():
-            if request.answer and not request.answered:
+        for request in book.current():
+            if request.answer:
                 yield partial(self.send_answer, request, book, paired)
 
     def _send_card(self, email: str) -> None:

@@ -75,11 +75,20 @@ class Request:
 
 
 class RequestStore:
-    """All requests of one site."""
+    """All requests of one site.
 
-    def __init__(self, site: Site) -> None:
+    Args:
+        site: the site.
+        alone: nobody else writes records while this is used, as of whoever holds the site's agent
+            lock: they are read once, and a step costs by the requests that are not over.
+    """
+
+    def __init__(self, site: Site, *, alone: bool = False) -> None:
         self._folder = site.root / "jobs"
         self._read: dict[str, tuple[tuple[int, ...], Request]] = {}
+        self._alone = alone
+        self._all: dict[str, Request] | None = None
+        self._current: dict[str, Request] = {}
 
     def inputs(self, request_id: str) -> Path:
         """Where the request's files lie."""
@@ -128,6 +137,9 @@ class RequestStore:
     def put(self, request: Request) -> None:
         """Write a request's record."""
         write_json(self._folder / f"{request.id}.json", asdict(request))
+        if self._all is not None:
+            self._all[request.id] = request
+            self._note(request)
 
     def change(self, request: Request, **fields: object) -> Request:
         """Write and return the request with other fields."""
@@ -136,10 +148,36 @@ class RequestStore:
         return changed
 
     def all(self) -> list[Request]:
-        """Every request, oldest first; a record is read again when its file is another one.
+        """Every request, oldest first."""
+        return sorted(self._known().values(), key=_age)
+
+    def current(self) -> list[Request]:
+        """Those that are not over, oldest first: open, or with an answer that has not left.
 
         An idle agent looks several times a second, and records are never removed.
         """
+        known = self._known()
+        found = self._current if self._alone else known
+        return sorted(filter(_is_current, found.values()), key=_age)
+
+    def _known(self) -> dict[str, Request]:
+        if self._all is not None:
+            return self._all
+        known = self._scan()
+        if self._alone:
+            self._all = known
+            for request in known.values():
+                self._note(request)
+        return known
+
+    def _note(self, request: Request) -> None:
+        if _is_current(request):
+            self._current[request.id] = request
+        else:
+            self._current.pop(request.id, None)
+
+    def _scan(self) -> dict[str, Request]:
+        """All records; one is read again when its file is another one."""
         found: dict[str, tuple[tuple[int, ...], Request]] = {}
         for entry in _records(self._folder):
             about = entry.stat()
@@ -149,8 +187,7 @@ class RequestStore:
                 known = (mark, _read(Path(entry.path)))
             found[entry.name] = known
         self._read = found
-        requests = [request for _, request in found.values()]
-        return sorted(requests, key=lambda request: (request.received, request.id))
+        return {request.id: request for _, request in found.values()}
 
 
 def in_turn(requests: Iterable[Request], *, served: Mapping[str, int]) -> list[Request]:
@@ -165,6 +202,14 @@ def in_turn(requests: Iterable[Request], *, served: Mapping[str, int]) -> list[R
     """
     queued = [one for one in requests if one.state is RequestState.QUEUED]
     return sorted(queued, key=lambda one: served.get(one.sender, 0))
+
+
+def _is_current(request: Request) -> bool:
+    return request.is_open or (bool(request.answer) and not request.answered)
+
+
+def _age(request: Request) -> tuple[str, str]:
+    return request.received, request.id
 
 
 def _records(folder: Path) -> list[os.DirEntry[str]]:

@@ -23,6 +23,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: dict[str, tuple[tuple[int, ...], Item | DeskError]] = {}
 
     def has(self, item_id: str) -> bool:
         """Whether an item lies here."""
@@ -54,6 +55,21 @@ class Shelf:
         return [path.parent.name for path in sorted(self._folder.glob("*/item.json"))]
 
     def _read(self, item_id: str) -> Item | DeskError:
+        """The item, or why there is none; read again when its record is another file.
+
+        An idle agent looks several times a second, and items are never removed.
+        """
+        try:
+            about = (self._folder / item_id / "item.json").stat()
+        except OSError:
+            return self._parsed(item_id)
+        mark = (about.st_ino, about.st_mtime_ns, about.st_size, about.st_mode)
+        known = self._known.get(item_id)
+        if known is None or known[0] != mark:
+            known = self._known[item_id] = (mark, self._parsed(item_id))
+        return known[1]
+
+    def _parsed(self, item_id: str) -> Item | DeskError:
         path = self._folder / item_id / "item.json"
         try:
             record = read_record(path)

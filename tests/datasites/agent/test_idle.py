@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import shutil
 
 import pytest
@@ -78,6 +80,53 @@ def test_records_are_read_again_only_when_they_changed(site, monkeypatch):
     changed = {request.id: request for request in book.all()}
     assert (changed["request-1"].answer, changed["request-2"].received[17:19]) == ("{}", "09")
     assert sorted(read) == ["request-1.json", "request-2.json"]
+
+
+def test_who_is_alone_reads_once_and_knows_what_is_over(site):
+    RequestStore(site).put(_request(1))
+    book = RequestStore(site, alone=True)
+    [one] = book.current()
+    book.put(_request(2, state=RequestState.DONE, answer="{}"))
+    book.put(_request(3, state=RequestState.DONE, answer="{}", answered=True))
+    assert [request.id for request in book.current()] == ["request-1", "request-2"]
+    book.change(one, state=RequestState.REFUSED)
+    assert [request.id for request in book.current()] == ["request-2"]
+    book.change(book.get("request-3"), answered=False)  # it is asked for once more
+    assert [request.id for request in book.current()] == ["request-2", "request-3"]
+    assert len(book.all()) == len(RequestStore(site).all()) == 3
+    assert RequestStore(site).current() == book.current()
+
+
+def looks_at(agent, folder, monkeypatch):
+    """How often a step opens, lists or asks for what is in a folder."""
+    seen = []
+
+    def counted(real):
+        def call(path, *args, **named):
+            if str(path).startswith(str(folder)):
+                seen.append(path)
+            return real(path, *args, **named)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("open", "scandir", "listdir", "stat", "lstat"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        patch.setattr(io, "open", counted(io.open))
+        agent.step()
+    return len(seen)
+
+
+def test_a_step_costs_by_what_is_not_over(approved, cold, monkeypatch):
+    agent, folder = approved.agents[-1], approved.site.root / "jobs"
+    agent.step()
+    assert looks_at(agent, folder, monkeypatch) == 0
+    for number in range(2000):
+        agent._book.put(
+            _request(0, id=f"over-{number}", state=RequestState.DONE, answer="{}", answered=True)
+        )
+    agent.step()
+    assert looks_at(agent, folder, monkeypatch) == 0
 
 
 def test_a_quiet_site_looks_less_often_until_something_comes(world):
