@@ -2,9 +2,11 @@
 
 `OwnerLink.fetch` yields jobs of paired researchers that passed every check of `inbound`. Peers
 take turns, one message each, within a steady allowance (`allowance`): what goes beyond it waits
-on the relay, so nobody delays anybody else. A message that fails a check goes to a bounded
-quarantine on local disk and is reported through `on_refused(peer, code)`. A message is removed
-from the relay, and remembered against replays, only after its job was taken over.
+on the relay, so nobody delays anybody else. What lies in a peer's inbox and was not signed by them
+costs them nothing: it is looked at once, within an allowance of its own. A message that fails a
+check goes to a bounded quarantine on local disk and is reported through `on_refused(peer, code)`. A
+message is removed from the relay, and remembered against replays, only after its job was taken
+over.
 
 `OwnerLink.publish` sends exactly the files it is handed, nothing else ever leaves.
 """
@@ -28,7 +30,7 @@ from syft_job.models import JobState, JobStatus
 
 from datasites.errors import MessageError
 from datasites.syftnet import wire
-from datasites.syftnet.allowance import Allowance
+from datasites.syftnet.allowance import JUNK_TIMES, Allowance
 from datasites.syftnet.client import Participant, connect, connection_of, quiet
 from datasites.syftnet.fingerprint import bundle_fingerprint
 from datasites.syftnet.pairing import PeerRequest, SitePeers
@@ -36,6 +38,8 @@ from datasites.syftnet.quarantine import quarantine
 from datasites.syftnet.site_inbox import InboundJob, SiteInbox
 
 MAX_LISTED = 10_000
+UNSIGNED = ("bad_signature", "too_large")
+"""Refusals of what anybody who may write to the relay can have laid in an inbox."""
 # A storage may list what it does not yet give out; what stays unreadable is no message.
 LOOKS = 50
 
@@ -76,6 +80,8 @@ class OwnerLink:
             client=self._client,
         )
         self._allowance = Allowance()
+        self._junk = Allowance(times=JUNK_TIMES)
+        self._judged: dict[str, set[str]] = {}
         self._unstored: dict[str, str] = {}
         self._unreadable: Counter[tuple[str, str]] = Counter()
         self._site_peers.load()
@@ -141,7 +147,8 @@ class OwnerLink:
         while queues:
             for email in list(queues):
                 name = None
-                if self._allowance.may(email, now_s=self._clock()):
+                now_s = self._clock()
+                if self._allowance.may(email, now_s=now_s) and self._junk.may(email, now_s=now_s):
                     name = next(queues[email], None)
                 if name is None:
                     del queues[email]
@@ -215,14 +222,19 @@ class OwnerLink:
 
     def _waiting(self, peer: str) -> list[str]:
         """Names of waiting messages, oldest first; what is not called like one is passed over."""
-        names = []
-        for name in self._connection.inbox_names(peer)[:MAX_LISTED]:
+        listed = self._connection.inbox_names(peer)
+        judged = self._judged[peer] = self._judged.get(peer, set()).intersection(listed)
+        names: list[str] = []
+        for name in listed:
+            if name in judged or self._unreadable[peer, name] >= LOOKS:
+                continue
             try:
                 MessageFileName.from_string(name)
             except FileNameParseError:
                 continue
-            if self._unreadable[peer, name] < LOOKS:
-                names.append(name)
+            names.append(name)
+            if len(names) == MAX_LISTED:
+                break
         return names
 
     def _take(self, peer: str, name: str) -> Iterator[InboundJob]:
@@ -231,14 +243,19 @@ class OwnerLink:
         if raw is None:  # a folder, a pipe, or not given out yet
             self._unreadable[peer, name] += 1
             return
-        self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
         try:
             accepted = self._door.accept(peer, raw)
         except MessageError as error:
-            self._allowance.fine(peer, now_s=self._clock())
+            if error.code in UNSIGNED:
+                self._junk.spend(peer, size_bytes=len(raw), now_s=self._clock())
+                self._judged[peer].add(name)
+            else:
+                self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
+                self._allowance.fine(peer, now_s=self._clock())
             quarantine(self._me.own_folder / "quarantine", raw)
             self._on_refused(peer, error.code)
         else:
+            self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
             yield accepted.job
             self._door.done(accepted)
         self._connection.relay.remove(path)

@@ -89,7 +89,7 @@ def test_35_a_flood_of_one_peer_waits_and_the_other_is_served(new_net, monkeypat
         net.put(b"garbage %d" % number)
     net.links[BOB].submit(site=A, job="job", files={})
     assert [(job.sender, job.name) for job in net.links[A].fetch()] == [(BOB, "job")]
-    assert 1 <= len(net.refused) <= 5
+    assert 1 <= len(net.refused) <= 5 * allowance.JUNK_TIMES
     assert len(list(net.inbox().glob("msgv2*"))) == 300 - len(net.refused)
 
 
