@@ -3,10 +3,10 @@
 `OwnerLink.fetch` yields jobs of paired researchers that passed every check of `inbound`. Peers
 take turns, one message each, within a steady allowance (`allowance`): what goes beyond it waits
 on the relay, so nobody delays anybody else. What lies in a peer's inbox and was not signed by them
-costs them nothing: it is looked at once, within an allowance of its own. A message that fails a
-check goes to a bounded quarantine on local disk and is reported through `on_refused(peer, code)`. A
-message is removed from the relay, and remembered against replays, only after its job was taken
-over.
+costs them nothing: it is looked at twice at most, within an allowance of its own. A message that
+fails a check goes to a bounded quarantine on local disk and is reported through `on_refused(peer,
+code)`. A message is removed from the relay, and remembered against replays, only after its job was
+taken over.
 
 `OwnerLink.publish` sends exactly the files it is handed, nothing else ever leaves.
 """
@@ -40,6 +40,8 @@ from datasites.syftnet.site_inbox import InboundJob, SiteInbox
 MAX_LISTED = 10_000
 UNSIGNED = ("bad_signature", "too_large")
 """Refusals of what anybody who may write to the relay can have laid in an inbox."""
+JUNK_LOOKS = 2
+"""After which a name is passed over that cannot be removed; a message may follow under the same."""
 # A storage may list what it does not yet give out; what stays unreadable is no message.
 LOOKS = 50
 
@@ -81,7 +83,7 @@ class OwnerLink:
         )
         self._allowance = Allowance()
         self._junk = Allowance(times=JUNK_TIMES)
-        self._judged: dict[str, set[str]] = {}
+        self._judged: dict[str, dict[str, int]] = {}
         self._unstored: dict[str, str] = {}
         self._unreadable: Counter[tuple[str, str]] = Counter()
         self._site_peers.load()
@@ -223,10 +225,11 @@ class OwnerLink:
     def _waiting(self, peer: str) -> list[str]:
         """Names of waiting messages, oldest first; what is not called like one is passed over."""
         listed = self._connection.inbox_names(peer)
-        judged = self._judged[peer] = self._judged.get(peer, set()).intersection(listed)
+        before = self._judged.get(peer, {})
+        judged = self._judged[peer] = {name: before[name] for name in listed if name in before}
         names: list[str] = []
         for name in listed:
-            if name in judged or self._unreadable[peer, name] >= LOOKS:
+            if judged.get(name, 0) >= JUNK_LOOKS or self._unreadable[peer, name] >= LOOKS:
                 continue
             try:
                 MessageFileName.from_string(name)
@@ -248,7 +251,7 @@ class OwnerLink:
         except MessageError as error:
             if error.code in UNSIGNED:
                 self._junk.spend(peer, size_bytes=len(raw), now_s=self._clock())
-                self._judged[peer].add(name)
+                self._judged[peer][name] = self._judged[peer].get(name, 0) + 1
             else:
                 self._allowance.spend(peer, size_bytes=len(raw), now_s=self._clock())
                 self._allowance.fine(peer, now_s=self._clock())

@@ -41,13 +41,23 @@ def test_junk_is_bounded_by_an_allowance_of_its_own(net, monkeypatch):
     assert 0 < len(net.refused) <= 2 * 3 + 1
 
 
-def test_junk_that_cannot_be_removed_is_looked_at_once_and_passed_over(net, monkeypatch):
+def test_junk_that_cannot_be_removed_is_passed_over(net, monkeypatch):
     monkeypatch.setattr(site_link, "MAX_LISTED", 4)
     relay = type(net.links[A]._connection.relay)
     monkeypatch.setattr(relay, "remove", lambda self, path: None)
     for number in range(8):
         net.put(b"junk %d" % number)
     net.links[ANN].submit(site=A, job="behind", files={})
-    found = [name for _ in range(4) for name in jobs(net)]
+    found = [name for _ in range(6) for name in jobs(net)]
     assert found[:1] == ["behind"]
-    assert net.refused.count((ANN, "bad_signature")) == 8
+    assert net.refused.count((ANN, "bad_signature")) == 8 * site_link.JUNK_LOOKS
+
+
+def test_a_message_under_the_name_of_junk_is_taken(net):
+    net.links[ANN].submit(site=A, job="one", files={})
+    [message] = net.inbox().glob("msgv2*")
+    whole = message.read_bytes()
+    message.write_bytes(b"junk")
+    assert jobs(net) == []
+    message.write_bytes(whole)
+    assert jobs(net) == ["one"]
